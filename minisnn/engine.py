@@ -1,0 +1,245 @@
+"""A tape that remembers: tensors, the operations that made them, and the walk back through both.
+
+A ``Tensor`` holds an array. Applying a ``Function`` makes a new tensor that remembers the function and its inputs; so the
+tensors form a graph. ``backward()`` sorts that graph topologically and walks it from the result to the leaves, handing
+each function the gradient of its output and adding what it answers to the gradients of its inputs: the chain rule.
+
+Nothing here knows convolutions or neurons. To write an operation, subclass ``Function``:
+
+    class Square(Function):
+        def forward(self, x):
+            self.x = x                  # what backward needs is kept on self
+            return x * x
+
+        def backward(self, grad):
+            return 2 * self.x * grad    # one gradient per input (a tuple where there are several)
+
+    y = Square.apply(x)
+"""
+
+import contextlib
+
+import numpy as np
+
+__all__ = ["Tensor", "Function", "no_grad", "is_grad_enabled", "manual_seed", "generator"]
+
+
+class Tensor:
+    """An array with a memory of how it was made.
+
+    Args:
+        data: anything ``numpy.asarray`` takes. Floating arrays are kept as they are, not copied; Booleans are spikes, kept
+            at one byte each; integers become float32.
+        requires_grad: whether ``backward()`` shall leave the gradient of this tensor in ``.grad``.
+        dtype: float32 or float64; by default that of the data, float32 for spikes.
+
+    Attributes:
+        data: the values, an ndarray of ``dtype``. Spikes are decoded afresh at each call, so writing into that copy
+            changes nothing; for any other tensor it is the storage itself.
+        storage: the array as it is kept: spikes as numpy.bool_, everything else as in ``data``.
+        grad: the gradient, an ndarray of the same shape and dtype, or None.
+
+    Raises:
+        TypeError: the data is not numeric, or the dtype is neither float32 nor float64.
+    """
+
+    __slots__ = ("storage", "dtype", "requires_grad", "grad", "_node", "_retains", "__weakref__")
+    __array_ufunc__ = None  # so that ndarray * Tensor reaches Tensor.__rmul__
+
+    def __init__(self, data, requires_grad=False, dtype=None):
+        array = data.storage if isinstance(data, Tensor) else np.asarray(data)
+        if array.dtype.kind not in "biuf":
+            raise TypeError(f"a Tensor holds numbers, not {array.dtype}")
+        if dtype is None:
+            dtype = array.dtype if array.dtype in (np.float32, np.float64) else np.float32
+        self.dtype = np.dtype(dtype)
+        if self.dtype not in (np.float32, np.float64):
+            raise TypeError(f"dtype is {self.dtype}; a Tensor is float32 or float64")
+        self.storage = array if array.dtype in (self.dtype, np.bool_) else array.astype(self.dtype)
+        self.requires_grad = bool(requires_grad)
+        self.grad = None
+        self._node = None
+        self._retains = False
+
+    @property
+    def data(self):
+        return self.storage if self.storage.dtype == self.dtype else self.storage.astype(self.dtype)
+
+    @data.setter
+    def data(self, array):
+        array = np.asarray(array)
+        self.storage = array if array.dtype in (self.dtype, np.bool_) else array.astype(self.dtype)
+
+    shape = property(lambda self: self.storage.shape)
+    ndim = property(lambda self: self.storage.ndim)
+    size = property(lambda self: self.storage.size)
+    is_leaf = property(lambda self: self._node is None)
+    is_spikes = property(lambda self: self.storage.dtype == np.bool_)
+
+    def __len__(self):
+        return len(self.storage)
+
+    def __repr__(self):
+        made_by = f", made by {type(self._node).__name__}" if self._node else ""
+        return f"Tensor({np.array2string(self.data, precision=4, threshold=20)}, {self.dtype}{made_by})"
+
+    def numpy(self):
+        """The values as an ndarray (``data``)."""
+        return self.data
+
+    def item(self):
+        """The value of a tensor of one element, as a Python float."""
+        return self.storage.item() * 1.0
+
+    def detach(self):
+        """The same values without the memory: gradients stop here."""
+        return Tensor(self.storage, dtype=self.dtype)
+
+    def zero_grad(self):
+        """Forget the gradient."""
+        self.grad = None
+
+    def retain_grad(self):
+        """Ask ``backward()`` to leave a gradient here too, though this tensor is not a leaf."""
+        self._retains = True
+        return self
+
+    def backward(self, grad=None, retain_graph=False):
+        """Add the gradient of this tensor to ``.grad`` of every leaf that requires it.
+
+        Args:
+            grad: gradient of whatever follows with respect to this tensor, of its shape; 1 for a tensor of one element.
+            retain_graph: keep what the operations saved, so that backward can run again.
+
+        Raises:
+            RuntimeError: called under ``no_grad``, on a tensor without a graph, on a graph that was freed by an
+                earlier call, or on several elements without ``grad``; or an operation answered with a gradient of
+                the wrong shape or dtype, or with none.
+        """
+        if not is_grad_enabled():
+            raise RuntimeError("backward() was called under no_grad(); leave that block first")
+        if not self.requires_grad:
+            raise RuntimeError("backward() on a tensor without a graph: none of its inputs requires a gradient, "
+                               "or it was made under no_grad()")
+        if grad is None:
+            if self.size != 1:
+                raise RuntimeError(f"backward() on shape {self.shape} needs the gradient of that shape as its argument; "
+                                   "only a tensor of one element does without")
+            grad = np.ones(self.shape, self.dtype)
+        grad = np.asarray(grad.data if isinstance(grad, Tensor) else grad, self.dtype)
+        _check("backward()", self, grad)
+
+        gradients, leaves, order = {id(self): grad}, [], _sorted_graph(self)
+        while order:
+            tensor = order.pop()  # popped, so that its array goes as soon as nobody else needs it
+            grad, node = gradients.pop(id(tensor)), tensor._node
+            if node is None or tensor._retains:
+                leaves.append((tensor, grad))
+            if node is None:
+                continue
+            answers = node.backward(grad)
+            for parent, answer in zip(node.inputs, answers if isinstance(answers, tuple) else (answers,), strict=True):
+                if not parent.requires_grad:
+                    continue
+                _check(type(node).__name__, parent, answer)
+                before = gradients.get(id(parent))
+                gradients[id(parent)] = answer if before is None else before + answer
+            if not retain_graph:
+                node.free()
+        for leaf, grad in leaves:  # last, so that a failure on the way leaves no half-added gradients
+            leaf.grad = np.array(grad, order="K") if leaf.grad is None else leaf.grad + grad
+
+
+class Function:
+    """One operation: ``forward`` computes arrays, ``backward`` turns the output's gradient into those of the inputs.
+
+    ``forward(self, *arrays, **options)`` returns one array (Booleans: spikes). ``self.dtype`` is the inputs' dtype,
+    ``self.needs`` says for each input whether its gradient will be wanted, ``self.recording`` whether backward can come at
+    all; None may be answered for an input that does not need one. A class that sets ``takes_spikes`` is handed spikes as they are stored, undecoded.
+    """
+
+    takes_spikes = False
+    inputs = ()
+
+    @classmethod
+    def apply(cls, *inputs, **options):
+        """Run the operation on tensors and, unless under ``no_grad``, remember it."""
+        node, dtype = cls(), np.result_type(*(t.dtype for t in inputs))
+        if any(t.dtype != dtype for t in inputs):
+            raise TypeError(f"{cls.__name__} got tensors of {', '.join(str(t.dtype) for t in inputs)}; give all the same")
+        node.dtype, node.needs = dtype, tuple(t.requires_grad for t in inputs)
+        node.recording = is_grad_enabled() and any(node.needs)
+        result = Tensor(node.forward(*(t.storage if cls.takes_spikes else t.data for t in inputs), **options), dtype=dtype)
+        if node.recording:
+            node.inputs, result._node, result.requires_grad = inputs, node, True
+        return result
+
+    def forward(self, *arrays, **options):
+        raise NotImplementedError(f"{type(self).__name__} has no forward")
+
+    def backward(self, grad):
+        raise NotImplementedError(f"{type(self).__name__} has no gradient: it does not define backward")
+
+    def free(self):
+        """Let go of the inputs and of all that forward saved."""
+        self.__dict__.clear()
+        self.freed = True
+
+
+def _sorted_graph(root):
+    """Every tensor of the graph that requires a gradient, each after all that it was made from (depth first, no recursion)."""
+    order, seen, stack = [], set(), [(root, False)]
+    while stack:
+        tensor, done = stack.pop()
+        if done:
+            order.append(tensor)
+        elif id(tensor) not in seen:
+            seen.add(id(tensor))
+            stack.append((tensor, True))
+            if getattr(tensor._node, "freed", False):
+                raise RuntimeError(f"backward() a second time through {type(tensor._node).__name__}, whose saved arrays were "
+                                   "freed; compute the result again, or pass retain_graph=True the first time")
+            for parent in tensor._node.inputs if tensor._node else ():
+                if parent.requires_grad:
+                    stack.append((parent, False))
+    return order
+
+
+def _check(name, tensor, grad):
+    if grad is None:
+        raise RuntimeError(f"{name} gave no gradient for an input of shape {tensor.shape} that requires one")
+    if grad.shape != tensor.shape or grad.dtype != tensor.dtype:
+        raise RuntimeError(f"{name} gave a gradient of shape {grad.shape} and dtype {grad.dtype} "
+                           f"for a tensor of shape {tensor.shape} and dtype {tensor.dtype}")
+
+
+_recording = True
+_generator = np.random.default_rng()
+
+
+def is_grad_enabled():
+    """Whether operations are being remembered."""
+    return _recording
+
+
+class no_grad(contextlib.ContextDecorator):
+    """Within ``with no_grad():`` (or a function decorated by ``@no_grad()``) operations are computed but not remembered."""
+
+    def __enter__(self):
+        global _recording
+        self.before, _recording = _recording, False
+
+    def __exit__(self, *error):
+        global _recording
+        _recording = self.before
+
+
+def manual_seed(seed):
+    """Start the package's random numbers (initial weights) anew from ``seed``, a whole number >= 0."""
+    global _generator
+    _generator = np.random.default_rng(seed)
+
+
+def generator():
+    """The random numbers that ``manual_seed`` starts."""
+    return _generator

@@ -1,0 +1,81 @@
+"""What differs between the paper's networks, as data: stems, joins, where attention stands, and the names of the systems."""
+
+import dataclasses
+
+__all__ = ["Stem", "PRESETS", "RESIDUALS", "POSITIONS", "SYSTEMS", "Config"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Stem:
+    """The encoder in front of the plan that all nets share, and what it expects (Table IX, Section III-A)."""
+
+    channels: int  # of the input
+    size: int  # height and width that the data set comes in; any other works too
+    classes: int
+    kernel: int = 3
+    stride: int = 1
+    pool_first: int = 0  # adaptive average pool to this size in front, 0 for none
+    max_pool: bool = False  # 3x3, stride 2, padding 1, behind the neurons
+    space_kernel: int = 3  # side of the kernel of spatial attention in the four feature convolutions
+
+
+PRESETS = {
+    "digits": Stem(1, 16, 10),
+    "mnist": Stem(1, 28, 10),
+    "fashion-mnist": Stem(1, 28, 10),
+    "cifar10": Stem(3, 32, 10),  # in the authors' code only
+    "dvsgesture": Stem(2, 128, 11, kernel=7, stride=2, max_pool=True, space_kernel=7),
+    "cifar10dvs": Stem(2, 128, 10, stride=2, pool_first=48, max_pool=True),
+    "nmnist": Stem(2, 34, 10),
+    "gestures": Stem(2, 32, 11),
+}
+
+RESIDUALS = ("or", "add", "and", "iand", "vanilla", "ms", "none")
+POSITIONS = ("a", "b", "c", "d")
+
+# The systems that the paper compares (Tables III, IV and VII), by the names of the command line.
+SYSTEMS = {
+    "plain": dict(residual="none"),
+    "vanilla": dict(residual="vanilla"),
+    "ms": dict(residual="ms"),
+    "sew-add": dict(residual="add"),
+    "sew-and": dict(residual="and"),
+    "sew-iand": dict(residual="iand"),
+    "or": dict(residual="or"),
+    **{f"syna-{dim}": dict(residual="or", attention=dim) for dim in "tcs"},
+    **{f"ma-{dim}": dict(residual="or", attention=dim, ia=False) for dim in "tcs"},
+    **{f"ia-{dim}": dict(residual="or", attention=dim, ma=False) for dim in "tcs"},
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """One network of the family. Raises ValueError, naming the field, where a value is out of range."""
+
+    preset: str = "mnist"  # stem, see PRESETS
+    residual: str = "or"  # "or", "add", "and", "iand" (SEW joins, Table II), "vanilla" (Eq. 4), "ms" (Eq. 5), "none" (no shortcut)
+    attention: str | None = None  # None, "t", "c" or "s"
+    position: str = "a"  # of MA in each pair of convolutions (Table V): a, c behind the first; b, d behind the second;
+    #                      c and d leave the pair behind the join without
+    width: int = 64  # channels of the stem; the stages have 2, 4 and 8 times as many
+    timesteps: int = 16  # T
+    dtype: str = "float32"
+    ma: bool = True  # attention on the backbone
+    ia: bool = True  # inhibitory attention on the shortcuts
+    removed: tuple = ()  # numbers (from 1) of the shortcuts that the network does without
+
+    def __post_init__(self):
+        choices = dict(preset=tuple(PRESETS), residual=RESIDUALS, attention=(None, "t", "c", "s"), position=POSITIONS,
+                       dtype=("float32", "float64"))
+        for field, allowed in choices.items():
+            if getattr(self, field) not in allowed:
+                raise ValueError(f"{field} is {getattr(self, field)!r}; give one of {', '.join(map(str, allowed))}")
+        if not isinstance(self.width, int) or self.width < 8 or self.width % 8:
+            raise ValueError(f"width is {self.width!r}; give a multiple of 8")
+        if not isinstance(self.timesteps, int) or self.timesteps < 1:
+            raise ValueError(f"timesteps is {self.timesteps!r}; give a whole number of at least 1")
+        object.__setattr__(self, "removed", tuple(sorted(set(self.removed))))
+        if not set(self.removed) <= {1, 2, 3}:
+            raise ValueError(f"removed is {self.removed}; the shortcuts have the numbers 1, 2 and 3")
+        if self.removed and self.residual in ("and", "iand", "none"):
+            raise ValueError(f"residual '{self.residual}' cannot do without a shortcut: its join has no neutral input")

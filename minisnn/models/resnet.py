@@ -1,0 +1,140 @@
+"""The residual spiking networks of the paper: 20 convolutions, 1 linear layer, one plan (Table IX).
+
+    stem -> 4 units -> 3 stages (main branch JOIN shortcut, then 2 units) -> global average pool -> linear -> mean over T
+
+A unit is conv, batch norm, [attention], LIF. Axes of activations: [T, N, C, H, W]; w is the width.
+
+    SEW joins      out = g(SN(W2 SN(W1 in)), SN(Ws in))                                   (Eq. 6)
+    vanilla        out = SN(g(W2 SN(W1 in), Ws in))                                       (Eq. 4)
+    MS             out = g(W2 SN(W1 SN(in)), Ws SN(in))                                   (Eq. 5)
+
+with g the join of Table II. The paper prints the identity as the shortcut; every shortcut of this plan halves the map, so it
+is a 1x1 convolution of stride 2 with batch norm, Ws. The published code holds no vanilla and no MS network: these two are
+built from their equations on the same plan.
+"""
+
+import numpy as np
+
+from .. import nn, ops
+from ..engine import Tensor, generator
+from .presets import PRESETS, Config
+
+__all__ = ["build", "ResNet21", "Stage", "Unit"]
+
+
+class Unit(nn.Module):
+    """conv, batch norm, [attention], LIF; or, for MS, LIF in front. ``fires`` False leaves the neurons to whoever joins."""
+
+    def __init__(self, in_channels, out_channels, kernel, stride, attention, make, fires=True, neurons_first=False):
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, **make)
+        self.norm = nn.BatchNorm2d(out_channels, dtype=make["dtype"])
+        self.attention = attention
+        self.lif = nn.LIF() if fires or neurons_first else None
+        self.neurons_first = neurons_first
+
+    def forward(self, x):
+        if self.neurons_first:
+            x = self.lif(x)
+        x = self.norm(self.conv(x))
+        if self.attention is not None:
+            x = self.attention(x)
+        return x if self.neurons_first or self.lif is None else self.lif(x)
+
+
+class Stage(nn.Module):
+    """Main branch (two units, the first of stride 2), shortcut (1x1, stride 2) and their join; then two units.
+
+    Each branch runs once. ``shortcut`` is None where there is none, or where it has been pruned.
+    """
+
+    def __init__(self, main, shortcut, join, lif, after):
+        self.main, self.shortcut, self.join, self.lif, self.after = main, shortcut, join, lif, after
+
+    def forward(self, x):
+        out = self.main(x)
+        if self.shortcut is not None:
+            out = self.join(out, self.shortcut(x))
+        if self.lif is not None:  # vanilla: the neurons stand behind the join
+            out = self.lif(out)
+        return self.after(out)
+
+
+class ResNet21(nn.Module):
+    """See ``build``. ``net(x)``: [T, N, C, H, W] -> class scores [N, classes], the mean over T."""
+
+    def __init__(self, config, rng=None):
+        self.config = c = config
+        stem, w = PRESETS[c.preset], c.width
+        make = dict(rng=rng, dtype=c.dtype)
+        ms, vanilla = c.residual == "ms", c.residual == "vanilla"
+        join = c.residual if c.residual in ("or", "and", "iand") else "add"
+        first = c.position in "ac"  # MA behind the first convolution of a pair
+
+        def attention(channels, spiking, kernel=3):
+            return nn.Attention(c.attention, c.timesteps, channels, spiking, kernel, **make)
+
+        def unit(i, o, stride=1, ma=False, kernel=3, fires=True):
+            has_ma = c.attention is not None and c.ma and ma
+            return Unit(i, o, 3, stride, attention(o, False, kernel) if has_ma else None, make, fires, neurons_first=ms)
+
+        self.pool_first = nn.AdaptiveAvgPool2d(stem.pool_first) if stem.pool_first else None
+        self.stem = Unit(stem.channels, w, stem.kernel, stem.stride, None, make, fires=not ms)
+        self.max_pool = nn.MaxPool2d(3, 2, 1) if stem.max_pool else None
+        self.features = nn.Sequential(*[unit(w, w, ma=(k % 2 == 0) == first, kernel=stem.space_kernel) for k in range(4)])
+        self.stages = nn.ModuleList()
+        for k, o in enumerate((2 * w, 4 * w, 8 * w), 1):
+            i = o // 2
+            main = nn.Sequential(unit(i, o, 2, ma=first), unit(o, o, ma=not first, fires=not vanilla))
+            shortcut = None
+            if c.residual != "none" and k not in c.removed:
+                ia = attention(o, True) if c.attention is not None and c.ia else None
+                shortcut = Unit(i, o, 1, 2, ia, make, fires=not vanilla, neurons_first=ms)
+            behind = c.position in "ab"
+            after = nn.Sequential(unit(o, o, ma=first and behind), unit(o, o, ma=not first and behind))
+            stage = Stage(main, shortcut, nn.Join(join), nn.LIF() if vanilla else None, after)
+            setattr(self.stages, str(k - 1), stage)
+        self.last_lif = nn.LIF() if ms else None
+        self.head = nn.Linear(8 * w, stem.classes, **make)
+        self.name_parts()
+
+    def forward(self, x):
+        if not isinstance(x, Tensor):
+            x = Tensor(np.asarray(x), dtype=self.config.dtype)
+        channels = self.stem.conv.weight.shape[1]
+        if x.ndim != 5 or x.shape[2] != channels or 0 in x.shape:
+            raise ValueError(f"the network got an input of shape {x.shape}; give [T, N, {channels}, H, W]")
+        if self.config.attention == "t" and x.shape[0] != self.config.timesteps:
+            raise ValueError(f"the network got {x.shape[0]} time steps, but its attention over time was built for "
+                             f"{self.config.timesteps}")
+        for part in (self.pool_first, self.stem, self.max_pool, self.features, *self.stages, self.last_lif):
+            if part is not None:
+                x = part(x)
+        x = ops.global_avg_pool2d(x)  # [T, N, 8w]
+        return self.head(x).mean(0)  # [N, classes]
+
+
+def build(preset="mnist", residual="or", attention=None, position="a", width=64, timesteps=16, dtype="float32", seed=None,
+          ma=True, ia=True, removed=()):
+    """A residual spiking network of 21 layers (Tables V and IX).
+
+    Args:
+        preset: stem, input and classes: "digits", "mnist", "fashion-mnist", "cifar10", "dvsgesture", "cifar10dvs", "nmnist"
+            or "gestures".
+        residual: "or", "add", "and", "iand" (SEW joins, Table II), "vanilla" (Eq. 4), "ms" (Eq. 5) or "none".
+        attention: None, or synergistic attention over "t" time, "c" channels or "s" space: MA on the backbone, IA on the
+            shortcuts; ``ma`` and ``ia`` switch either half off (Table VII).
+        position: of MA, "a" to "d" (Table V).
+        width: channels of the stem, a multiple of 8.
+        timesteps: T; attention over time is built for it, every other network takes any T.
+        dtype: "float32" or "float64".
+        seed: of the initial weights; by default they come from the generator that ``manual_seed`` starts.
+        removed: numbers (from 1) of the shortcuts to do without.
+
+    Returns:
+        ResNet21, in training mode.
+
+    Raises:
+        ValueError: names the argument that is out of range.
+    """
+    config = Config(preset, residual, attention, position, width, timesteps, dtype, ma, ia, tuple(removed))
+    return ResNet21(config, generator() if seed is None else np.random.default_rng(seed))

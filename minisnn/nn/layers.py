@@ -1,0 +1,148 @@
+"""Layers: parameters and a call into ``ops``, nothing else.
+
+Initial weights are those of PyTorch's layers: uniform within 1 / sqrt(fan_in); batch norm starts at weight 1, bias 0.
+"""
+
+import numpy as np
+
+from .. import ops
+from ..engine import Tensor, generator
+from ..surrogate import ATan
+from .module import Module, Parameter
+
+__all__ = ["Conv2d", "BatchNorm2d", "LIF", "Attention", "MaxPool2d", "AvgPool2d", "AdaptiveAvgPool2d", "Linear", "Join"]
+
+
+def uniform(shape, fan_in, rng, dtype):
+    """Uniform numbers within 1 / sqrt(fan_in)."""
+    bound = 1.0 / np.sqrt(fan_in)
+    return (generator() if rng is None else rng).uniform(-bound, bound, shape).astype(dtype)
+
+
+class Conv2d(Module):
+    """Convolution (``ops.conv2d``), by default without bias, as before a batch norm.
+
+    Args:
+        in_channels, out_channels: Cin, Cout.
+        kernel, stride, padding: pixels.
+        bias: whether to add a learned number to each output channel.
+        method: "auto", "event" or "dense", as for ``ops.conv2d``.
+        rng, dtype: of the initial weights.
+    """
+
+    def __init__(self, in_channels, out_channels, kernel, stride=1, padding=0, bias=False, method="auto", rng=None,
+                 dtype="float32"):
+        fan_in = in_channels * kernel * kernel
+        w = uniform((out_channels, in_channels, kernel, kernel), fan_in, rng, dtype)
+        # in memory [kh, kw, Cin, Cout], which is how the loops read it
+        self.weight = Parameter(np.ascontiguousarray(w.transpose(2, 3, 1, 0)).transpose(3, 2, 0, 1))
+        self.bias = Parameter(uniform((out_channels,), fan_in, rng, dtype)) if bias else None
+        self.stride, self.padding, self.method = stride, padding, method
+
+    def forward(self, x):
+        return ops.conv2d(x, self.weight, self.stride, self.padding, self.method, self.bias)
+
+
+class BatchNorm2d(Module):
+    """Batch normalisation over (T, N, H, W) (``ops.batch_norm``)."""
+
+    def __init__(self, channels, momentum=0.1, eps=1e-5, dtype="float32"):
+        self.weight, self.bias = Parameter(np.ones(channels, dtype)), Parameter(np.zeros(channels, dtype))
+        self.running_mean, self.running_var = np.zeros(channels, dtype), np.ones(channels, dtype)
+        self.momentum, self.eps = momentum, eps
+
+    def forward(self, x):
+        return ops.batch_norm(x, self.weight, self.bias, self.running_mean, self.running_var, self.training,
+                              self.momentum, self.eps)
+
+
+class LIF(Module):
+    """Leaky integrate-and-fire neurons (``ops.lif``, which explains the arguments); at rest before every call."""
+
+    def __init__(self, tau=2.0, v_threshold=1.0, v_reset=0.0, surrogate=ATan(), detach_reset=True, decay_input=True, smooth=False):
+        self.options = dict(tau=tau, v_threshold=v_threshold, v_reset=v_reset, surrogate=surrogate, detach_reset=detach_reset,
+                            decay_input=decay_input, smooth=smooth)
+
+    def forward(self, x):
+        return ops.lif(x, **self.options)
+
+
+class Attention(Module):
+    """MA, or with ``spiking`` IA, over one dimension (``ops.attention``).
+
+    Args:
+        dim: "t", "c" or "s".
+        timesteps, channels: T and C.
+        spiking: IA, whose scores are spikes of LIF neurons, in place of MA's sigmoids.
+        kernel: side of the kernel in "s".
+        rng, dtype: of the initial weights.
+    """
+
+    def __init__(self, dim, timesteps, channels, spiking=False, kernel=3, rng=None, dtype="float32"):
+        self.dim, self.spiking = dim, spiking
+        if dim == "s":
+            self.weight = Parameter(uniform((1, 2, kernel, kernel), 2 * kernel * kernel, rng, dtype))
+        else:
+            places = timesteps if dim == "t" else channels
+            hidden = max(1, timesteps // 4) if dim == "t" else min(8, channels)
+            self.squeeze = Parameter(uniform((hidden, places), places, rng, dtype))
+            self.excite = Parameter(uniform((places, hidden), hidden, rng, dtype))
+
+    @property
+    def weights(self):
+        """The weights as ``ops.attention`` takes them."""
+        return (self.weight,) if self.dim == "s" else (self.squeeze, self.excite)
+
+    def forward(self, x):
+        return ops.attention(x, self.dim, *self.weights, spiking=self.spiking)
+
+
+class MaxPool2d(Module):
+    """The largest value of each window (``ops.max_pool2d``)."""
+
+    def __init__(self, kernel, stride=None, padding=0):
+        self.window = kernel, stride, padding
+
+    def forward(self, x):
+        return ops.max_pool2d(x, *self.window)
+
+
+class AvgPool2d(Module):
+    """The mean of each window (``ops.avg_pool2d``)."""
+
+    def __init__(self, kernel, stride=None, padding=0):
+        self.window = kernel, stride, padding
+
+    def forward(self, x):
+        return ops.avg_pool2d(x, *self.window)
+
+
+class AdaptiveAvgPool2d(Module):
+    """The mean of each of size x size bins (``ops.adaptive_avg_pool2d``)."""
+
+    def __init__(self, size):
+        self.size = size
+
+    def forward(self, x):
+        return ops.adaptive_avg_pool2d(x, self.size)
+
+
+class Linear(Module):
+    """x @ weight.T + bias (``ops.linear``)."""
+
+    def __init__(self, in_features, out_features, rng=None, dtype="float32"):
+        self.weight = Parameter(uniform((out_features, in_features), in_features, rng, dtype))
+        self.bias = Parameter(uniform((out_features,), in_features, rng, dtype))
+
+    def forward(self, x):
+        return ops.linear(x, self.weight, self.bias)
+
+
+class Join(Module):
+    """The join of main branch and shortcut (``ops.join``): "or", "add", "and" or "iand"."""
+
+    def __init__(self, how="or"):
+        self.how = how
+
+    def forward(self, main, shortcut):
+        return ops.join(main, shortcut, self.how)

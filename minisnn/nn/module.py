@@ -1,0 +1,149 @@
+"""Module: what holds parameters, knows its parts by name, and can be called."""
+
+import numpy as np
+
+from .. import ledger
+from ..engine import Tensor
+
+__all__ = ["Module", "Parameter", "Sequential", "ModuleList"]
+
+
+class Parameter(Tensor):
+    """A Tensor that is learned: always requires a gradient, and is found by ``Module.parameters()``."""
+
+    __slots__ = ()
+
+    def __init__(self, data, dtype=None):
+        super().__init__(data, requires_grad=True, dtype=dtype)
+
+
+class Module:
+    """The base of every layer. Assigning a Parameter, an ndarray (a buffer: saved, not learned) or another Module to an
+    attribute registers it; the order of assignment is the order in which they are listed.
+
+    A subclass defines ``forward``; calling the module runs it.
+    """
+
+    training = True
+    _name = ""  # dotted name within the outermost module that was called
+
+    def forward(self, *inputs):
+        raise NotImplementedError(f"{type(self).__name__} does not define forward")
+
+    def __call__(self, *inputs):
+        if not ledger.is_open():
+            return self.forward(*inputs)
+        with ledger.scope(self._name):
+            return self.forward(*inputs)
+
+    def named_children(self):
+        """(name, module) of each direct part."""
+        for name, value in vars(self).items():
+            if isinstance(value, Module):
+                yield name, value
+
+    def named_modules(self, prefix=""):
+        """(dotted name, module) of this module and all of its parts, depth first."""
+        yield prefix, self
+        for name, child in self.named_children():
+            yield from child.named_modules(f"{prefix}.{name}" if prefix else name)
+
+    def modules(self):
+        """This module and all of its parts, depth first."""
+        return [module for _, module in self.named_modules()]
+
+    def _named(self, kind):
+        found = []
+        for prefix, module in self.named_modules():
+            found += [(f"{prefix}.{name}" if prefix else name, value) for name, value in vars(module).items()
+                      if isinstance(value, kind)]
+        return found
+
+    def named_parameters(self):
+        """[(dotted name, Parameter)] in definition order."""
+        return self._named(Parameter)
+
+    def parameters(self):
+        """[Parameter] in definition order."""
+        return [p for _, p in self.named_parameters()]
+
+    def named_buffers(self):
+        """[(dotted name, ndarray)] in definition order."""
+        return self._named(np.ndarray)
+
+    def buffers(self):
+        """[ndarray] in definition order."""
+        return [b for _, b in self.named_buffers()]
+
+    def state_dict(self):
+        """{dotted name: ndarray} of all parameters and buffers: copies, in C order."""
+        arrays = [(name, p.data) for name, p in self.named_parameters()] + self.named_buffers()
+        return {name: array.copy("C") for name, array in arrays}
+
+    def load_state_dict(self, state):
+        """Take over what ``state_dict`` returned.
+
+        Raises:
+            ValueError: names or shapes that are not this module's; then nothing has been changed.
+        """
+        own = dict([(name, p.data) for name, p in self.named_parameters()] + self.named_buffers())
+        missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+        if missing or unknown:
+            raise ValueError(f"these parameters are of another model: {len(missing)} missing (first: {next(iter(missing), '-')}), "
+                             f"{len(unknown)} unknown (first: {next(iter(unknown), '-')})")
+        for name, array in own.items():
+            if array.shape != np.shape(state[name]):
+                raise ValueError(f"these parameters are of another model: {name} has shape {np.shape(state[name])}, "
+                                 f"not {array.shape}")
+        for name, array in own.items():
+            array[...] = state[name]
+
+    def train(self, mode=True):
+        """Training mode: batch norm takes and moves the statistics of the batch."""
+        for module in self.modules():
+            module.training = mode
+        return self
+
+    def eval(self):
+        """Evaluation mode: running statistics, so that a sample's result does not depend on its batch."""
+        return self.train(False)
+
+    def zero_grad(self):
+        """Forget all gradients."""
+        for p in self.parameters():
+            p.grad = None
+
+    def name_parts(self):
+        """Tell every part its dotted name, which a ledger's entries carry."""
+        for name, module in self.named_modules():
+            module._name = name
+        return self
+
+
+class Sequential(Module):
+    """Modules one after another."""
+
+    def __init__(self, *modules):
+        for k, module in enumerate(modules):
+            setattr(self, str(k), module)
+
+    def __iter__(self):
+        return (module for _, module in self.named_children())
+
+    def __len__(self):
+        return len(list(self.named_children()))
+
+    def __getitem__(self, k):
+        return list(self)[k]
+
+    def forward(self, x):
+        for module in self:
+            x = module(x)
+        return x
+
+
+class ModuleList(Sequential):
+    """Modules kept in a row, called by whoever holds them."""
+
+    def forward(self, *inputs):
+        raise NotImplementedError("a ModuleList is not called itself; call its modules")

@@ -1,0 +1,253 @@
+"""Synergistic attention: MA on the backbone, IA on the shortcuts, in time, channels or space; forward and backward.
+
+Axes: T time steps, N batch, C channels, H height, W width, P = H * W pixels, K attended places (T, C or P of them).
+Symbols: avg, top mean and maximum of x over everything but n and k; z the scores' logits; w the scores; d<name> a gradient.
+
+Two shared dense layers (no bias) turn both pooled features into scores, in T and C (SN is a spiking neuron),
+
+    W_T = SN(W_t1(ReLU(W_t0(AvgPool(X)))) + W_t1(ReLU(W_t0(MaxPool(X)))))                 (Eq. 7)
+    W_C = SN(W_c1(ReLU(W_c0(AvgPool(X)))) + W_c1(ReLU(W_c0(MaxPool(X)))))                 (Eq. 8)
+
+and in S a k x k convolution of both maps,
+
+    W_S = SN(f_kxk[MaxPool(X); AvgPool(X)])                                               (Eq. 9)
+
+The scores then scale the input,
+
+    X_out = W_k X_in,  k in {T, C, S}                                                     (Eq. 10)
+
+followed by a ReLU, which the published code has and Eq. 10 leaves out. IA takes a LIF neuron for SN, so its scores are 0 or 1;
+MA takes the sigmoid.
+
+In memory a feature or a score stands as rows [N, G, C]: G = T rows in dimension T, one row in C, P rows in S; what does not
+depend on c is repeated along the row. So one loop over rows of channels serves all three dimensions.
+"""
+
+import numpy as np
+
+from .. import ledger
+from ..engine import Function
+from ..jit import parallel_kernel, prange
+from . import elementary
+from .conv import conv2d
+from .layout import channels_first_view, channels_last
+from .lif import lif
+from .linear import linear
+
+__all__ = ["attention", "attention_scores", "DIMENSIONS"]
+
+DIMENSIONS = TIME, CHANNEL, SPACE = "t", "c", "s"
+
+
+def strides_of(dim):
+    """Row number g = t * by_time + p * by_pixel."""
+    return (dim == TIME) + 0, (dim == SPACE) + 0
+
+
+@parallel_kernel
+def pool_forward(sums, tops, ties, x, by_time, by_pixel):
+    # sums (float64), tops, ties: [N, G, C]; x: [T, N, P, C]
+    # ties counts how many entries reach the top: they share its gradient
+    T, N, P, C = x.shape
+    for n in prange(N):
+        sums[n] = 0
+        ties[n] = 0
+        tops[n] = -np.inf
+        for t in range(T):
+            for p in range(P):
+                g = t * by_time + p * by_pixel
+                for c in range(C):
+                    v, top = x[t, n, p, c], tops[n, g, c]
+                    sums[n, g, c] += v
+                    ties[n, g, c] = 1 if v > top else ties[n, g, c] + (v == top)
+                    tops[n, g, c] = max(v, top)
+
+
+@parallel_kernel
+def pool_backward(dx, davg, dtop, tops, x, by_time, by_pixel):
+    # dx, x: [T, N, P, C]; davg, dtop (already divided by the number of entries, of ties), tops: [N, G, C]
+    T, N, P, C = x.shape
+    for n in prange(N):
+        for t in range(T):
+            for p in range(P):
+                g = t * by_time + p * by_pixel
+                for c in range(C):
+                    dx[t, n, p, c] = davg[n, g, c] + (dtop[n, g, c] if x[t, n, p, c] == tops[n, g, c] else 0)
+
+
+@parallel_kernel
+def gate_forward(out, x, w, by_time, by_pixel):
+    # out, x: [T, N, P, C]; w: [N, G, C]
+    T, N, P, C = x.shape
+    for n in prange(N):
+        for t in range(T):
+            for p in range(P):
+                g = t * by_time + p * by_pixel
+                for c in range(C):
+                    out[t, n, p, c] = max(w[n, g, c] * x[t, n, p, c], 0)
+
+
+@parallel_kernel
+def gate_backward(dx, dw, dout, x, w, by_time, by_pixel):
+    # dx, dout, x: [T, N, P, C]; dw (float64), w: [N, G, C]
+    T, N, P, C = x.shape
+    for n in prange(N):
+        dw[n] = 0
+        for t in range(T):
+            for p in range(P):
+                g = t * by_time + p * by_pixel
+                for c in range(C):  # out = max(w * x, 0)
+                    d = dout[t, n, p, c] if w[n, g, c] * x[t, n, p, c] > 0 else 0
+                    dx[t, n, p, c] = d * w[n, g, c]
+                    dw[n, g, c] += d * x[t, n, p, c]
+
+
+def rows_of(x):
+    """[T, N, C, H, W] -> contiguous [T, N, P, C]."""
+    last = channels_last(x)
+    return last.reshape(last.shape[0], last.shape[1], -1, last.shape[-1])
+
+
+def groups(dim, T, P):
+    """G, the number of rows of a feature."""
+    return {TIME: T, CHANNEL: 1, SPACE: P}[dim]
+
+
+def to_places(rows, dim, reduce):
+    """[N, G, C] -> [N, K]: reduce over the channels where they are not what is attended."""
+    return rows[:, 0] if dim == CHANNEL else reduce(rows, -1)
+
+
+def to_rows(places, dim, C):
+    """[N, K] -> contiguous [N, G, C]."""
+    return np.ascontiguousarray(places[:, None, :] if dim == CHANNEL else np.repeat(places[:, :, None], C, -1))
+
+
+def pool_features(x, dim):
+    """Mean and maximum of [T, N, P, C] for each place, [2, N, K], and how many entries share each maximum, [N, K]."""
+    T, N, P, C = x.shape
+    sums, ties = np.empty((N, groups(dim, T, P), C)), np.empty((N, groups(dim, T, P), C), x.dtype)
+    tops = np.empty(ties.shape, x.dtype)
+    pool_forward(sums, tops, ties, x, *strides_of(dim))
+    top = to_places(tops, dim, np.max)
+    ties = to_places(np.where(tops == to_rows(top, dim, C), ties, 0), dim, np.sum)
+    avg = to_places(sums, dim, np.sum) * (top.size / x.size)
+    return np.stack([avg.astype(x.dtype), top]), ties
+
+
+def feature_gradient_rows(dfeatures, ties, dim, shape):
+    """What each entry of [T, N, P, C] gets of the features' gradient: rows of davg and of dtop, [N, G, C] each."""
+    share = dfeatures.shape[1] * dfeatures.shape[2] / np.prod(shape)
+    return to_rows(dfeatures[0] * dfeatures.dtype.type(share), dim, shape[-1]), to_rows(dfeatures[1] / ties, dim, shape[-1])
+
+
+class PoolFeatures(Function):
+    """Mean and maximum of x [T, N, C, H, W] over all but the attended dimension: [2, N, K]."""
+
+    def forward(self, x, dim):
+        self.dim, self.shape, self.x = dim, channels_last(x).shape, rows_of(x)
+        self.features, self.ties = pool_features(self.x, dim)
+        return self.features
+
+    def backward(self, grad):
+        davg, dtop = feature_gradient_rows(grad, self.ties, self.dim, self.x.shape)
+        dx = np.empty_like(self.x)
+        pool_backward(dx, davg, dtop, to_rows(self.features[1], self.dim, self.x.shape[-1]), self.x, *strides_of(self.dim))
+        return channels_first_view(dx.reshape(self.shape))
+
+
+class Gate(Function):
+    """relu(w * x), with one score w [N, K] for each place."""
+
+    def forward(self, x, w, dim):
+        self.dim, self.shape, self.x = dim, channels_last(x).shape, rows_of(x)
+        self.w = to_rows(w, dim, x.shape[2])
+        out = np.empty_like(self.x)
+        gate_forward(out, self.x, self.w, *strides_of(dim))
+        return channels_first_view(out.reshape(self.shape))
+
+    def backward(self, grad):
+        dx, dw = np.empty_like(self.x), np.empty(self.w.shape)
+        gate_backward(dx, dw, rows_of(grad), self.x, self.w, *strides_of(self.dim))
+        return channels_first_view(dx.reshape(self.shape)), to_places(dw, self.dim, np.sum).astype(self.dtype)
+
+
+def attention_scores(features, weights, dim, spiking, map_shape, **neuron):
+    """Scores [N, K] from the pooled features [2, N, K]: Eq. 7 (t), Eq. 8 (c) or Eq. 9 (s).
+
+    Args:
+        features: Tensor, mean and maximum for each place.
+        weights: Tensors: squeeze [hidden, K] and excite [K, hidden] in t and c; one kernel [1, 2, k, k] in s.
+        dim: "t", "c" or "s".
+        spiking: True for IA, whose scores are spikes; False for MA, whose scores are sigmoids.
+        map_shape: (H, W), for s.
+        **neuron: constants of the LIF neuron, as for ``lif``.
+    """
+    if dim == SPACE:
+        (kernel,) = weights
+        maps = features.reshape(2, -1, *map_shape).transpose(1, 0, 2, 3)
+        z = conv2d(maps, kernel, padding=kernel.shape[-1] // 2).reshape(features.shape[1:])
+    else:
+        squeeze, excite = weights
+        hidden = elementary.relu(bare_linear(features, squeeze))
+        both = bare_linear(hidden, excite)
+        z = both[0] + both[1]
+    if not spiking:
+        return elementary.sigmoid(z)
+    if dim == TIME:  # the neuron integrates along T, each sample from rest
+        return lif(z.transpose(1, 0), **neuron).transpose(1, 0)
+    return lif(z.reshape(1, *z.shape), **neuron).reshape(*z.shape)  # T is pooled away: one step from rest
+
+
+def bare_linear(x, weight):
+    """x @ weight.T without a bias."""
+    return linear(x, weight, type(x)(np.zeros(weight.shape[0], x.dtype)))
+
+
+def attention(x, dim, *weights, spiking=False, **neuron):
+    """Attention over time, channels or space: MA (sigmoid scores) or, with ``spiking``, IA (scores 0 or 1).
+
+    out = relu(W * x) with the scores W of Eq. 7, 8 or 9 (in the head of this file), repeated over the other axes (Eq. 10).
+
+    Args:
+        x: [T, N, C, H, W], the output of a batch norm.
+        dim: "t", "c" or "s".
+        weights: squeeze [hidden, K] and excite [K, hidden] (K = T or C), or for "s" one kernel [1, 2, k, k], k odd.
+        spiking: whether the scores come from LIF neurons.
+        **neuron: their constants, as for ``lif``.
+
+    Returns:
+        Tensor of x's shape, never negative.
+
+    Raises:
+        ValueError: an unknown dimension, or weights that do not fit.
+
+    Differs from the authors' code: there the batch lies on the axis over which IA's neurons integrate, so that a potential leaks
+    from one sample of a batch into the next. Here every sample starts from rest.
+    """
+    check_attention(x.shape, dim, weights)
+    record_attention(x.size, spiking)
+    w = attention_scores(PoolFeatures.apply(x, dim=dim), weights, dim, spiking, x.shape[3:], **neuron)
+    return Gate.apply(x, w, dim=dim)
+
+
+def record_attention(entries, spiking):
+    """The mean adds every entry once; a sigmoid's score multiplies every entry, a spiking one only lets it pass."""
+    if ledger.is_open():
+        ledger.record("attention", ac=entries, mac=0 if spiking else entries)
+
+
+def check_attention(shape, dim, weights):
+    """Refuse weights that do not fit an input of ``shape``, [T, N, C, H, W]."""
+    if dim not in DIMENSIONS:
+        raise ValueError(f"attention dimension is {dim!r}; give one of {', '.join(DIMENSIONS)}")
+    if len(shape) != 5 or 0 in shape:
+        raise ValueError(f"attention: x has shape {shape}; give [T, N, C, H, W], none of them 0")
+    shapes = [w.shape for w in weights]
+    if dim == SPACE:
+        if len(shapes) != 1 or shapes[0][:2] != (1, 2) or shapes[0][2] != shapes[0][3] or shapes[0][2] % 2 == 0:
+            raise ValueError(f"attention in space: weights of shape {shapes}; give one kernel [1, 2, k, k] with k odd")
+        return
+    K = shape[0] if dim == TIME else shape[2]
+    if len(shapes) != 2 or shapes[0] != shapes[1][::-1] or shapes[0][1] != K:
+        raise ValueError(f"attention in {dim}: weights of shape {shapes} for x {shape}; give [hidden, {K}] and [{K}, hidden]")

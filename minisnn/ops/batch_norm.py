@@ -1,0 +1,158 @@
+"""Batch normalisation over time, batch and space, forward and backward.
+
+Axes: T time steps, N batch, C channels, H height, W width; R = T * N * H * W rows of C channels each.
+Symbols: a = weight / std and b = bias - a * mean, so that the output is a * x + b; d<name> a gradient.
+
+    out = weight * (x - mean) / sqrt(var + eps) + bias                                    (Ioffe and Szegedy 2015)
+
+A spiking network shares its weights over time, so the statistics run over T as well.
+"""
+
+import numpy as np
+
+from ..engine import Function
+from ..jit import parallel_kernel, prange
+from .layout import channels_first_view, channels_last
+
+__all__ = ["batch_norm", "BatchNorm", "statistics", "input_gradient_terms"]
+
+PARTS = 64  # partial sums per channel: a fixed number, so that results do not depend on the number of threads
+
+
+@parallel_kernel
+def moments(sums, x, shift):
+    # sums: [PARTS, 2, C] float64; x: [R, C]; shift: [C], near the mean so that the squares do not cancel
+    R, C = x.shape
+    for p in prange(PARTS):
+        sums[p] = 0.0
+        for r in range(R * p // PARTS, R * (p + 1) // PARTS):
+            for c in range(C):
+                d = x[r, c] - shift[c]
+                sums[p, 0, c] += d
+                sums[p, 1, c] += d * d
+
+
+@parallel_kernel
+def batch_norm_forward(out, x, a, b):
+    # out, x: [R, C]; a, b: [C]
+    R, C = x.shape
+    for p in prange(PARTS):
+        for r in range(R * p // PARTS, R * (p + 1) // PARTS):
+            for c in range(C):
+                out[r, c] = a[c] * x[r, c] + b[c]
+
+
+@parallel_kernel
+def batch_norm_sums(sums, dout, x, mean):
+    # sums: [PARTS, 2, C] float64; dout, x: [R, C]; mean: [C]
+    R, C = x.shape
+    for p in prange(PARTS):
+        sums[p] = 0.0
+        for r in range(R * p // PARTS, R * (p + 1) // PARTS):
+            for c in range(C):
+                sums[p, 0, c] += dout[r, c]
+                sums[p, 1, c] += dout[r, c] * (x[r, c] - mean[c])
+
+
+@parallel_kernel
+def batch_norm_backward(dx, dout, x, a, mean, by_mean, by_std):
+    # dx, dout, x: [R, C]; the others: [C]
+    # out = a * (x - mean) + bias, where the mean, and a through the variance, depend on every x of the channel
+    R, C = x.shape
+    for p in prange(PARTS):
+        for r in range(R * p // PARTS, R * (p + 1) // PARTS):
+            for c in range(C):
+                dx[r, c] = a[c] * dout[r, c] - by_mean[c] - by_std[c] * (x[r, c] - mean[c])
+
+
+def statistics(rows):
+    """Mean and (biased) variance of each channel of [R, C], float64."""
+    R, C = rows.shape
+    sums = np.empty((PARTS, 2, C))
+    shift = rows[0].copy()
+    moments(sums, rows, shift)
+    off, square = sums.sum(0) / R
+    return shift + off, np.maximum(square - off * off, 0.0)
+
+
+def input_gradient_terms(sums, a, var, eps, rows):
+    """What the statistics' dependence on x takes from dx: ``by_mean`` and ``by_std`` of ``batch_norm_backward``, float64.
+
+    Args:
+        sums: over the rows of a channel, of dout and of dout * (x - mean), [2, C].
+        a, var: as in the head of this file, [C].
+        rows: R.
+    """
+    return a * sums[0] / rows, a * sums[1] / rows / (var + eps)
+
+
+class BatchNorm(Function):
+    """See ``batch_norm``."""
+
+    def forward(self, x, weight, bias, running_mean, running_var, training, momentum, eps):
+        last = channels_last(x)
+        rows, real = last.reshape(-1, last.shape[-1]), x.dtype.type
+        if training:
+            mean, var = statistics(rows)
+            update_running(running_mean, running_var, mean, var, len(rows), momentum)
+        else:
+            mean, var = running_mean.astype(np.float64), running_var.astype(np.float64)
+        a = weight / np.sqrt(var + eps)
+        out = np.empty_like(last)
+        batch_norm_forward(out.reshape(rows.shape), rows, real_array(a, real), real_array(bias - a * mean, real))
+        if self.recording:
+            self.x, self.shape, self.a, self.mean, self.var, self.training, self.eps = rows, last.shape, a, mean, var, training, eps
+        return channels_first_view(out)
+
+    def backward(self, grad):
+        dout, real = channels_last(grad).reshape(self.x.shape), grad.dtype.type
+        mean, sums = real_array(self.mean, real), np.empty((PARTS, 2, dout.shape[1]))
+        batch_norm_sums(sums, dout, self.x, mean)
+        sums = sums.sum(0)
+        by_mean, by_std = input_gradient_terms(sums, self.a, self.var, self.eps, len(dout)) if self.training else np.zeros_like(sums)
+        dx = np.empty_like(dout)
+        batch_norm_backward(dx, dout, self.x, *(real_array(v, real) for v in (self.a, self.mean, by_mean, by_std)))
+        dweight = real_array(sums[1] / np.sqrt(self.var + self.eps), real)
+        return channels_first_view(dx.reshape(self.shape)), dweight, real_array(sums[0], real)
+
+
+def real_array(values, real):
+    """Per-channel constants, worked out in float64, in the dtype of the loops."""
+    return values.astype(real, copy=False)
+
+
+def update_running(running_mean, running_var, mean, var, rows, momentum):
+    """Move the running statistics towards this batch's, in place; the variance without bias, as PyTorch does."""
+    running_mean += (momentum * (mean - running_mean)).astype(running_mean.dtype)
+    running_var += (momentum * (var * rows / max(rows - 1, 1) - running_var)).astype(running_var.dtype)
+
+
+def batch_norm(x, weight, bias, running_mean, running_var, training=True, momentum=0.1, eps=1e-5):
+    """Normalise each channel over (T, N, H, W), then scale and shift it: the equation in the head of this file.
+
+    Training takes mean and variance from ``x`` and moves the running statistics towards them (the variance unbiased,
+    R / (R - 1)); evaluation takes the running statistics, so that a sample's result does not depend on its batch.
+
+    Args:
+        x: [T, N, C, H, W] or [N, C, H, W].
+        weight, bias: Tensors [C].
+        running_mean, running_var: ndarrays [C], changed in place in training.
+        training: which statistics to take.
+        momentum: the weight of this batch in the running statistics.
+        eps: added to the variance.
+
+    Returns:
+        Tensor of x's shape.
+
+    Raises:
+        ValueError: fewer than 3 axes, weights that do not match the channels, or nothing to average over.
+    """
+    C = x.shape[-3] if x.ndim >= 3 else None
+    for name, array in (("weight", weight), ("bias", bias), ("running_mean", running_mean), ("running_var", running_var)):
+        if array.shape != (C,):
+            raise ValueError(f"batch_norm: {name} has shape {array.shape}, but x of shape {x.shape} wants one number per "
+                             "channel of [..., C, H, W]")
+    if x.size == 0:
+        raise ValueError(f"batch_norm: x of shape {x.shape} is empty")
+    return BatchNorm.apply(x, weight, bias, running_mean=running_mean, running_var=running_var, training=training,
+                           momentum=momentum, eps=eps)

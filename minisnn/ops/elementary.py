@@ -1,0 +1,353 @@
+"""Elementary operations: enough to write any layer by hand on the tape.
+
+Each class is one operation: forward, and next to it the rule for its gradient. The functions below them are what users call;
+the operators of Tensor (``a + b``, ``a @ b``, ``a[1:]``, ...) and its methods (``a.sum()``) are bound to the same functions
+at the end. Shapes broadcast as in NumPy.
+"""
+
+import numpy as np
+
+from ..engine import Function, Tensor
+
+__all__ = ["add", "sub", "mul", "div", "neg", "power", "matmul", "sum", "mean", "max", "min", "reshape", "transpose", "index",
+           "stack", "concatenate", "exp", "log", "relu", "sigmoid", "sqrt", "tanh", "abs"]
+
+
+def unbroadcast(grad, shape):
+    """Sum a gradient over the axes along which its tensor was repeated."""
+    if grad.shape == shape:
+        return grad
+    lead = grad.ndim - len(shape)
+    repeated = tuple(range(lead)) + tuple(lead + i for i, n in enumerate(shape) if n == 1 and grad.shape[lead + i] != 1)
+    return grad.sum(repeated, keepdims=True).reshape(shape)
+
+
+class Add(Function):
+    def forward(self, a, b):
+        self.shapes = a.shape, b.shape
+        return a + b
+
+    def backward(self, grad):
+        return unbroadcast(grad, self.shapes[0]), unbroadcast(grad, self.shapes[1])
+
+
+class Sub(Function):
+    def forward(self, a, b):
+        self.shapes = a.shape, b.shape
+        return a - b
+
+    def backward(self, grad):
+        return unbroadcast(grad, self.shapes[0]), unbroadcast(-grad, self.shapes[1])
+
+
+class Mul(Function):
+    def forward(self, a, b):
+        self.a, self.b = a, b
+        return a * b
+
+    def backward(self, grad):
+        return unbroadcast(grad * self.b, self.a.shape), unbroadcast(grad * self.a, self.b.shape)
+
+
+class Div(Function):
+    def forward(self, a, b):
+        self.a, self.b = a, b
+        return a / b
+
+    def backward(self, grad):
+        return unbroadcast(grad / self.b, self.a.shape), unbroadcast(-grad * self.a / (self.b * self.b), self.b.shape)
+
+
+class Neg(Function):
+    def forward(self, a):
+        return -a
+
+    def backward(self, grad):
+        return -grad
+
+
+class Power(Function):
+    def forward(self, a, exponent):
+        self.a, self.exponent = a, exponent
+        return a**exponent
+
+    def backward(self, grad):
+        return grad * self.exponent * self.a ** (self.exponent - 1)
+
+
+class MatMul(Function):
+    def forward(self, a, b):
+        self.a, self.b = a, b
+        return a @ b
+
+    def backward(self, grad):
+        a = self.a[None, :] if self.a.ndim == 1 else self.a  # a vector is a matrix of one row (left) or column (right)
+        b = self.b[:, None] if self.b.ndim == 1 else self.b
+        grad = grad.reshape(np.broadcast_shapes(a.shape[:-2], b.shape[:-2]) + (a.shape[-2], b.shape[-1]))
+        da = unbroadcast(grad @ np.swapaxes(b, -1, -2), a.shape)
+        db = unbroadcast(np.swapaxes(a, -1, -2) @ grad, b.shape)
+        return da.reshape(self.a.shape), db.reshape(self.b.shape)
+
+
+class Sum(Function):
+    def forward(self, a, axis=None, keepdims=False):
+        self.shape, self.axis, self.keepdims = a.shape, axis, keepdims
+        return np.asarray(a.sum(axis, keepdims=keepdims))
+
+    def backward(self, grad):
+        return np.broadcast_to(_restore_axes(grad, self.shape, self.axis, self.keepdims), self.shape)
+
+
+class Max(Function):
+    def forward(self, a, axis=None, keepdims=False):
+        self.a, self.axis, self.keepdims = a, axis, keepdims
+        self.top = a.max(axis, keepdims=True)
+        return np.asarray(self.top if keepdims else a.max(axis))
+
+    def backward(self, grad):
+        at_top = (self.a == self.top).astype(grad.dtype)
+        share = at_top / at_top.sum(self.axis, keepdims=True, dtype=grad.dtype)  # entries that tie share the gradient evenly
+        return share * _restore_axes(grad, self.a.shape, self.axis, self.keepdims)
+
+
+def _restore_axes(grad, shape, axis, keepdims):
+    """Give a reduced gradient its axes of length 1 back."""
+    if keepdims or axis is None:
+        return grad.reshape((1,) * len(shape)) if axis is None else grad
+    return np.expand_dims(grad, tuple(a % len(shape) for a in (axis if isinstance(axis, tuple) else (axis,))))
+
+
+class Reshape(Function):
+    def forward(self, a, shape):
+        self.shape = a.shape
+        return a.reshape(shape)
+
+    def backward(self, grad):
+        return grad.reshape(self.shape)
+
+
+class Transpose(Function):
+    def forward(self, a, axes=None):
+        self.axes = tuple(range(a.ndim))[::-1] if axes is None else axes
+        return a.transpose(self.axes)
+
+    def backward(self, grad):
+        return grad.transpose(np.argsort(np.mod(self.axes, grad.ndim)))
+
+
+class Index(Function):
+    def forward(self, a, key):
+        self.shape, self.key = a.shape, key
+        return np.asarray(a[key])
+
+    def backward(self, grad):
+        full = np.zeros(self.shape, grad.dtype)
+        np.add.at(full, self.key, grad)  # an entry taken twice gets both gradients
+        return full
+
+
+class Stack(Function):
+    def forward(self, *arrays, axis=0):
+        self.axis = axis
+        return np.stack(arrays, axis)
+
+    def backward(self, grad):
+        return tuple(np.moveaxis(grad, self.axis, 0))
+
+
+class Concatenate(Function):
+    def forward(self, *arrays, axis=0):
+        self.axis, self.ends = axis, np.cumsum([a.shape[axis] for a in arrays])
+        return np.concatenate(arrays, axis)
+
+    def backward(self, grad):
+        return tuple(np.split(grad, self.ends[:-1], self.axis))
+
+
+class Exp(Function):
+    def forward(self, a):
+        self.y = np.exp(a)
+        return self.y
+
+    def backward(self, grad):
+        return grad * self.y
+
+
+class Log(Function):
+    def forward(self, a):
+        self.a = a
+        return np.log(a)
+
+    def backward(self, grad):
+        return grad / self.a
+
+
+class Relu(Function):
+    def forward(self, a):
+        self.a = a
+        return np.maximum(a, 0)
+
+    def backward(self, grad):
+        return grad * (self.a > 0)
+
+
+class Sigmoid(Function):
+    def forward(self, a):
+        e = np.exp(-np.abs(a))  # of minus the magnitude, so that it cannot overflow
+        self.y = np.where(a >= 0, 1, e) / (1 + e)
+        return self.y
+
+    def backward(self, grad):
+        return grad * self.y * (1 - self.y)
+
+
+class Tanh(Function):
+    def forward(self, a):
+        self.y = np.tanh(a)
+        return self.y
+
+    def backward(self, grad):
+        return grad * (1 - self.y * self.y)
+
+
+class Abs(Function):
+    def forward(self, a):
+        self.a = a
+        return np.abs(a)
+
+    def backward(self, grad):
+        return grad * np.sign(self.a)
+
+
+def _tensors(*values):
+    """Numbers and arrays beside a tensor take its dtype."""
+    dtype = next((v.dtype for v in values if isinstance(v, Tensor)), None)
+    return tuple(v if isinstance(v, Tensor) else Tensor(np.asarray(v, dtype if np.ndim(v) == 0 or dtype else None), dtype=dtype)
+                 for v in values)
+
+
+def add(a, b):
+    """a + b, broadcast."""
+    return Add.apply(*_tensors(a, b))
+
+
+def sub(a, b):
+    """a - b, broadcast."""
+    return Sub.apply(*_tensors(a, b))
+
+
+def mul(a, b):
+    """a * b, element by element, broadcast."""
+    return Mul.apply(*_tensors(a, b))
+
+
+def div(a, b):
+    """a / b, broadcast."""
+    return Div.apply(*_tensors(a, b))
+
+
+def neg(a):
+    """-a."""
+    return Neg.apply(a)
+
+
+def power(a, exponent):
+    """a to a constant power, a Python number."""
+    return Power.apply(a, exponent=exponent)
+
+
+def matmul(a, b):
+    """Matrix product as ``numpy.matmul``: [..., n, k] @ [..., k, m] -> [..., n, m]; vectors allowed."""
+    return MatMul.apply(*_tensors(a, b))
+
+
+def sum(a, axis=None, keepdims=False):
+    """Sum over ``axis`` (an int, a tuple, or None for all)."""
+    return Sum.apply(a, axis=axis, keepdims=keepdims)
+
+
+def mean(a, axis=None, keepdims=False):
+    """Mean over ``axis`` (an int, a tuple, or None for all)."""
+    total = sum(a, axis, keepdims)
+    return div(total, a.size / total.size)
+
+
+def max(a, axis=None, keepdims=False):
+    """Maximum over ``axis``; entries that tie share the gradient evenly."""
+    return Max.apply(a, axis=axis, keepdims=keepdims)
+
+
+def min(a, axis=None, keepdims=False):
+    """Minimum over ``axis``; entries that tie share the gradient evenly."""
+    return neg(max(neg(a), axis, keepdims))
+
+
+def reshape(a, *shape):
+    """The same entries in another shape; one length may be -1."""
+    return Reshape.apply(a, shape=shape[0] if len(shape) == 1 else shape)
+
+
+def transpose(a, *axes):
+    """The axes in another order; without arguments, reversed."""
+    axes = axes[0] if len(axes) == 1 and isinstance(axes[0], (tuple, list)) else axes
+    return Transpose.apply(a, axes=tuple(axes) or None)
+
+
+def index(a, key):
+    """``a[key]``, with any key that NumPy takes."""
+    return Index.apply(a, key=key)
+
+
+def stack(tensors, axis=0):
+    """Tensors of one shape side by side along a new axis."""
+    return Stack.apply(*_tensors(*tensors), axis=axis)
+
+
+def concatenate(tensors, axis=0):
+    """Tensors one after another along an axis that they have."""
+    return Concatenate.apply(*_tensors(*tensors), axis=axis)
+
+
+def exp(a):
+    """e to the a."""
+    return Exp.apply(a)
+
+
+def log(a):
+    """Natural logarithm."""
+    return Log.apply(a)
+
+
+def sqrt(a):
+    """Square root."""
+    return power(a, 0.5)
+
+
+def relu(a):
+    """max(a, 0), with gradient 0 at 0."""
+    return Relu.apply(a)
+
+
+def sigmoid(a):
+    """1 / (1 + exp(-a))."""
+    return Sigmoid.apply(a)
+
+
+def tanh(a):
+    """Hyperbolic tangent."""
+    return Tanh.apply(a)
+
+
+def abs(a):
+    """|a|, with gradient 0 at 0."""
+    return Abs.apply(a)
+
+
+for _name, _operation in {
+    "__add__": add, "__radd__": add, "__sub__": sub, "__rsub__": lambda a, b: sub(b, a), "__mul__": mul, "__rmul__": mul,
+    "__truediv__": div, "__rtruediv__": lambda a, b: div(b, a), "__neg__": neg, "__pow__": power, "__matmul__": matmul,
+    "__rmatmul__": lambda a, b: matmul(b, a), "__getitem__": index, "sum": sum, "mean": mean, "max": max, "min": min,
+    "reshape": reshape, "transpose": transpose, "exp": exp, "log": log, "sqrt": sqrt, "relu": relu, "sigmoid": sigmoid,
+    "tanh": tanh, "abs": abs, "T": property(transpose),
+}.items():
+    setattr(Tensor, _name, _operation)

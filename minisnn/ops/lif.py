@@ -1,0 +1,181 @@
+"""The leaky integrate-and-fire neuron, forward and backward through time.
+
+Axes: T time steps, M neurons (any further axes, flattened in the order of the memory).
+Symbols: u potential before the spike, h after the reset, s spikes, d<name> the gradient of the loss with respect to <name>.
+
+The membrane obeys
+
+    tau dV/dt = -(V - V_reset) + I(t)                                                     (Eq. 1)
+
+and in steps of one, with H the potential that the reset leaves behind,
+
+    U[t] = H[t-1] + (I[t] - (H[t-1] - U_reset)) / tau          charge
+    S[t] = Theta(U[t] - U_threshold)                           fire
+    H[t] = U[t] (1 - S[t]) + U_reset S[t]                      reset                      (Eq. 2)
+
+(the paper prints I[t-1]; its code, like everybody's, uses I[t]).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .. import ledger
+from ..engine import Function
+from ..jit import kernel, parallel_kernel, prange
+from ..surrogate import ATan, Surrogate, derivative_kernel, primitive_kernel
+from ..threads import get_num_threads
+from .layout import by_time, from_memory
+
+__all__ = ["lif", "LIF", "Neuron", "neuron"]
+
+BLOCK = 1024  # neurons carried together through all of time: their potentials stay in the first-level cache
+
+
+class Neuron(NamedTuple):
+    """The constants of Eq. 2, in the dtype of the input so that float32 arithmetic stays float32."""
+
+    one: float
+    leak: float  # 1 / tau: the share of the distance to rest that is lost in a step
+    gain: float  # what the input is multiplied by: 1 / tau where the input decays too, else 1
+    v_threshold: float
+    v_rest: float  # where the potential starts and leaks to: v_reset, or 0 with soft reset
+    keep: float  # a neuron that fired is left with keep * u + drop: 0 * u + v_reset (hard reset),
+    drop: float  # or 1 * u - v_threshold (soft reset)
+    through_reset: float  # 1 where the gradient also flows through the reset's dependence on the spike, 0 where detached
+
+
+@kernel
+def charge(h, x, n):
+    return h + (n.gain * x - n.leak * (h - n.v_rest))
+
+
+@kernel
+def fire(s, u, n, smooth, kind, alpha):
+    # s, u: [size]; s Booleans as bytes or, smooth, of u's dtype
+    if smooth:
+        primitive_kernel(kind, alpha, u, n.v_threshold, s)
+    else:
+        for i in range(u.size):
+            s[i] = u[i] >= n.v_threshold
+
+
+@kernel
+def reset(u, s, n):
+    return u * (n.one - s) + (n.keep * u + n.drop) * s
+
+
+@parallel_kernel
+def lif_forward(s, h, x, n, smooth, kind, alpha):
+    # s, x: [T, M]; h: [M], left with the last potentials; n: Neuron
+    T, M = x.shape
+    real = x.dtype.type
+    for block in prange((M + BLOCK - 1) // BLOCK):
+        lo, hi = block * BLOCK, min(M, block * BLOCK + BLOCK)
+        h[lo:hi] = n.v_rest
+        for t in range(T):
+            for i in range(lo, hi):
+                h[i] = charge(h[i], x[t, i], n)
+            fire(s[t, lo:hi], h[lo:hi], n, smooth, kind, alpha)
+            for i in range(lo, hi):
+                h[i] = reset(h[i], real(s[t, i]), n)
+
+
+@parallel_kernel
+def lif_backward(dx, ds, x, u, s, sg, n, smooth, kind, alpha):
+    # dx, ds, x: [T, M]; scratch of each worker: u [workers, T, BLOCK], s and sg [workers, BLOCK]; n: Neuron
+    # The potentials are charged again from x: that is cheaper than to keep them, and T times smaller.
+    T, M = x.shape
+    blocks, workers = (M + BLOCK - 1) // BLOCK, u.shape[0]
+    for w in prange(workers):
+        for block in range(blocks * w // workers, blocks * (w + 1) // workers):
+            lo = block * BLOCK
+            size = min(BLOCK, M - lo)
+            uw, sw, sgw = u[w, :, :size], s[w, :size], sg[w, :size]
+            h = dh = np.full(size, n.v_rest, x.dtype)
+            for t in range(T):
+                for i in range(size):
+                    uw[t, i] = charge(h[i], x[t, lo + i], n)
+                fire(sw, uw[t], n, smooth, kind, alpha)
+                for i in range(size):
+                    h[i] = reset(uw[t, i], sw[i], n)
+            dh[:] = 0  # nothing follows the last step
+            for t in range(T - 1, -1, -1):
+                fire(sw, uw[t], n, smooth, kind, alpha)
+                derivative_kernel(kind, alpha, uw[t], n.v_threshold, sgw)
+                for i in range(size):
+                    # h = u * (1 - s) + (keep * u + drop) * s
+                    dh_du = n.one - (n.one - n.keep) * sw[i]
+                    dh_ds = n.drop - (n.one - n.keep) * uw[t, i]
+                    # s = step(u - v_threshold), whose derivative is taken to be sg
+                    du = ds[t, lo + i] * sgw[i] + dh[i] * (dh_du + n.through_reset * dh_ds * sgw[i])
+                    # u = h + (gain * x - leak * (h - v_rest))
+                    dx[t, lo + i] = n.gain * du
+                    dh[i] = (n.one - n.leak) * du
+
+
+class LIF(Function):
+    """See ``lif``."""
+
+    def forward(self, x, n, surrogate, smooth):
+        self.arguments = n, smooth, surrogate.kind, surrogate.alpha
+        x, self.shape = by_time(x)
+        s = np.empty(x.shape, x.dtype if smooth else np.uint8)
+        lif_forward(s, np.empty(x.shape[1], x.dtype), x, *self.arguments)
+        self.x = x if self.recording else None
+        if ledger.is_open() and not smooth:
+            ledger.record("lif", spikes=int(np.count_nonzero(s)), neurons=s.size)
+        return from_memory((s if smooth else s.view(np.bool_)).reshape(self.shape))
+
+    def backward(self, grad):
+        x, dx, workers = self.x, np.empty_like(self.x), get_num_threads()
+        u = np.empty((workers, len(x), BLOCK), x.dtype)
+        s, sg = np.empty((2, workers, BLOCK), x.dtype)
+        lif_backward(dx, by_time(grad)[0], x, u, s, sg, *self.arguments)
+        return from_memory(dx.reshape(self.shape))
+
+
+def neuron(dtype, tau=2.0, v_threshold=1.0, v_reset=0.0, detach_reset=True, decay_input=True):
+    """Check the arguments of ``lif`` and turn them into the constants of its loops."""
+    real = np.dtype(dtype).type
+    if not (np.isfinite(tau) and tau >= 1.0):
+        raise ValueError(f"tau is {tau!r} time steps; give a number of at least 1, where the potential does not overshoot")
+    if not np.isfinite(v_threshold) or not (v_reset is None or np.isfinite(v_reset)):
+        raise ValueError(f"v_threshold is {v_threshold!r} and v_reset {v_reset!r}; give finite numbers, or v_reset=None for soft reset")
+    hard = v_reset is not None
+    if hard and v_reset >= v_threshold:
+        raise ValueError(f"v_reset {v_reset} is not below v_threshold {v_threshold}: the neuron would fire at every step")
+    return Neuron(*map(real, (1.0, 1.0 / tau, 1.0 / tau if decay_input else 1.0, v_threshold, v_reset if hard else 0.0,
+                              0.0 if hard else 1.0, v_reset if hard else -v_threshold, 0.0 if detach_reset else 1.0)))
+
+
+def lif(x, tau=2.0, v_threshold=1.0, v_reset=0.0, surrogate=ATan(), detach_reset=True, decay_input=True, smooth=False):
+    """Leaky integrate-and-fire neurons: one for each element of a time step, from rest at t = 0.
+
+    Eq. 2 of the paper (in the head of this file), with a spike where u >= v_threshold. Backward is backpropagation through
+    time, with the surrogate's derivative in place of the step's.
+
+    Args:
+        x: input current, [T, ...], in units of the threshold.
+        tau: membrane time constant in time steps, at least 1.
+        v_threshold: potential at and above which a spike is emitted.
+        v_reset: potential after a spike and at rest; None for soft reset, which subtracts v_threshold and rests at 0.
+        surrogate: one of ``minisnn.surrogate``.
+        detach_reset: whether the gradient stops at the spike's effect on the reset, as in the published code.
+        decay_input: whether the input is divided by tau (as in Eq. 2) or added whole.
+        smooth: emit the surrogate's primitive, a number between 0 and 1, in place of a spike. Then the backward loop with
+            detach_reset=False is the exact derivative, and ``gradcheck`` can prove it.
+
+    Returns:
+        Spikes, [T, ...]: a Tensor of x's dtype that keeps them at one byte each (with ``smooth``, numbers of that dtype).
+
+    Raises:
+        ValueError: no time axis, or a constant out of range.
+        TypeError: ``surrogate`` is not one of ``minisnn.surrogate``.
+    """
+    if x.ndim < 1 or x.shape[0] == 0:
+        raise ValueError(f"lif needs at least one time step on axis 0, got shape {x.shape}")
+    if not isinstance(surrogate, Surrogate):
+        raise TypeError(f"surrogate is {surrogate!r}; give one of minisnn.surrogate, such as ATan()")
+    n = neuron(x.dtype, tau, v_threshold, v_reset, detach_reset, decay_input)
+    return LIF.apply(x, n=n, surrogate=surrogate, smooth=bool(smooth))

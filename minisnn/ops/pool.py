@@ -1,0 +1,191 @@
+"""Pooling over space, forward and backward.
+
+Axes: B = T * N images, C channels, H height, W width; i, j an output pixel, h, w an input pixel.
+Images lie channels last in memory, so the innermost loop of every kernel runs over the channels of one pixel.
+"""
+
+import numpy as np
+
+from ..engine import Function
+from ..jit import parallel_kernel, prange
+from .layout import channels_first_view, channels_last
+
+__all__ = ["max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "global_avg_pool2d"]
+
+
+@parallel_kernel
+def max_pool_forward(out, winner, x, kernel, stride, padding):
+    # out: [B, Ho, Wo, C]; winner: int32, the same shape, h * W + w of the maximum; x: [B, H, W, C]
+    B, H, W, C = x.shape
+    for b in prange(B):
+        for i in range(out.shape[1]):
+            for j in range(out.shape[2]):
+                winner[b, i, j] = -1
+                for h in range(max(0, i * stride - padding), min(H, i * stride - padding + kernel)):
+                    for w in range(max(0, j * stride - padding), min(W, j * stride - padding + kernel)):
+                        for c in range(C):  # only a larger value replaces: of equal ones the first wins
+                            if winner[b, i, j, c] < 0 or x[b, h, w, c] > out[b, i, j, c]:
+                                out[b, i, j, c] = x[b, h, w, c]
+                                winner[b, i, j, c] = h * W + w
+
+
+@parallel_kernel
+def max_pool_backward(dx, dout, winner):
+    # dx: [B, H * W, C], zero; dout, winner: [B, Ho, Wo, C]
+    for b in prange(dx.shape[0]):
+        for i in range(dout.shape[1]):
+            for j in range(dout.shape[2]):
+                for c in range(dout.shape[3]):
+                    dx[b, winner[b, i, j, c], c] += dout[b, i, j, c]
+
+
+@parallel_kernel
+def average_pool_forward(out, x, rows, columns, divisor):
+    # out: [B, Ho, Wo, C]; x: [B, H, W, C]; rows: [Ho, 2], columns: [Wo, 2], first and end of each bin; divisor: [Ho, Wo]
+    for b in prange(x.shape[0]):
+        out[b] = 0
+        for i in range(out.shape[1]):
+            for j in range(out.shape[2]):
+                for h in range(rows[i, 0], rows[i, 1]):
+                    for w in range(columns[j, 0], columns[j, 1]):
+                        for c in range(x.shape[3]):
+                            out[b, i, j, c] += x[b, h, w, c]
+                for c in range(x.shape[3]):
+                    out[b, i, j, c] /= divisor[i, j]
+
+
+@parallel_kernel
+def average_pool_backward(dx, dout, rows, columns, divisor):
+    # dx: [B, H, W, C]; dout: [B, Ho, Wo, C]; the others as in average_pool_forward
+    for b in prange(dx.shape[0]):
+        dx[b] = 0
+        for i in range(dout.shape[1]):
+            for j in range(dout.shape[2]):
+                for h in range(rows[i, 0], rows[i, 1]):
+                    for w in range(columns[j, 0], columns[j, 1]):
+                        for c in range(dx.shape[3]):
+                            dx[b, h, w, c] += dout[b, i, j, c] / divisor[i, j]
+
+
+def images(x):
+    """[..., C, H, W] -> contiguous [B, H, W, C]; spikes as bytes."""
+    last = channels_last(x)
+    last = last.view(np.uint8) if last.dtype == np.bool_ else last
+    return last.reshape((-1,) + last.shape[-3:])
+
+
+def public(y, lead):
+    """[B, H, W, C] -> a view [..., C, H, W] with the leading axes of the input."""
+    return channels_first_view(y.reshape(lead + y.shape[1:]))
+
+
+class MaxPool(Function):
+    """See ``max_pool2d``."""
+
+    takes_spikes = True
+
+    def forward(self, x, kernel, stride, padding):
+        self.lead, binary, x = x.shape[:-3], x.dtype == np.bool_, images(x)
+        self.shape = x.shape
+        size = [(n + 2 * padding - kernel) // stride + 1 for n in x.shape[1:3]]
+        out = np.empty((x.shape[0], *size, x.shape[3]), x.dtype)
+        self.winner = np.empty(out.shape, np.int32)
+        max_pool_forward(out, self.winner, x, kernel, stride, padding)
+        return public(out.view(np.bool_) if binary else out, self.lead)
+
+    def backward(self, grad):
+        B, H, W, C = self.shape
+        dx = np.zeros((B, H * W, C), self.dtype)
+        max_pool_backward(dx, images(grad), self.winner)
+        return public(dx.reshape(self.shape), self.lead)
+
+
+class AveragePool(Function):
+    """See ``avg_pool2d`` and ``adaptive_avg_pool2d``."""
+
+    takes_spikes = True
+
+    def forward(self, x, rows, columns, divisor):
+        self.lead, x = x.shape[:-3], images(x)
+        self.shape, self.bins = x.shape, (rows, columns, divisor.astype(self.dtype))
+        out = np.empty((x.shape[0], len(rows), len(columns), x.shape[3]), self.dtype)
+        average_pool_forward(out, x, *self.bins)
+        return public(out, self.lead)
+
+    def backward(self, grad):
+        dx = np.empty(self.shape, self.dtype)
+        average_pool_backward(dx, images(grad), *self.bins)
+        return public(dx, self.lead)
+
+
+def _check_window(name, x, kernel, stride, padding):
+    if x.ndim < 3:
+        raise ValueError(f"{name}: x has shape {x.shape}; give [..., C, H, W]")
+    if kernel < 1 or stride < 1 or not 0 <= padding <= kernel // 2:
+        raise ValueError(f"{name}: kernel {kernel}, stride {stride}, padding {padding}; give kernel and stride of at least 1 "
+                         "and a padding from 0 to half the kernel")
+    if min(x.shape[-2:]) + 2 * padding < kernel:
+        raise ValueError(f"{name}: a window of {kernel} does not fit into maps of {x.shape[-2:]} with padding {padding}")
+
+
+def max_pool2d(x, kernel, stride=None, padding=0):
+    """The largest value in each window; the pool of spikes is spikes.
+
+    out[i, j] = max of x[h, w] for h in i * stride - padding + [0, kernel), and w likewise; what lies outside does not count.
+    The gradient goes to the first of equal values in row order, as in PyTorch.
+
+    Args:
+        x: [..., C, H, W].
+        kernel, stride, padding: pixels, for both axes; the stride is the kernel's size by default.
+
+    Returns:
+        Tensor [..., C, Ho, Wo] with Ho = (H + 2 * padding - kernel) // stride + 1.
+
+    Raises:
+        ValueError: a window that does not fit, or a number out of range.
+    """
+    stride = kernel if stride is None else stride
+    _check_window("max_pool2d", x, kernel, stride, padding)
+    return MaxPool.apply(x, kernel=int(kernel), stride=int(stride), padding=int(padding))
+
+
+def avg_pool2d(x, kernel, stride=None, padding=0):
+    """The mean of each window; pixels outside count as 0, as in PyTorch.
+
+    Args, Returns and Raises as for ``max_pool2d``.
+    """
+    stride = kernel if stride is None else stride
+    _check_window("avg_pool2d", x, kernel, stride, padding)
+    bins = []
+    for n in x.shape[-2:]:
+        first = np.arange((n + 2 * padding - kernel) // stride + 1) * stride - padding
+        bins.append(np.stack([np.maximum(first, 0), np.minimum(first + kernel, n)], 1))
+    divisor = np.full((len(bins[0]), len(bins[1])), kernel * kernel)
+    return AveragePool.apply(x, rows=bins[0], columns=bins[1], divisor=divisor)
+
+
+def adaptive_avg_pool2d(x, size):
+    """The mean of each of size x size bins that cover the map, whatever its size.
+
+    Bin i covers the rows floor(i * H / size) up to ceil((i + 1) * H / size), as in PyTorch; bins may overlap by a row.
+
+    Args:
+        x: [..., C, H, W].
+        size: number of bins along each axis.
+
+    Returns:
+        Tensor [..., C, size, size].
+
+    Raises:
+        ValueError: size below 1, or fewer than 3 axes.
+    """
+    if x.ndim < 3 or size < 1:
+        raise ValueError(f"adaptive_avg_pool2d: shape {x.shape} to {size} bins; give [..., C, H, W] and at least 1 bin")
+    k = np.arange(size)
+    rows, columns = (np.stack([k * n // size, -(-(k + 1) * n // size)], 1) for n in x.shape[-2:])
+    return AveragePool.apply(x, rows=rows, columns=columns, divisor=np.outer(rows[:, 1] - rows[:, 0], columns[:, 1] - columns[:, 0]))
+
+
+def global_avg_pool2d(x):
+    """The mean of each map: [..., C, H, W] -> [..., C]."""
+    return adaptive_avg_pool2d(x, 1).reshape(x.shape[:-2])

@@ -1,0 +1,180 @@
+"""Optimisers and the schedule of the learning rate.
+
+Symbols: p a parameter, g its gradient, m and v running means of g and g^2; M entries in the order of the memory.
+"""
+
+import math
+
+import numpy as np
+
+from .jit import parallel_kernel, prange
+
+__all__ = ["Adam", "SGD", "CosineAnnealing"]
+
+
+@parallel_kernel
+def adam_step(p, g, m, v, lr, beta1, beta2, eps, weight_decay, correction1, correction2):
+    # p, g, m, v: [M]; correction = 1 - beta^step: m and v start at 0 and are too small at first
+    one = p.dtype.type(1.0)
+    for i in prange(p.size):
+        d = g[i] + weight_decay * p[i]
+        m[i] = beta1 * m[i] + (one - beta1) * d
+        v[i] = beta2 * v[i] + (one - beta2) * d * d
+        p[i] -= lr * (m[i] / correction1) / (math.sqrt(v[i] / correction2) + eps)
+
+
+@parallel_kernel
+def sgd_step(p, g, m, lr, momentum, weight_decay):
+    # p, g, m: [M]
+    for i in prange(p.size):
+        m[i] = momentum * m[i] + g[i] + weight_decay * p[i]
+        p[i] -= lr * m[i]
+
+
+def flat(array, like):
+    """The entries of ``array`` as a row, in the order in which those of ``like`` lie in memory; a view where it lies the same."""
+    order = np.argsort([-s for s in like.strides], kind="stable")
+    return np.ascontiguousarray(array.transpose(order)).reshape(-1)
+
+
+class Optimiser:
+    """The base of both: a list of parameters, a learning rate, and running means beside each parameter."""
+
+    states = ()
+
+    def __init__(self, parameters, lr):
+        self.parameters, self.lr, self.steps = list(parameters), lr, 0
+        if not self.parameters:
+            raise ValueError("the optimiser got no parameters")
+        positive("lr", lr)
+        for p in self.parameters:
+            if not np.shares_memory(flat(p.data, p.data), p.data):  # steps write through that row
+                p.data = p.data.copy("C")
+        self.state = {name: [np.zeros_like(p.data) for p in self.parameters] for name in self.states}
+
+    def zero_grad(self):
+        """Forget all gradients."""
+        for p in self.parameters:
+            p.grad = None
+
+    def step(self):
+        """Move every parameter that has a gradient."""
+        self.steps += 1
+        for k, p in enumerate(self.parameters):
+            if p.grad is not None:
+                arrays = [p.data, p.grad] + [self.state[name][k] for name in self.states]
+                self.update(*(flat(a, p.data) for a in arrays))
+
+    def state_dict(self):
+        """{name: ndarray}: the number of steps and the running means."""
+        means = {f"{name}.{k}": a.copy("C") for name in self.states for k, a in enumerate(self.state[name])}
+        return {"steps": np.array(self.steps), "lr": np.array(self.lr), **means}
+
+    def load_state_dict(self, state):
+        """Take over what ``state_dict`` returned. Raises ValueError where it is another optimiser's, changing nothing."""
+        for name, arrays in self.state.items():
+            for k, a in enumerate(arrays):
+                if np.shape(state.get(f"{name}.{k}")) != a.shape:
+                    raise ValueError(f"this state is of another optimiser or model: {name}.{k} does not fit")
+        self.steps, self.lr = int(state["steps"]), float(state["lr"])
+        for name, arrays in self.state.items():
+            for k, a in enumerate(arrays):
+                a[...] = state[f"{name}.{k}"]
+
+
+class Adam(Optimiser):
+    """Adam (Kingma and Ba 2015), as in PyTorch.
+
+    m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;  p = p - lr * (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)
+
+    Args:
+        parameters: Parameters.
+        lr: learning rate, above 0.
+        betas: (b1, b2), each from 0 up to but not 1.
+        eps: added to the root.
+        weight_decay: times p, added to g.
+
+    Raises:
+        ValueError: a number out of range, or no parameters.
+    """
+
+    states = ("m", "v")
+
+    def __init__(self, parameters, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
+        super().__init__(parameters, lr)
+        if not all(0 <= b < 1 for b in betas) or weight_decay < 0:
+            raise ValueError(f"betas {betas}, weight_decay {weight_decay}; give betas from 0 up to but not 1, and no negative decay")
+        self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
+
+    def update(self, p, g, m, v):
+        (b1, b2), real = self.betas, p.dtype.type
+        adam_step(p, g, m, v, *map(real, (self.lr, b1, b2, self.eps, self.weight_decay, 1 - b1**self.steps, 1 - b2**self.steps)))
+
+
+class SGD(Optimiser):
+    """Stochastic gradient descent with momentum, as in PyTorch: m = momentum * m + g;  p = p - lr * m.
+
+    Args:
+        parameters: Parameters.
+        lr: learning rate, above 0.
+        momentum: from 0 up to but not 1.
+        weight_decay: times p, added to g.
+
+    Raises:
+        ValueError: a number out of range, or no parameters.
+    """
+
+    states = ("m",)
+
+    def __init__(self, parameters, lr=1e-2, momentum=0.9, weight_decay=0.0):
+        super().__init__(parameters, lr)
+        if not 0 <= momentum < 1 or weight_decay < 0:
+            raise ValueError(f"momentum {momentum}, weight_decay {weight_decay}; give a momentum from 0 up to but not 1, and no negative decay")
+        self.momentum, self.weight_decay = momentum, weight_decay
+
+    def update(self, p, g, m):
+        sgd_step(p, g, m, *map(p.dtype.type, (self.lr, self.momentum, self.weight_decay)))
+
+
+class CosineAnnealing:
+    """The learning rate falls along half a cosine from its start to ``floor`` (Loshchilov and Hutter 2017, without restarts).
+
+    lr(k) = floor + (start - floor) * (1 + cos(pi * k / total)) / 2
+
+    Args:
+        optimiser: whose ``lr`` is set at each ``step()``.
+        total: number of steps (of epochs or of batches, as the caller steps it) after which the floor is reached.
+        floor: the last learning rate.
+        warmup: number of first steps over which the rate rises linearly to its start.
+    """
+
+    def __init__(self, optimiser, total, floor=0.0, warmup=0):
+        if total < 1 or warmup < 0 or floor < 0:
+            raise ValueError(f"total {total}, warmup {warmup}, floor {floor}; give at least one step and nothing negative")
+        self.optimiser, self.total, self.floor, self.warmup, self.start, self.taken = optimiser, total, floor, warmup, optimiser.lr, 0
+        self.optimiser.lr = self.rate(0)
+
+    def rate(self, k):
+        """The learning rate after ``k`` steps."""
+        k = min(k, self.total)
+        fall = self.floor + (self.start - self.floor) * (1 + math.cos(math.pi * k / self.total)) / 2
+        return fall * (k + 1) / (self.warmup + 1) if k < self.warmup else fall
+
+    def step(self):
+        """Count one step and set the optimiser's learning rate."""
+        self.taken += 1
+        self.optimiser.lr = self.rate(self.taken)
+
+    def state_dict(self):
+        """{name: ndarray}."""
+        return {"start": np.array(self.start), "taken": np.array(self.taken)}
+
+    def load_state_dict(self, state):
+        """Take over what ``state_dict`` returned."""
+        self.start, self.taken = float(state["start"]), int(state["taken"])
+        self.optimiser.lr = self.rate(self.taken)
+
+
+def positive(name, value):
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(f"{name} is {value!r}; give a number above 0")
