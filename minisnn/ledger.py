@@ -54,9 +54,9 @@ def record(op, **counts):
 
 
 @contextlib.contextmanager
-def scope(name):
-    """Entries made within carry this name."""
-    _names.append(name)
+def scope(name, inner=False):
+    """Entries made within carry this name, or, with ``inner``, the present name with this one behind it."""
+    _names.append(f"{_names[-1]}.{name}" if inner and _names and _names[-1] else name)
     try:
         yield
     finally:

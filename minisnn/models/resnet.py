@@ -35,10 +35,13 @@ class Unit(nn.Module):
     def forward(self, x):
         if self.neurons_first:
             x = self.lif(x)
-        x = self.norm(self.conv(x))
+        x = self.conv(x)
+        if self.lif is not None and not self.neurons_first:
+            return self.lif.after(self.norm, self.attention, x)
+        x = self.norm(x)
         if self.attention is not None:
             x = self.attention(x)
-        return x if self.neurons_first or self.lif is None else self.lif(x)
+        return x
 
 
 class Stage(nn.Module):

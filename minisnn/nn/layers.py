@@ -66,6 +66,16 @@ class LIF(Module):
     def forward(self, x):
         return ops.lif(x, **self.options)
 
+    def after(self, norm, attention, x):
+        """What these neurons make of ``attention(norm(x))`` (``attention`` may be None), by the fused operation."""
+        if self.options["smooth"]:
+            x = norm(x)
+            return self(x if attention is None else attention(x))
+        constants = {k: v for k, v in self.options.items() if k not in ("surrogate", "smooth")}
+        gate = {} if attention is None else dict(dim=attention.dim, attention=attention.weights, spiking=attention.spiking)
+        return ops.norm_fire(x, norm.weight, norm.bias, norm.running_mean, norm.running_var, ops.neuron(x.dtype, **constants),
+                             self.options["surrogate"], norm.training, norm.momentum, norm.eps, **gate)
+
 
 class Attention(Module):
     """MA, or with ``spiking`` IA, over one dimension (``ops.attention``).

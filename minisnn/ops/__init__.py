@@ -5,13 +5,14 @@ from .batch_norm import batch_norm
 from .conv import conv2d
 from .elementary import (abs, add, concatenate, div, exp, index, log, matmul, max, mean, min, mul, neg, power, relu, reshape,
                          sigmoid, sqrt, stack, sub, sum, tanh, transpose)
-from .lif import lif
+from .fused import norm_fire
+from .lif import lif, neuron
 from .linear import linear
 from .loss import cross_entropy, mse_loss, one_hot
 from .pool import adaptive_avg_pool2d, avg_pool2d, global_avg_pool2d, max_pool2d
 from .residual import join
 
-__all__ = ["attention", "batch_norm", "conv2d", "lif", "linear", "cross_entropy", "mse_loss", "one_hot", "adaptive_avg_pool2d",
+__all__ = ["attention", "batch_norm", "conv2d", "lif", "neuron", "norm_fire", "linear", "cross_entropy", "mse_loss", "one_hot", "adaptive_avg_pool2d",
            "avg_pool2d", "global_avg_pool2d", "max_pool2d", "join", "abs", "add", "concatenate", "div", "exp", "index", "log",
            "matmul", "max", "mean", "min", "mul", "neg", "power", "relu", "reshape", "sigmoid", "sqrt", "stack", "sub", "sum",
            "tanh", "transpose"]

@@ -10,6 +10,7 @@ A spiking network shares its weights over time, so the statistics run over T as 
 
 import numpy as np
 
+from .. import ledger
 from ..engine import Function
 from ..jit import parallel_kernel, prange
 from .layout import channels_first_view, channels_last
@@ -98,6 +99,7 @@ class BatchNorm(Function):
         else:
             mean, var = running_mean.astype(np.float64), running_var.astype(np.float64)
         a = weight / np.sqrt(var + eps)
+        ledger.record("batch_norm", mac=x.size)
         out = np.empty_like(last)
         batch_norm_forward(out.reshape(rows.shape), rows, real_array(a, real), real_array(bias - a * mean, real))
         if self.recording:

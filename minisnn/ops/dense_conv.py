@@ -189,6 +189,8 @@ WEIGHT_P, WEIGHT_Q, WEIGHT_0 = 1 / (2 * P2 * (P2 - Q2)), 1 / (2 * Q2 * (Q2 - P2)
 LANES = 64            # channels per pass of a transform
 COLUMNS = 64          # columns per matrix product
 STRIP = 6 * LANES     # floats of one column of pixels in a strip
+ROW = 9 * COLUMNS + 16 # floats of a row of filters
+RUN = 16 * COLUMNS + 16  # floats of 16 rows of transformed filters
 PLANE = 65536 + 2736  # floats from one of the 36 matrices of a workspace to the next; the odd part spreads them in the cache
 # An index masked with these is visibly not negative, without which the compiler would not vectorise a loop over it.
 OFFSET, STEP = (1 << 47) - 1, (1 << 31) - 1
@@ -261,35 +263,44 @@ def _zero(out, o, n):
 
 
 @kernel
-def _transform_weights(u, g, wt, transposed, cin, cout, k0, k1, n0, n1):
+def _gather_weights(g, wt, transposed, cin, cout, k0, k1, n0, n1):
+    # g[k1-k0][9][COLUMNS] <- the 3x3 filters from input k to output n, transposed and turned by 180 degrees or not
+    for t in range(9):
+        if transposed:
+            for c in range(n1 - n0):
+                a, o, n = (((8 - t) * cin + n0 + c) * cout + k0) & OFFSET, t * COLUMNS + c, (k1 - k0) & STEP
+                for k in range(n):
+                    g[o + k * ROW] = wt[a + k]
+        else:
+            for k in range(k0, k1):
+                _copy(g, (k - k0) * ROW + t * COLUMNS, wt, (t * cin + k) * cout + n0, n1 - n0)
+
+
+@kernel
+def _transform_weights(u, plane, g, wt, transposed, cin, cout, k0, k1, n0, n1):
     # u[36][K, N in blocks of COLUMNS columns] <- G w G^T for rows k0:k1 of the block of columns n0:n1
     rows = cout if transposed else cin
     n = n1 - n0
-    half, out = 9 * COLUMNS, 27 * COLUMNS
+    half = 16 * ROW
+    out = half + 18 * COLUMNS
+    _gather_weights(g, wt, transposed, cin, cout, k0, k1, n0, n1)
     for k in range(k0, k1):
-        for t in range(9):
-            if transposed:
-                a = ((8 - t) * cin + n0) * cout + k
-                for c in range(n):
-                    g[t * COLUMNS + c] = wt[a + c * cout]
-            else:
-                _copy(g, t * COLUMNS, wt, (t * cin + k) * cout + n0, n)
         for j in range(3):
-            _weight_transform(g, half + j * COLUMNS, 3 * COLUMNS, g, j * COLUMNS, 3 * COLUMNS, n)
+            _weight_transform(g, half + j * COLUMNS, 3 * COLUMNS, g, (k - k0) * ROW + j * COLUMNS, 3 * COLUMNS, n)
         for i in range(6):
-            _weight_transform(g, out + 6 * i * COLUMNS, COLUMNS, g, half + 3 * i * COLUMNS, COLUMNS, n)
-        for i in range(36):
-            _copy(u, i * cin * cout + n0 * rows + k * n, g, out + i * COLUMNS, n)
+            _weight_transform(g, out + 6 * i * RUN + (k - k0) * n, RUN, g, half + 3 * i * COLUMNS, COLUMNS, n)
+    for i in range(36):
+        _copy(u, i * plane + n0 * rows + k0 * n, g, out + i * RUN, (k1 - k0) * n)
 
 
 @parallel_kernel
-def _all_weights(u, wt, transposed, cin, cout, step):
+def _all_weights(u, plane, wt, transposed, cin, cout):
     rows, cols = (cout, cin) if transposed else (cin, cout)
-    row_tasks = (rows + step - 1) // step
+    row_tasks = (rows + 15) // 16
     for task in prange(row_tasks * ((cols + COLUMNS - 1) // COLUMNS)):
-        g = np.empty(63 * COLUMNS, wt.dtype)
-        k0, n0 = task % row_tasks * step, task // row_tasks * COLUMNS
-        _transform_weights(u, g, wt, transposed, cin, cout, k0, min(k0 + step, rows), n0, min(n0 + COLUMNS, cols))
+        g = np.empty(16 * ROW + 18 * COLUMNS + 36 * RUN, wt.dtype)
+        k0, n0 = task % row_tasks * 16, task // row_tasks * COLUMNS
+        _transform_weights(u, plane, g, wt, transposed, cin, cout, k0, min(k0 + 16, rows), n0, min(n0 + COLUMNS, cols))
 
 
 @kernel
@@ -363,7 +374,7 @@ def _transform_back(y, m, half, raw, bias, h, w, cols, b0, b1, t0, t1, n0, n1):
 
 
 @kernel
-def _winograd_block(y, x, u, bias, v, m, strip, half, raw, h, w, k, cols, b0, b1, t0, t1):
+def _winograd_block(y, x, u, plane, bias, v, m, strip, half, raw, h, w, k, cols, b0, b1, t0, t1):
     _transform_images(v, strip, raw, x, h, w, k, b0, b1, t0, t1)
     for n0 in range(0, cols, COLUMNS):
         n = min(COLUMNS, cols - n0)
@@ -371,14 +382,14 @@ def _winograd_block(y, x, u, bias, v, m, strip, half, raw, h, w, k, cols, b0, b1
             for j in range(6):
                 rows = (min(t1, _tile_count(h, i)) - t0) * _tile_count(w, j) * (b1 - b0)
                 if rows > 0:
-                    a, o = (6 * i + j) * PLANE, (6 * i + j) * k * cols + n0 * k
+                    a, o = (6 * i + j) * PLANE, (6 * i + j) * plane + n0 * k
                     np.dot(v[a:a + rows * k].reshape((rows, k)), u[o:o + k * n].reshape((k, n)),
                            m[a:a + rows * n].reshape((rows, n)))
         _transform_back(y, m, half, raw, bias, h, w, cols, b0, b1, t0, t1, n0, n0 + n)
 
 
 @parallel_kernel
-def _winograd(y, x, u, bias, batch, h, w, k, cols, images, tile_rows, workers):
+def _winograd(y, x, u, plane, bias, batch, h, w, k, cols, images, tile_rows, workers):
     all_rows = _tile_count(h, 1)
     strips = (all_rows + tile_rows - 1) // tile_rows
     tasks = (batch + images - 1) // images * strips
@@ -390,11 +401,11 @@ def _winograd(y, x, u, bias, batch, h, w, k, cols, images, tile_rows, workers):
         raw = np.empty(max(6 * LANES, 4 * COLUMNS), x.dtype)
         for task in range(worker, tasks, workers):
             b0, t0 = task // strips * images, task % strips * tile_rows
-            _winograd_block(y, x, u, bias, v, m, strip, half, raw, h, w, k, cols, b0, min(b0 + images, batch), t0,
+            _winograd_block(y, x, u, plane, bias, v, m, strip, half, raw, h, w, k, cols, b0, min(b0 + images, batch), t0,
                             min(t0 + tile_rows, all_rows))
 
 
-ROWS = {64: 28, 128: 32, 256: 32, 512: 30}
+ROWS = {64: 49, 128: 32, 256: 16, 512: 22}
 
 
 def winograd_applies(weight_shape, image_shape, dtype, sh, sw, ph, pw):
@@ -402,9 +413,13 @@ def winograd_applies(weight_shape, image_shape, dtype, sh, sw, ph, pw):
     return dtype == np.float32 and tuple(weight_shape[:2]) == (3, 3) and (sh, sw, ph, pw) == (1, 1, 1, 1)
 
 
+_SCRATCH = np.empty(0, np.float32)
 def winograd_weights(wt, transposed):
-    u = np.empty(36 * wt.shape[2] * wt.shape[3], wt.dtype)
-    _all_weights(u, wt.reshape(-1), transposed, wt.shape[2], wt.shape[3], 16)
+    global _SCRATCH
+    plane = wt.shape[2] * wt.shape[3] + 1040
+    if _SCRATCH.size<36 * plane: _SCRATCH = np.empty(36 * plane, wt.dtype)
+    u=_SCRATCH[:36*plane]
+    _all_weights(u, plane, wt.reshape(-1), transposed, wt.shape[2], wt.shape[3])
     return u
 
 
@@ -415,4 +430,4 @@ def winograd_conv(y, x, u, bias):
     tile_rows = min(th, target)
     tile_rows = -(-th // -(-th // tile_rows))
     images = max(1, target // th)
-    _winograd(y.reshape(-1), x.reshape(-1), u, bias, b, h, w, k, y.shape[3], images, tile_rows, numba.get_num_threads())
+    _winograd(y.reshape(-1), x.reshape(-1), u, u.size // 36, bias, b, h, w, k, y.shape[3], images, tile_rows, numba.get_num_threads())

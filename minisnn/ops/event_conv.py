@@ -28,6 +28,7 @@ numba.config.SLP_VECTORIZE = 1
 LANES = 32  # output channels whose sums add_rows keeps in registers
 FORWARD_BYTES = 768 << 10  # weights that a thread works on at a time; they should stay in its level-2 cache
 BACKWARD_BYTES = 384 << 10  # output gradients, likewise
+BACKWARD_PARTS = 2 << 20  # bytes of partial weight gradients, at most
 BACKWARD_UNITS = 16  # pieces of work of the weight gradient: a function of the shape, never of the threads
 
 Events = namedtuple("Events", "offsets positions channels spikes")
@@ -273,54 +274,62 @@ def _rows_of_output_row(rows, begin, offsets, positions, oh, Wo, kh, kw, Cin, st
     return np.int64(n)
 
 
-@parallel_kernel
-def _forward(Y, offsets, positions, Wt, initial, stride_h, stride_w, pad_h, pad_w, threads):
+@kernel
+def _forward_share(t, threads, Y, offsets, positions, Wt, initial, stride_h, stride_w, pad_h, pad_w):
     B, Ho, Wo, Cout = Y.shape
     kh, kw, Cin, _ = Wt.shape
     R = kh * kw * Cin
     chunks = (Cout + LANES - 1) // LANES
-    # A thread packs the weights of `group` chunks, and takes its images through them.
+    # A thread packs the weights of a group of chunks, as many as its cache holds, and takes its rows of Y through them.
     group = min(chunks, max(1, FORWARD_BYTES // (R * LANES * Wt.itemsize)))
-    units = (chunks + group - 1) // group * B
-    additions = np.zeros(threads, np.int64)
+    groups = (chunks + group - 1) // group
+    group = (chunks + groups - 1) // groups
+    units = groups * B * Ho
     y = Y.reshape(-1)
     weights = Wt.reshape(-1)
+    table = _aligned_empty(group * R * LANES, Wt)
+    table[:] = 0
+    rows = np.empty(Wo * R + 8, np.uint32)
+    begin = np.empty(Wo + 1, np.uint64)
+    shift = np.zeros(Wo, np.uint32)
+    start = np.zeros(chunks * LANES, Wt.dtype)
+    for k in range(Cout):
+        start[k] = initial[k]
+    last = np.empty(Wo * LANES, Wt.dtype)
+    same = np.int64(0)  # a literal 0 would be compiled as a type of its own
+    packed = -1
+    added = 0
+    for unit in range(t * units // threads, (t + 1) * units // threads):
+        g = unit // (B * Ho)
+        b = unit // Ho - g * B
+        oh = unit - (g * B + b) * Ho
+        chunk0, chunk1 = g * group, min(chunks, g * group + group)
+        if packed != g:
+            for chunk in range(chunk0, chunk1):
+                _pack_chunk(table, (chunk - chunk0) * R * LANES, weights, same, R, Cout, chunk * LANES)
+            packed = g
+        n = _rows_of_output_row(rows, begin, offsets[b], positions, oh, Wo, kh, kw, Cin,
+                                stride_h, stride_w, pad_h, pad_w)
+        added += n * (min(Cout, chunk1 * LANES) - chunk0 * LANES)
+        pixel = (b * Ho + oh) * Wo
+        for chunk in range(chunk0, chunk1):
+            k = chunk * LANES
+            w = table[(chunk - chunk0) * R * LANES :]
+            whole = k + LANES <= Cout
+            to, first, step = (y, pixel * Cout + k, Cout) if whole else (last, 0, LANES)
+            add_rows(to, first, step, start, k, same, w, rows, begin, begin[1:], shift, Wo)
+            if not whole:
+                for ow in range(Wo):
+                    for lane in range(Cout - k):
+                        y[(pixel + ow) * Cout + k + lane] = last[ow * LANES + lane]
+    return added
+
+
+@parallel_kernel
+def _forward(additions, Y, offsets, positions, Wt, initial, stride_h, stride_w, pad_h, pad_w):
+    threads = additions.size
     for t in prange(threads):
-        table = _aligned_empty(group * R * LANES, Wt)
-        table[:] = 0
-        rows = np.empty(Wo * R + 8, np.uint32)
-        begin = np.empty(Wo + 1, np.uint64)
-        shift = np.zeros(Wo, np.uint32)
-        start = np.zeros(chunks * LANES, Wt.dtype)
-        start[:Cout] = initial
-        last = np.empty(Wo * LANES, Wt.dtype)
-        packed = -1
-        added = 0
-        for unit in range(t * units // threads, (t + 1) * units // threads):
-            g = unit // B
-            b = unit - g * B
-            chunk0, chunk1 = g * group, min(chunks, g * group + group)
-            if packed != g:
-                for chunk in range(chunk0, chunk1):
-                    _pack_chunk(table, (chunk - chunk0) * R * LANES, weights, 0, R, Cout, chunk * LANES)
-                packed = g
-            for oh in range(Ho):
-                n = _rows_of_output_row(rows, begin, offsets[b], positions, oh, Wo, kh, kw, Cin,
-                                        stride_h, stride_w, pad_h, pad_w)
-                added += n * (min(Cout, chunk1 * LANES) - chunk0 * LANES)
-                pixel = (b * Ho + oh) * Wo
-                for chunk in range(chunk0, chunk1):
-                    k = chunk * LANES
-                    w = table[(chunk - chunk0) * R * LANES : (chunk - chunk0 + 1) * R * LANES]
-                    if k + LANES <= Cout:
-                        add_rows(y, pixel * Cout + k, Cout, start, k, 0, w, rows, begin, begin[1:], shift, Wo)
-                    else:
-                        add_rows(last, 0, LANES, start, k, 0, w, rows, begin, begin[1:], shift, Wo)
-                        for ow in range(Wo):
-                            for lane in range(Cout - k):
-                                y[(pixel + ow) * Cout + k + lane] = last[ow * LANES + lane]
-        additions[t] = added
-    return additions.sum()
+        additions[t] = _forward_share(np.int64(t), threads, Y, offsets, positions, Wt, initial, stride_h, stride_w, pad_h, pad_w)
 
 
 @kernel
@@ -348,8 +357,10 @@ def event_forward(Y, events, Wt, initial, stride_h=1, stride_w=1, pad_h=0, pad_w
         The number of additions: rows added times Cout; nothing is added beyond the border.
     """
     B, H, W, Ho, Wo = _check(events, Y, Wt, stride_h, stride_w, pad_h, pad_w)
-    return int(_forward(Y, events.offsets, events.positions, Wt, np.ascontiguousarray(initial, Wt.dtype),
-                        stride_h, stride_w, pad_h, pad_w, numba.get_num_threads()))
+    additions = np.empty(numba.get_num_threads(), np.int64)
+    _forward(additions, Y, events.offsets, events.positions, Wt, np.ascontiguousarray(initial, Wt.dtype),
+             stride_h, stride_w, pad_h, pad_w)
+    return int(additions.sum())
 
 
 # ---- weight gradient -------------------------------------------------------------------------------------------------
@@ -361,9 +372,9 @@ def event_forward(Y, events, Wt, initial, stride_h=1, stride_w=1, pad_h=0, pad_w
 # do not exist are zeros in the table; rows that do not exist are cut off the list, which is sorted by ih.
 
 
-@parallel_kernel
-def _sort_events(rows, bounds, offsets, positions, Cin, Ho, padded_w, block, stride_h, stride_w):
-    B, H, W = offsets.shape[0], offsets.shape[1], offsets.shape[2] - 1
+@kernel
+def _sort_block(rows, bound, offsets, positions, b0, b1, Cin, Ho, padded_w, stride_h, stride_w):
+    H, W = offsets.shape[1], offsets.shape[2] - 1
     heights = (H + stride_h - 1) // stride_h
     key_of = np.empty(W * Cin, np.int64)
     column_of = np.empty(W * Cin, np.int64)
@@ -371,76 +382,95 @@ def _sort_events(rows, bounds, offsets, positions, Cin, Ho, padded_w, block, str
         for c in range(Cin):
             key_of[iw * Cin + c] = (iw % stride_w * Cin + c) * heights
             column_of[iw * Cin + c] = iw // stride_w
-    for k in prange(bounds.shape[0]):
-        b0, b1 = k * block, min(B, k * block + block)
-        bound = bounds[k]
-        bound[:] = 0
-        for b in range(b0, b1):
-            for ih in range(H):
-                key = np.uint64(ih % stride_h * stride_w * Cin * heights + ih // stride_h + 1)
-                for e in range(np.uint64(offsets[b, ih, 0]), np.uint64(offsets[b, ih, W])):
-                    bound[key + np.uint64(key_of[np.uint64(positions[e])])] += np.uint64(1)
-        bound[0] = offsets[b0, 0, 0]
-        for key in range(1, bound.size):
-            bound[key] += bound[key - 1]
-        place = bound[:-1].copy()
-        for b in range(b0, b1):
-            for ih in range(H):
-                key = np.uint64(ih % stride_h * stride_w * Cin * heights + ih // stride_h)
-                row = ((b - b0) * Ho + ih // stride_h) * padded_w
-                for e in range(np.uint64(offsets[b, ih, 0]), np.uint64(offsets[b, ih, W])):
-                    position = np.uint64(positions[e])
-                    own = key + np.uint64(key_of[position])
-                    rows[place[own]] = (row + column_of[position]) * LANES
-                    place[own] += np.uint64(1)
+    bound[:] = 0
+    for b in range(b0, b1):
+        for ih in range(H):
+            key = np.uint64(ih % stride_h * stride_w * Cin * heights + ih // stride_h + 1)
+            for e in range(np.uint64(offsets[b, ih, 0]), np.uint64(offsets[b, ih, W])):
+                bound[key + np.uint64(key_of[np.uint64(positions[e])])] += np.uint64(1)
+    bound[0] = offsets[b0, 0, 0]
+    for key in range(1, bound.size):
+        bound[key] += bound[key - 1]
+    place = bound[:-1].copy()
+    for b in range(b0, b1):
+        for ih in range(H):
+            key = np.uint64(ih % stride_h * stride_w * Cin * heights + ih // stride_h)
+            row = ((b - b0) * Ho + ih // stride_h) * padded_w
+            for e in range(np.uint64(offsets[b, ih, 0]), np.uint64(offsets[b, ih, W])):
+                position = np.uint64(positions[e])
+                own = key + np.uint64(key_of[position])
+                rows[place[own]] = (row + column_of[position]) * LANES
+                place[own] += np.uint64(1)
 
 
 @parallel_kernel
-def _weight_gradient(dWt, dY, rows, bounds, H, padded_w, left, above, block, stride_h, stride_w, pad_h, pad_w):
+def _sort_events(rows, bounds, offsets, positions, block, Cin, Ho, padded_w, stride_h, stride_w):
+    for n in prange(bounds.shape[0]):
+        _sort_block(rows, bounds[n], offsets, positions, n * block, min(offsets.shape[0], n * block + block),
+                    Cin, Ho, padded_w, stride_h, stride_w)
+
+
+@kernel
+def _gradient_share(t, threads, dWt, dY, rows, bounds, H, padded_w, left, above, block,
+                    stride_h, stride_w, pad_h, pad_w):
     # dWt [groups, kh, kw, Cin, Cout]: groups of images are summed apart and added up by the caller.
     groups, kh, kw, Cin, Cout = dWt.shape
     B, Ho, Wo, _ = dY.shape
+    taps = kh * kw
     heights = (H + stride_h - 1) // stride_h
     blocks = bounds.shape[0]
     chunks = (Cout + LANES - 1) // LANES
+    units = groups * chunks
     gradients = dY.reshape(-1)
-    for unit in prange(groups * chunks):
+    weights = dWt.reshape(-1)
+    table = _aligned_empty((above + block * Ho * padded_w) * LANES, dY)
+    table[:] = 0
+    lanes = np.int64(LANES)
+    sums = _aligned_empty(Cin * taps * LANES, dY)
+    begin = np.empty(taps, np.uint64)
+    end = np.empty(taps, np.uint64)
+    shift = np.empty(taps, np.uint32)
+    first = np.empty(taps, np.int64)
+    last = np.empty(taps, np.int64)
+    for unit in range(t * units // threads, (t + 1) * units // threads):
         g = unit // chunks
         k = (unit - g * chunks) * LANES
-        table = _aligned_empty((above + block * Ho * padded_w) * LANES, dY)
-        table[:] = 0
-        sums = _aligned_empty(Cin * kh * kw * LANES, dY)
         sums[:] = 0
-        begin = np.empty(kh * kw, np.uint64)
-        end = np.empty(kh * kw, np.uint64)
-        shift = np.empty(kh * kw, np.uint32)
         for n in range(g * blocks // groups, (g + 1) * blocks // groups):
             b0, b1 = n * block, min(B, n * block + block)
             for r in range((b1 - b0) * Ho):
                 _pack_chunk(table, (above + r * padded_w + left) * LANES, gradients, (b0 * Ho + r) * Wo, Wo, Cout, k)
             for own in range(stride_h * stride_w):
-                own_h, own_w = own // stride_w, own % stride_w
+                for tap in range(taps):
+                    over_h = own // stride_w + pad_h - tap // kw
+                    over_w = own % stride_w + pad_w - tap % kw
+                    first[tap] = last[tap] = shift[tap] = 0
+                    if over_h % stride_h == 0 and over_w % stride_w == 0:
+                        dh, dw = over_h // stride_h, over_w // stride_w
+                        h0, h1 = max(0, -dh), min(heights, Ho - dh)
+                        if h0 < h1:
+                            first[tap], last[tap] = h0, h1
+                            shift[tap] = (above + dh * padded_w + left + dw) * LANES
                 for c in range(Cin):
-                    first = (own * Cin + c) * heights
-                    for i in range(kh):
-                        for j in range(kw):
-                            tap = i * kw + j
-                            begin[tap] = end[tap] = shift[tap] = 0
-                            if (own_h + pad_h - i) % stride_h == 0 and (own_w + pad_w - j) % stride_w == 0:
-                                dh = (own_h + pad_h - i) // stride_h
-                                dw = (own_w + pad_w - j) // stride_w
-                                h0, h1 = max(0, -dh), min(heights, Ho - dh)
-                                if h0 < h1:
-                                    begin[tap] = bounds[n, first + h0]
-                                    end[tap] = bounds[n, first + h1]
-                                    shift[tap] = (above + dh * padded_w + left + dw) * LANES
-                    add_rows(sums, c * kh * kw * LANES, LANES, sums, c * kh * kw * LANES, LANES,
-                             table, rows, begin, end, shift, kh * kw)
-        for i in range(kh):
-            for j in range(kw):
-                for c in range(Cin):
-                    for lane in range(min(LANES, Cout - k)):
-                        dWt[g, i, j, c, k + lane] = sums[((c * kh + i) * kw + j) * LANES + lane]
+                    bound = bounds[n, (own * Cin + c) * heights :]
+                    for tap in range(taps):
+                        begin[tap] = bound[first[tap]]
+                        end[tap] = bound[last[tap]]
+                    own_sums = c * taps * LANES
+                    add_rows(sums, own_sums, lanes, sums, own_sums, lanes, table, rows, begin, end, shift, taps)
+        for tap in range(taps):
+            for c in range(Cin):
+                to = weights[((g * taps + tap) * Cin + c) * Cout + k :][: min(LANES, Cout - k)]
+                own_sums = sums[(c * taps + tap) * LANES :]
+                for lane in range(to.size):
+                    to[lane] = own_sums[lane]
+
+
+@parallel_kernel
+def _weight_gradient(threads, dWt, dY, rows, bounds, H, padded_w, left, above, block, stride_h, stride_w, pad_h, pad_w):
+    for t in prange(threads):
+        _gradient_share(np.int64(t), threads, dWt, dY, rows, bounds, H, padded_w, left, above, block,
+                        stride_h, stride_w, pad_h, pad_w)
 
 
 def event_weight_gradient(dWt, dY, events, stride_h=1, stride_w=1, pad_h=0, pad_w=0):
@@ -465,12 +495,13 @@ def event_weight_gradient(dWt, dY, events, stride_h=1, stride_w=1, pad_h=0, pad_
     above *= padded_w
     block = int(min(B, max(1, BACKWARD_BYTES // (Ho * padded_w * LANES * dY.itemsize))))
     blocks = -(-B // block)
-    groups = min(blocks, -(-BACKWARD_UNITS // -(-Cout // LANES)))
+    groups = min(blocks, -(-BACKWARD_UNITS // -(-Cout // LANES)), max(1, BACKWARD_PARTS // dWt.nbytes))
     rows = np.empty(events.positions.size, np.uint32)
     bounds = np.empty((blocks, stride_h * stride_w * Cin * heights + 1), np.uint64)
-    _sort_events(rows, bounds, events.offsets, events.positions, Cin, Ho, padded_w, block, stride_h, stride_w)
+    _sort_events(rows, bounds, events.offsets, events.positions, block, Cin, Ho, padded_w, stride_h, stride_w)
     parts = dWt[None] if groups == 1 else np.empty((groups, *dWt.shape), dWt.dtype)
-    _weight_gradient(parts, dY, rows, bounds, H, padded_w, left, above, block, stride_h, stride_w, pad_h, pad_w)
+    _weight_gradient(numba.get_num_threads(), parts, dY, rows, bounds, H, padded_w, left, above, block,
+                     stride_h, stride_w, pad_h, pad_w)
     if groups > 1:
         np.sum(parts, axis=0, out=dWt)
 

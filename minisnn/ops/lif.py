@@ -35,6 +35,7 @@ BLOCK = 1024  # neurons carried together through all of time: their potentials s
 class Neuron(NamedTuple):
     """The constants of Eq. 2, in the dtype of the input so that float32 arithmetic stays float32."""
 
+    zero: float
     one: float
     leak: float  # 1 / tau: the share of the distance to rest that is lost in a step
     gain: float  # what the input is multiplied by: 1 / tau where the input decays too, else 1
@@ -145,7 +146,7 @@ def neuron(dtype, tau=2.0, v_threshold=1.0, v_reset=0.0, detach_reset=True, deca
     hard = v_reset is not None
     if hard and v_reset >= v_threshold:
         raise ValueError(f"v_reset {v_reset} is not below v_threshold {v_threshold}: the neuron would fire at every step")
-    return Neuron(*map(real, (1.0, 1.0 / tau, 1.0 / tau if decay_input else 1.0, v_threshold, v_reset if hard else 0.0,
+    return Neuron(*map(real, (0.0, 1.0, 1.0 / tau, 1.0 / tau if decay_input else 1.0, v_threshold, v_reset if hard else 0.0,
                               0.0 if hard else 1.0, v_reset if hard else -v_threshold, 0.0 if detach_reset else 1.0)))
 
 

@@ -9,12 +9,11 @@ import numpy as np
 
 from .. import ledger
 from ..engine import Function
-from ..jit import parallel_kernel, prange
+from ..jit import kernel, parallel_kernel, prange
 
 __all__ = ["linear", "Linear"]
 
 
-@parallel_kernel
 def linear_forward(out, x, weight_t, bias):
     # out: [R, O]; x: [R, F]; weight_t: [F, O]; bias: [O]
     for r in prange(out.shape[0]):
@@ -24,7 +23,6 @@ def linear_forward(out, x, weight_t, bias):
                 out[r, o] += x[r, f] * weight_t[f, o]
 
 
-@parallel_kernel
 def linear_backward(dx, dweight, dbias, dout, x, weight):
     # all gradients start at 0; weight, dweight: [O, F]; the other shapes as in linear_forward
     for r in prange(x.shape[0]):
@@ -38,6 +36,11 @@ def linear_backward(dx, dweight, dbias, dout, x, weight):
                 dweight[o, f] += dout[r, o] * x[r, f]
 
 
+SMALL = 1 << 20  # products; below, waking the threads costs more than the work
+serial = kernel(linear_forward), kernel(linear_backward)
+parallel = parallel_kernel(linear_forward), parallel_kernel(linear_backward)
+
+
 class Linear(Function):
     """See ``linear``."""
 
@@ -45,7 +48,8 @@ class Linear(Function):
         self.x, self.weight = np.ascontiguousarray(x), np.ascontiguousarray(weight)
         out = np.empty(x.shape[:-1] + bias.shape, self.dtype)
         rows = self.x.reshape(-1, x.shape[-1])
-        linear_forward(out.reshape(len(rows), -1), rows, np.ascontiguousarray(weight.T), np.ascontiguousarray(bias))
+        self.loops = serial if rows.size * len(bias) < SMALL else parallel
+        self.loops[0](out.reshape(len(rows), -1), rows, np.ascontiguousarray(weight.T), np.ascontiguousarray(bias))
         if ledger.is_open():
             ledger.record("linear", mac=rows.size * len(bias))
         return out
@@ -54,7 +58,7 @@ class Linear(Function):
         dx, dweight, dbias = np.zeros_like(self.x), np.zeros_like(self.weight), np.zeros(grad.shape[-1], self.dtype)
         dout = np.ascontiguousarray(grad).reshape(-1, grad.shape[-1])
         features = self.x.shape[-1]
-        linear_backward(dx.reshape(-1, features), dweight, dbias, dout, self.x.reshape(-1, features), self.weight)
+        self.loops[1](dx.reshape(-1, features), dweight, dbias, dout, self.x.reshape(-1, features), self.weight)
         return dx, dweight, dbias
 
 

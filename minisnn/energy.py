@@ -1,0 +1,384 @@
+"""Spikes, operations and energy of one inference (Section IV): measured on a network, or counted as the published scripts do.
+
+Axes: T time steps, N batch, C channels, H height, W width; k side of a kernel, w width of the network.
+Symbols: AC accumulations (a weight added for a spike), MAC multiply-accumulates, fr firing rate: spikes per neuron and step.
+
+    E_total = E_MAC * FL_conv^1 + E_AC * (sum over n = 2..N of FL_conv^n * fr^n + sum over m of FL_fc^m * fr^m)     (Eq. 11)
+
+``measure`` counts the products FL * fr as they happen; ``published`` estimates them from firing rates. All figures are per
+sample, over all T steps. Energy is for 45 nm hardware, by default 4.6 pJ per MAC (3.7 multiply, 0.9 add) and 0.9 pJ per AC.
+"""
+
+import contextlib
+import dataclasses
+
+import numpy as np
+
+from . import ledger
+from .engine import Tensor, no_grad
+from .models import PRESETS
+
+__all__ = ["measure", "published", "published_of", "Report", "Layer", "E_MAC", "E_AC", "label", "listen"]
+
+E_MAC, E_AC = 4.6, 0.9  # pJ, 45 nm
+NORM, POOL = "batch norm", "max pool"  # rows that stand for all layers of their kind
+MJ_PER_PJ = 1e-9
+
+
+@dataclasses.dataclass
+class Layer:
+    """One row of a report; all counts per sample, over all time steps."""
+
+    name: str  # dotted name within the network: "stages.0.main.1"; see ``label``
+    kind: str  # "conv" (with its neurons), "lif" (neurons alone), "linear", "attention", "norm" or "pool"
+    firing_rate: float | None = None  # spikes per neuron and step; None where there are no neurons
+    neurons: float = 0.0  # C * H * W
+    spikes: float = 0.0
+    ac: float = 0.0
+    mac: float = 0.0
+    energy_mj: float = 0.0
+    share: float = 0.0  # of the energy, 0 to 1
+
+
+@dataclasses.dataclass
+class Report:
+    """Spikes, AC, MAC and energy per sample; ``print(report)`` shows the table."""
+
+    accounting: str  # "measured" or "published"
+    timesteps: int  # T
+    samples: int  # over which the counts were averaged; 0 where they were estimated
+    layers: list
+    joined_rates: list = dataclasses.field(default_factory=list)  # firing rate behind each stage's join
+    e_mac: float = E_MAC  # pJ
+    e_ac: float = E_AC  # pJ
+
+    spikes = property(lambda self: sum(row.spikes for row in self.layers))
+    ac = property(lambda self: sum(row.ac for row in self.layers))
+    mac = property(lambda self: sum(row.mac for row in self.layers))
+    energy_mj = property(lambda self: sum(row.energy_mj for row in self.layers))
+    attention_mac = property(lambda self: sum(row.mac for row in self.layers if row.kind == "attention"))
+    neurons = property(lambda self: sum(row.neurons for row in self.layers if row.kind != "attention"))
+
+    @property
+    def spikes_per_neuron(self):
+        """Spikes that a neuron of the LIF layers emits per sample, all steps together (IA's neurons are left out)."""
+        return sum(row.spikes for row in self.layers if row.kind != "attention") / max(self.neurons, 1)
+
+    @property
+    def firing_rate(self):
+        """Spikes per neuron and step, over all LIF layers."""
+        return self.spikes_per_neuron / self.timesteps
+
+    @property
+    def rates(self):
+        """{dotted name: firing rate} of the LIF layers, in the order in which they fire."""
+        return {row.name: row.firing_rate for row in self.layers if row.firing_rate is not None and row.kind != "attention"}
+
+    def as_dict(self):
+        """Everything, ready for JSON."""
+        totals = ("accounting", "timesteps", "samples", "e_mac", "e_ac", "spikes", "ac", "mac", "attention_mac", "energy_mj",
+                  "neurons", "spikes_per_neuron", "firing_rate", "joined_rates")
+        return {name: getattr(self, name) for name in totals} | {"layers": [dataclasses.asdict(row) for row in self.layers]}
+
+    def rows(self):
+        """The table as lists of text: a head, a row for each layer, the total."""
+        head = ["layer", "kind", "firing rate", "spikes", "AC", "MAC", "share", "energy"]
+        rows = [[label(r.name), r.kind, "" if r.firing_rate is None else f"{r.firing_rate:.4f}", count(r.spikes), count(r.ac),
+                 count(r.mac), f"{r.share:.1%}", f"{r.energy_mj:.3g} mJ"] for r in self.layers]
+        total = ["total", "", f"{self.firing_rate:.4f}", count(self.spikes), count(self.ac), count(self.mac), "100.0%",
+                 f"{self.energy_mj:.4g} mJ"]
+        return [head, *rows, total]
+
+    def __str__(self):
+        rows = self.rows()
+        widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
+        lines = ["  ".join(cell.ljust(w) if k < 2 else cell.rjust(w) for k, (cell, w) in enumerate(zip(row, widths))).rstrip()
+                 for row in rows]
+        rule = "-" * sum(widths, 2 * len(widths) - 2)
+        return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
+
+
+def count(n):
+    """A count per sample as text: 836, 12.35 K, 671.82 M; nothing for 0."""
+    if n == 0:
+        return ""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("K", 1e3)):
+        if n >= size:
+            return f"{n / size:.2f} {unit}"
+    return f"{n:.4g}"
+
+
+def label(name):
+    """A layer's dotted name as a reader says it: "stages.0.main.1" -> "stage 1 main 2"."""
+    words = []
+    for part in name.split("."):
+        if part.isdigit() and words:
+            words.append(str(int(part) + 1))
+        else:
+            words.append({"features": "feature", "stages": "stage", "last_lif": "last LIF", "head": "linear"}.get(part, part))
+    return " ".join(words)
+
+
+@contextlib.contextmanager
+def listen(module, callback):
+    """Within the ``with`` statement, ``callback(inputs, output)`` hears every call of ``module``."""
+    forward, others = module.forward, vars(module).get("forward")  # somebody else may be listening
+
+    def heard(*inputs):
+        output = forward(*inputs)
+        callback(inputs, output)
+        return output
+
+    module.forward = heard  # on this one object, in front of its class's
+    try:
+        yield
+    finally:
+        del module.forward
+        if others is not None:
+            module.forward = others
+
+
+@contextlib.contextmanager
+def evaluating(net):
+    """Within the ``with`` statement: evaluation mode and no tape; afterwards every part has its own mode back."""
+    modes = [(module, module.training) for module in net.modules()]
+    net.eval()
+    try:
+        with no_grad():
+            yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def batches(x):
+    """An array or Tensor [T, N, C, H, W] as the only batch; of anything else each item, or its first part if it is a tuple."""
+    if isinstance(x, (Tensor, np.ndarray)):
+        yield x
+        return
+    for item in x:
+        yield item[0] if isinstance(item, (tuple, list)) else item
+
+
+def price(rows, e_mac, e_ac):
+    """Fill in each row's energy, where it has none yet, and share."""
+    for row in rows:
+        row.energy_mj = row.energy_mj or (row.mac * e_mac + row.ac * e_ac) * MJ_PER_PJ
+    total = sum(row.energy_mj for row in rows)
+    for row in rows:
+        row.share = row.energy_mj / total if total else 0.0
+
+
+def measure(net, x, e_mac=E_MAC, e_ac=E_AC, fold_norm=False):
+    """Spikes, operations and energy per sample that ``net`` really spends on ``x``, in evaluation mode.
+
+    Eq. 11 (in the head of this file) with counts in place of estimates: an addition is an AC where a convolution adds a weight
+    for a spike, so nothing is counted beyond the borders; a product is a MAC where the input holds numbers: in the
+    first layer, behind an ADD join that reached 2, in the linear layer behind the average pool. Attention adds every entry once
+    for its mean (AC), multiplies it by its score in MA (MAC), and pays for its small layers (MAC). Batch norm scales and
+    shifts each entry (MAC), in a row of its own since hardware can fold it into the weights. Not counted, as in the paper: the
+    neurons' own arithmetic, joins, pools, comparisons.
+
+    Args:
+        net: a network of ``models.build``, or any Module.
+        x: [T, N, C, H, W], array or Tensor; or batches of it, each alone or as the first of a tuple.
+        e_mac, e_ac: energy of one MAC, of one AC, pJ.
+        fold_norm: leave batch norm out, as folded into the weights.
+
+    Returns:
+        Report.
+
+    Raises:
+        ValueError: there are no samples, or their numbers of time steps differ.
+    """
+    if not any(module._name for module in net.modules()):
+        net.name_parts()
+    rows, steps, fired, samples, timesteps = {}, {}, {}, 0, None
+    with contextlib.ExitStack() as stack:
+        for k, stage in enumerate(getattr(net, "stages", ())):
+            stack.enter_context(listen(stage.join, lambda _, out, k=k: join_spikes(fired, k, out)))
+        stack.enter_context(evaluating(net))
+        for batch in batches(x):
+            if timesteps not in (None, batch.shape[0]):
+                raise ValueError(f"a batch has {batch.shape[0]} time steps, the one before {timesteps}")
+            timesteps, samples = batch.shape[0], samples + batch.shape[1]
+            with ledger.ledger() as entries:
+                net(batch if isinstance(batch, Tensor) else Tensor(batch, dtype=net.parameters()[0].dtype))
+            for entry in entries:
+                add_entry(rows, steps, entry, fold_norm)
+    if not samples:
+        raise ValueError("there is nothing to measure: no samples")
+    for name, row in rows.items():
+        row.spikes, row.ac, row.mac = row.spikes / samples, row.ac / samples, row.mac / samples
+        if name in steps:
+            row.firing_rate = row.spikes * samples / steps[name]
+            row.neurons = steps[name] / samples / timesteps
+    ordered = [row for row in rows.values() if row.kind != "norm"] + [row for row in rows.values() if row.kind == "norm"]
+    price(ordered, e_mac, e_ac)
+    rates = {row.name: row.firing_rate for row in ordered}
+    joined = [fired[k][0] / fired[k][1] if k in fired else rates.get(f"stages.{k}.main.1")
+              for k in range(len(getattr(net, "stages", ())))]
+    return Report("measured", timesteps, samples, ordered, joined, e_mac, e_ac)
+
+
+def join_spikes(fired, k, out):
+    """Add what stands behind the join of stage k to ``fired``: {k: (sum, entries)}."""
+    total, entries = fired.get(k, (0, 0))
+    fired[k] = total + float(out.storage.sum(dtype=np.float64)), entries + out.size
+
+
+def add_entry(rows, steps, entry, fold_norm):
+    """Add a ledger's entry to the row that it belongs to; neuron-steps go to ``steps``."""
+    parent, _, part = entry.layer.rpartition(".")
+    if part == "norm" or entry.op == "batch_norm":
+        if not fold_norm:
+            rows.setdefault(NORM, Layer(NORM, "norm")).mac += entry.mac
+        return
+    name = parent if part in ("conv", "lif") and parent else entry.layer
+    kind = "attention" if part == "attention" else {"conv2d": "conv"}.get(entry.op, entry.op)
+    row = rows.setdefault(name, Layer(name, kind))
+    row.kind = "conv" if row.kind == "lif" and kind == "conv" else row.kind
+    row.spikes += entry.spikes
+    row.ac += entry.ac
+    row.mac += entry.mac
+    if entry.neurons:
+        steps[name] = steps.get(name, 0) + entry.neurons
+
+
+# ---- the published scripts -------------------------------------------------------------------------------------------
+
+UNITS = ["stem", *(f"features.{k}" for k in range(4)),
+         *(f"stages.{s}.{part}" for s in range(3) for part in ("main.0", "main.1", "shortcut", "after.0", "after.1"))]
+
+
+def published(preset, timesteps, firing_rates, joined_rates, pruned=(), width=64, residual="or", attention=None, position="a",
+              ma=True, ia=True, ia_rates=None, size=None, e_mac=E_MAC, e_ac=E_AC):
+    """Spikes, operations and energy per sample as the authors' scripts count them, from firing rates.
+
+    Eq. 11 (in the head of this file) with these rules, quirks included:
+
+    * first convolution: MAC, (Cin k^2 - 1) Hout Wout Cout T; every other: AC, the same times its input's firing rate.
+      The "- 1" (one product starts each sum) also takes an addition away where the sum starts from a bias or from nothing.
+    * every output is charged as if it lay far from the border.
+    * a shortcut's convolution is charged the rate of the layer before it in the list, the second of the main branch,
+      and not that of its own input.
+    * max pool: AC, Hout Wout C k^2 T, though it compares and does not add. What stands behind the pool is charged the rate in
+      front of it.
+    * batch norm: MAC, C H W T behind each convolution.
+    * energy = (E_MAC - E_AC) * mult + E_AC * add with mult = MAC + 8w * classes * T and add = MAC + AC + (8w)^2 * T: the linear
+      layer adds 512 * 512 times a step at width 64. It is in the energy, but in neither printed count.
+    * attention's products are in the printed MAC and cost no energy: (T - 1) h + (h - 1) T with h = T / 4 in T,
+      (C - 1) C / 8 + (C / 8 - 1) C in C, (2 k^2 - 1) H W in S, per module; its pools and its scaling are not counted.
+      (The published DVS Gesture row of SynA-S counts the modules of position "d" for a network of position "b".)
+    * behind an ADD join the next convolution is MAC in full, not times a rate.
+
+    One thing is not followed: the DVS Gesture script gives the second convolution of 512 channels a map of 8x8 where
+    it is 4x4, which lifts that row from 671.82 M to 837.03 M AC and from 4.474 mJ to 4.626 mJ, and each row by 0.79 M MAC.
+
+    Args:
+        preset: "dvsgesture", "cifar10dvs", "mnist", ... as for ``models.build``.
+        timesteps: T.
+        firing_rates: of the 20 LIF layers: stem; 4 features; per stage main 1, main 2, shortcut, after 1, after 2.
+            Spikes per neuron and step, 0 to 1; what stands for a pruned shortcut is ignored.
+        joined_rates: of the 3 stages, behind the join.
+        pruned: numbers (from 1) of the shortcuts that are not there.
+        width: w.
+        residual: "or", "and", "iand", "add", or "none" (all shortcuts pruned).
+        attention, position, ma, ia: whose modules to add to the printed MAC, as for ``models.build``; None for none.
+        ia_rates: firing rates of IA's own neurons in the 3 stages, whose spikes are then counted.
+        size: side of the input; by default that of the preset.
+        e_mac, e_ac: pJ.
+
+    Returns:
+        Report. ``.mac`` includes attention's products where ``attention`` is given; ``.attention_mac`` is their share.
+
+    Raises:
+        ValueError: an unknown preset, a network that the scripts do not know (vanilla, MS), or wrong numbers of rates.
+    """
+    if preset not in PRESETS:
+        raise ValueError(f"preset is {preset!r}; give one of {', '.join(PRESETS)}")
+    if residual not in ("or", "and", "iand", "add", "none"):
+        raise ValueError(f"the published scripts have no network with residual {residual!r}; use the measured accounting")
+    if attention not in (None, "t", "c", "s"):
+        raise ValueError(f"attention is {attention!r}; give one of None, t, c, s")
+    pruned = {1, 2, 3} if residual == "none" else set(pruned)
+    if not pruned <= {1, 2, 3}:
+        raise ValueError(f"pruned is {sorted(pruned)}; the shortcuts have the numbers 1, 2 and 3")
+    for what, rates, n in (("firing_rates", firing_rates, 20), ("joined_rates", joined_rates, 3), ("ia_rates", ia_rates, 3)):
+        if rates is not None and len(rates) != n:
+            raise ValueError(f"{what} has {len(rates)} numbers; give {n}")
+    stem, T, w = PRESETS[preset], timesteps, width
+    rate = dict(zip(UNITS, map(float, firing_rates)))
+    rows, norm = [], Layer(NORM, "norm")
+
+    def conv(name, cin, cout, k, side, full=False, input_rate=0.0):
+        """One convolution with output [cout, side, side], its batch norm and its neurons."""
+        products = (cin * k * k - 1) * side * side * cout * T
+        neurons = cout * side * side
+        norm.mac += neurons * T
+        rows.append(Layer(name, "conv", rate[name], neurons, spikes=rate[name] * T * neurons, mac=products if full else 0.0,
+                          ac=0.0 if full else products * input_rate))
+
+    def attend(name, channels, side, k=3, own_rate=None):
+        """One attention module; ``own_rate`` for IA, whose neurons fire."""
+        h = max(1, T // 4)
+        products = {"t": (T - 1) * h + (h - 1) * T, "c": (channels - 1) * channels // 8 + (channels // 8 - 1) * channels,
+                    "s": (2 * k * k - 1) * side * side}[attention]
+        places = {"t": T, "c": channels, "s": side * side}[attention]
+        rows.append(Layer(f"{name}.attention", "attention", own_rate, 0.0, (own_rate or 0.0) * places, mac=products))
+
+    side = stem.pool_first or size or stem.size
+    side = (side + 2 * (stem.kernel // 2) - stem.kernel) // stem.stride + 1
+    conv("stem", stem.channels, w, stem.kernel, side, full=True)
+    if stem.max_pool:
+        side = (side + 2 - 3) // 2 + 1
+        rows.append(Layer(POOL, "pool", ac=side * side * w * 9 * T))
+    has_ma, second = attention is not None and ma, position in "bd"
+    before = rate["stem"]
+    for k in range(4):
+        conv(f"features.{k}", w, w, 3, side, input_rate=before)
+        if has_ma and (k % 2 == 1) == second:
+            attend(f"features.{k}", w, side, stem.space_kernel)
+        before = rate[f"features.{k}"]
+    for s in range(3):
+        cin, c, side, at = w << s, 2 * w << s, (side + 2 - 3) // 2 + 1, f"stages.{s}"
+        conv(f"{at}.main.0", cin, c, 3, side, input_rate=before)
+        conv(f"{at}.main.1", c, c, 3, side, input_rate=rate[f"{at}.main.0"])
+        if has_ma:
+            attend(f"{at}.main.{int(second)}", c, side)
+        if s + 1 not in pruned:
+            conv(f"{at}.shortcut", cin, c, 1, side, input_rate=rate[f"{at}.main.1"])
+            if attention is not None and ia:
+                attend(f"{at}.shortcut", c, side, own_rate=None if ia_rates is None else float(ia_rates[s]))
+        conv(f"{at}.after.0", c, c, 3, side, full=residual == "add" and s + 1 not in pruned, input_rate=float(joined_rates[s]))
+        conv(f"{at}.after.1", c, c, 3, side, input_rate=rate[f"{at}.after.0"])
+        if has_ma and position in "ab":
+            attend(f"{at}.after.{int(second)}", c, side)
+        before = rate[f"{at}.after.1"]
+    linear = Layer("head", "linear")
+    linear.energy_mj = ((e_mac - e_ac) * 8 * w * stem.classes + e_ac * (8 * w) ** 2) * T * MJ_PER_PJ
+    rows += [linear, norm]
+    free = [row for row in rows if row.kind == "attention"]
+    price([row for row in rows if row not in free], e_mac, e_ac)
+    return Report("published", T, 0, rows, [float(r) for r in joined_rates], e_mac, e_ac)
+
+
+def published_of(net, measured, **options):
+    """``published`` for a network of ``models.build``, with the firing rates of a measured run.
+
+    Args:
+        net: the network.
+        measured: what ``measure`` returned for it.
+        **options: further arguments of ``published`` (size, e_mac, e_ac).
+
+    Raises:
+        ValueError: the scripts do not know the network.
+    """
+    c = net.config
+    rates, all_rates = measured.rates, {row.name: row.firing_rate for row in measured.layers}
+    pruned = {k for k in (1, 2, 3) if net.stages[k - 1].shortcut is None}
+    ia_rates = [all_rates.get(f"stages.{s}.shortcut.attention") or 0.0 for s in range(3)]
+    return published(c.preset, measured.timesteps, [rates.get(name, 0.0) for name in UNITS], measured.joined_rates, pruned,
+                     c.width, c.residual, c.attention, c.position, c.ma, c.ia,
+                     **{"ia_rates": ia_rates if c.attention and c.ia else None, "e_mac": measured.e_mac,
+                        "e_ac": measured.e_ac} | options)
