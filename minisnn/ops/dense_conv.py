@@ -17,7 +17,14 @@ import numpy as np
 from minisnn.jit import kernel, parallel_kernel, prange
 
 __all__ = ["conv_forward", "conv_input_gradient", "conv_weight_gradient", "output_size", "dense_forward",
-           "dense_input_gradient", "dense_weight_gradient", "winograd_applies", "winograd_conv", "winograd_weights"]
+           "dense_input_gradient", "dense_weight_gradient", "winograd_applies", "winograd_conv"]
+
+
+COLUMNS = 64  # columns per matrix product
+# Multiplications of a product that OpenBLAS still does without packing its operands first, a quarter faster.
+SMALL = 1000000
+# An index masked with these is visibly not negative, without which the compiler would not vectorise a loop over it.
+OFFSET, STEP = (1 << 47) - 1, (1 << 31) - 1
 
 
 def output_size(size, k, stride, pad):
@@ -101,34 +108,136 @@ def _patches(rows, x, taps, first, count, wo, step_h, step_w, b):
                     row[i] = 0
 
 
+@kernel
+def _copy(out, o, x, a, n):
+    o, a, n = o & OFFSET, a & OFFSET, n & STEP
+    for c in range(n):
+        out[o + c] = x[a + c]
+
+
+@kernel
+def _add(out, o, x, a, n):
+    o, a, n = o & OFFSET, a & OFFSET, n & STEP
+    for c in range(n):
+        out[o + c] += x[a + c]
+
+
+@kernel
+def _copy_plus(out, o, x, a, bias, b, n):
+    o, a, b, n = o & OFFSET, a & OFFSET, b & OFFSET, n & STEP
+    for c in range(n):
+        out[o + c] = x[a + c] + bias[b + c]
+
+
+@kernel
+def _fill(out, o, value, n):
+    o, n = o & OFFSET, n & STEP
+    for c in range(n):
+        out[o + c] = value
+
+
+@kernel
+def _transpose(out, o, out_step, w, a, step, rows, cols):
+    # out[cols, rows] <- w[rows, cols]
+    o, a, out_step, step = o & OFFSET, a & OFFSET, out_step & STEP, step & STEP
+    for r in range(rows):
+        for c in range(cols):
+            out[o + c * out_step + r] = w[a + r * step + c]
+
+
 @parallel_kernel
-def _multiply_patches(y, x, wt2, bias, taps, step_h, step_w, off_y, off_x, out_h, out_w, ho, wo, block, workers):
-    # y[:, off_y::out_h, off_x::out_w] <- patches of x times wt2[taps*C, N], plus bias[N]; ho x wo pixels per image.
-    n, k = wt2.shape[1], wt2.shape[0]
-    per_image = (ho * wo + block - 1) // block
-    for worker in prange(workers):
-        rows = np.empty((block, k), x.dtype)
-        out = np.empty((block, n), x.dtype)
-        for task in range(worker, x.shape[0] * per_image, workers):
-            b, first = task // per_image, task % per_image * block
-            count = min(block, ho * wo - first)
-            _patches(rows, x, taps, first, count, wo, step_h, step_w, b)
-            np.dot(rows[:count], wt2, out[:count])
+def _weight_panels(panels, wt, transposed, taps, cin, cout):
+    # panels[tap][N in blocks of COLUMNS columns][K][columns] <- wt[tap][Cin, Cout], or its transpose
+    k, n = (cout, cin) if transposed else (cin, cout)
+    blocks = (n + COLUMNS - 1) // COLUMNS
+    for task in prange(taps * blocks):
+        tap, n0 = task // blocks, task % blocks * COLUMNS
+        cols = min(COLUMNS, n - n0)
+        o, a = tap * cin * cout + n0 * k, tap * cin * cout
+        if transposed:
+            for k0 in range(0, k, 16):
+                _transpose(panels, o + k0 * cols, cols, wt, a + n0 * k + k0, k, cols, min(16, k - k0))
+        else:
+            for r in range(k):
+                _copy(panels, o + r * cols, wt, a + r * n + n0, cols)
+
+
+@kernel
+def _multiply_tap(target, source, panel, rows, out, pixels, backward, k, n, h, w, ho, wo, ky, kx, sh, sw, p0, p1):
+    # For output pixels p0:p1 and one tap: target pixel += source pixel times panel[K, N]. Forward the target is the
+    # output pixel and the source the input pixel that the tap meets; backward they change places.
+    count = 0
+    for p in range(p0, p1):
+        b, oy, ox = p // (ho * wo), p // wo % ho, p % wo
+        iy, ix = oy * sh + ky, ox * sw + kx
+        if 0 <= iy < h and 0 <= ix < w:
+            q = (b * h + iy) * w + ix
+            _copy(rows, count * k, source, (p if backward else q) * k, k)
+            pixels[count] = q if backward else p
+            count += 1
+    if count > 0:
+        m = max(2, count)  # never one row, which BLAS would add up in another order
+        for n0 in range(0, n, COLUMNS):
+            cols = min(COLUMNS, n - n0)
+            o = n0 * k
+            np.dot(rows[:m * k].reshape((m, k)), panel[o:o + k * cols].reshape((k, cols)),
+                   out[:m * cols].reshape((m, cols)))
             for r in range(count):
-                oy, ox = (first + r) // wo, (first + r) % wo
-                target = y[b, off_y + oy * out_h, off_x + ox * out_w]
-                for i in range(n):
-                    target[i] = out[r, i] + bias[i]
+                _add(target, pixels[r] * n + n0, out, r * cols, cols)
+
+
+@parallel_kernel
+def _multiply_taps(target, source, panels, bias, backward, batch, k, n, h, w, ho, wo, kh, kw, sh, sw, ph, pw, images,
+                   block, workers):
+    size = h * w if backward else ho * wo
+    for worker in prange(workers):
+        rows = np.empty(block * k, source.dtype)
+        out = np.empty(block * min(n, COLUMNS), source.dtype)
+        pixels = np.empty(block, np.int64)
+        for b0 in range(worker * images, batch, workers * images):
+            b1 = min(b0 + images, batch)
+            for p in range(b0 * size, b1 * size):
+                _copy(target, p * n, bias, 0, n)
+            for p0 in range(b0 * ho * wo, b1 * ho * wo, block):
+                p1 = min(p0 + block, b1 * ho * wo)
+                for tap in range(kh * kw):
+                    _multiply_tap(target, source, panels[tap * k * n:(tap + 1) * k * n], rows, out, pixels, backward,
+                                  k, n, h, w, ho, wo, tap // kw - ph, tap % kw - pw, sh, sw, p0, p1)
+
+
+def _dense(target, source, wt, bias, backward, sh, sw, ph, pw):
+    kh, kw, cin, cout = wt.shape
+    image, output = (target, source) if backward else (source, target)
+    h, w, ho, wo = *image.shape[1:3], *output.shape[1:3]
+    k, n = source.shape[3], target.shape[3]
+    if wt.size == wt.shape[-1] * k * kh * kw and n <= COLUMNS and not backward:
+        panels = wt.reshape(-1)
+    else:
+        panels = np.empty(wt.size, wt.dtype)
+        _weight_panels(panels, wt.reshape(-1), backward, kh * kw, cin, cout)
+    block = min(SMALL // (k * min(n, COLUMNS)), 256)
+    if block < 8: block = 256
+    images = max(1, block // (ho * wo))
+    block = max(2, min(block, images * ho * wo))
+    _multiply_taps(target.reshape(-1), source.reshape(-1), panels, bias, backward, image.shape[0], k, n, h, w, ho, wo,
+                   kh, kw, sh, sw, ph, pw, images, block, numba.get_num_threads())
+
+
+@parallel_kernel
+def _forward_by_image(y, x, wt, bias, sh, sw, ph, pw):
+    # Matrix products of so few input channels would only move memory.
+    for b in prange(x.shape[0]):
+        conv_forward(y[b:b + 1], x[b:b + 1], wt, bias, sh, sw, ph, pw)
 
 
 def dense_forward(y, x, wt, bias, sh, sw, ph, pw):
     """Write the convolution of x with wt, plus bias, into y."""
     kh, kw, cin, cout = wt.shape
-    if winograd_applies(wt.shape, x.shape, x.dtype, sh, sw, ph, pw):
-        return winograd_conv(y, x, winograd_weights(wt, False), bias)
-    taps = np.array([(ky - ph, kx - pw) for ky in range(kh) for kx in range(kw)], np.int64).reshape(-1, 2)
-    _multiply_patches(y, x, wt.reshape(-1, cout), bias, taps, sh, sw, 0, 0, 1, 1, y.shape[1], y.shape[2], 256,
-                      numba.get_num_threads())
+    if winograd_applies(x, y, wt, sh, sw, ph, pw):
+        return winograd_conv(y, x, wt, bias, False)
+    if cin < 8:
+        return _forward_by_image(y, x, wt, bias, sh, sw, ph, pw)
+    _dense(y, x, wt, bias, False, sh, sw, ph, pw)
 
 
 def dense_input_gradient(dx, dy, wt, sh, sw, ph, pw):
@@ -136,19 +245,9 @@ def dense_input_gradient(dx, dy, wt, sh, sw, ph, pw):
     kh, kw, cin, cout = wt.shape
     h, w = dx.shape[1:3]
     no_bias = np.zeros(cin, dx.dtype)
-    if winograd_applies(wt.shape, dy.shape, dy.dtype, sh, sw, ph, pw):
-        return winograd_conv(dx, dy, winograd_weights(wt, True), no_bias)
-    for py in range(min(sh, h)):
-        for px in range(min(sw, w)):
-            # Input pixels iy = py + sh*i meet the taps ky = iy + ph - sh*oy, all of one residue modulo sh.
-            pairs = [(ky, kx) for ky in range((py + ph) % sh, kh, sh) for kx in range((px + pw) % sw, kw, sw)]
-            if not pairs:
-                dx[:, py::sh, px::sw] = 0
-                continue
-            taps = np.array([((py + ph - ky) // sh, (px + pw - kx) // sw) for ky, kx in pairs], np.int64)
-            wt2 = np.concatenate([wt[ky, kx].T for ky, kx in pairs])
-            _multiply_patches(dx, dy, wt2, no_bias, taps, 1, 1, py, px, sh, sw, (h - py + sh - 1) // sh,
-                              (w - px + sw - 1) // sw, 256, numba.get_num_threads())
+    if winograd_applies(dx, dy, wt, sh, sw, ph, pw):
+        return winograd_conv(dx, dy, wt, no_bias, True)
+    _dense(dx, dy, wt, no_bias, True, sh, sw, ph, pw)
 
 
 @parallel_kernel
@@ -180,20 +279,22 @@ def dense_weight_gradient(dwt, x, dy, sh, sw, ph, pw):
 
 
 # ---------------------------------------------------------------------------------------------- Winograd F(4x4, 3x3)
+#
+# Along one axis, 4 outputs of a filter g of 3 taps over 6 inputs d are A^T [(G g) * (B^T d)], six multiplications, one
+# per interpolation point 0, P, -P, Q, -Q, infinity; in two dimensions 36 for 16 outputs. Summed over channels, each of
+# the 36 is a matrix product [tiles, K] x [K, N]. The points below are exact in binary and keep the error of float32
+# near 3e-6 of the largest value; 1 and 2, the usual choice, give 8e-6.
 
-# Interpolation points 0, +-P, +-Q and infinity. P and Q are exact in binary and keep errors near 3e-6 of the largest value.
 P, Q = np.float32(0.75), np.float32(1.5)
 P2, Q2 = P * P, Q * Q
 P2Q2, P2_Q2 = P2 * Q2, P2 + Q2
-WEIGHT_P, WEIGHT_Q, WEIGHT_0 = 1 / (2 * P2 * (P2 - Q2)), 1 / (2 * Q2 * (Q2 - P2)), 1 / (P2 * Q2)
-LANES = 64            # channels per pass of a transform
-COLUMNS = 64          # columns per matrix product
-STRIP = 6 * LANES     # floats of one column of pixels in a strip
-ROW = 9 * COLUMNS + 16 # floats of a row of filters
-RUN = 16 * COLUMNS + 16  # floats of 16 rows of transformed filters
-PLANE = 65536 + 2736  # floats from one of the 36 matrices of a workspace to the next; the odd part spreads them in the cache
-# An index masked with these is visibly not negative, without which the compiler would not vectorise a loop over it.
-OFFSET, STEP = (1 << 47) - 1, (1 << 31) - 1
+G0, GP, GQ = 1 / P2Q2, 1 / (2 * P2 * (P2 - Q2)), 1 / (2 * Q2 * (Q2 - P2))
+LANES = 64                 # channels per pass of a transform
+STRIP = 6 * LANES          # floats of one column of pixels in a strip of an image
+CAPACITY = 65536           # floats of one of the 36 matrices in a workspace
+PLANE = CAPACITY + 2736    # floats from one matrix to the next; the excess spreads them over the sets of the cache
+FILTER = 9 * COLUMNS + 16  # floats of one row of filters
+RUN = 16 * COLUMNS + 16    # floats of 16 rows of transformed filters
 
 
 @kernel
@@ -227,86 +328,24 @@ def _output_transform(out, o, out_step, m, a, step, n):
 
 
 @kernel
-def _weight_transform(out, o, out_step, w, a, step, n):
-    # out[6, n] <- G w[3, n]
+def _filter_transform(out, o, out_step, g, a, step, n):
+    # out[6, n] <- G g[3, n]
     o, a, out_step, step, n = o & OFFSET, a & OFFSET, out_step & STEP, step & STEP, n & STEP
     for c in range(n):
-        w0, w1, w2 = w[a + c], w[a + step + c], w[a + 2 * step + c]
-        ep, op, eq, oq = w0 + P2 * w2, P * w1, w0 + Q2 * w2, Q * w1
-        out[o + c] = w0 * WEIGHT_0
-        out[o + out_step + c] = (ep + op) * WEIGHT_P
-        out[o + 2 * out_step + c] = (ep - op) * WEIGHT_P
-        out[o + 3 * out_step + c] = (eq + oq) * WEIGHT_Q
-        out[o + 4 * out_step + c] = (eq - oq) * WEIGHT_Q
-        out[o + 5 * out_step + c] = w2
-
-
-@kernel
-def _copy(out, o, x, a, n):
-    o, a, n = o & OFFSET, a & OFFSET, n & STEP
-    for c in range(n):
-        out[o + c] = x[a + c]
-
-
-@kernel
-def _copy_plus(out, o, x, a, bias, b, n):
-    o, a, b, n = o & OFFSET, a & OFFSET, b & OFFSET, n & STEP
-    for c in range(n):
-        out[o + c] = x[a + c] + bias[b + c]
-
-
-@kernel
-def _zero(out, o, n):
-    o, n = o & OFFSET, n & STEP
-    for c in range(n):
-        out[o + c] = 0
-
-
-@kernel
-def _gather_weights(g, wt, transposed, cin, cout, k0, k1, n0, n1):
-    # g[k1-k0][9][COLUMNS] <- the 3x3 filters from input k to output n, transposed and turned by 180 degrees or not
-    for t in range(9):
-        if transposed:
-            for c in range(n1 - n0):
-                a, o, n = (((8 - t) * cin + n0 + c) * cout + k0) & OFFSET, t * COLUMNS + c, (k1 - k0) & STEP
-                for k in range(n):
-                    g[o + k * ROW] = wt[a + k]
-        else:
-            for k in range(k0, k1):
-                _copy(g, (k - k0) * ROW + t * COLUMNS, wt, (t * cin + k) * cout + n0, n1 - n0)
-
-
-@kernel
-def _transform_weights(u, plane, g, wt, transposed, cin, cout, k0, k1, n0, n1):
-    # u[36][K, N in blocks of COLUMNS columns] <- G w G^T for rows k0:k1 of the block of columns n0:n1
-    rows = cout if transposed else cin
-    n = n1 - n0
-    half = 16 * ROW
-    out = half + 18 * COLUMNS
-    _gather_weights(g, wt, transposed, cin, cout, k0, k1, n0, n1)
-    for k in range(k0, k1):
-        for j in range(3):
-            _weight_transform(g, half + j * COLUMNS, 3 * COLUMNS, g, (k - k0) * ROW + j * COLUMNS, 3 * COLUMNS, n)
-        for i in range(6):
-            _weight_transform(g, out + 6 * i * RUN + (k - k0) * n, RUN, g, half + 3 * i * COLUMNS, COLUMNS, n)
-    for i in range(36):
-        _copy(u, i * plane + n0 * rows + k0 * n, g, out + i * RUN, (k1 - k0) * n)
-
-
-@parallel_kernel
-def _all_weights(u, plane, wt, transposed, cin, cout):
-    rows, cols = (cout, cin) if transposed else (cin, cout)
-    row_tasks = (rows + 15) // 16
-    for task in prange(row_tasks * ((cols + COLUMNS - 1) // COLUMNS)):
-        g = np.empty(16 * ROW + 18 * COLUMNS + 36 * RUN, wt.dtype)
-        k0, n0 = task % row_tasks * 16, task // row_tasks * COLUMNS
-        _transform_weights(u, plane, g, wt, transposed, cin, cout, k0, min(k0 + 16, rows), n0, min(n0 + COLUMNS, cols))
+        g0, g1, g2 = g[a + c], g[a + step + c], g[a + 2 * step + c]
+        ep, op, eq, oq = g0 + P2 * g2, P * g1, g0 + Q2 * g2, Q * g1
+        out[o + c] = g0 * G0
+        out[o + out_step + c] = (ep + op) * GP
+        out[o + 2 * out_step + c] = (ep - op) * GP
+        out[o + 3 * out_step + c] = (eq + oq) * GQ
+        out[o + 4 * out_step + c] = (eq - oq) * GQ
+        out[o + 5 * out_step + c] = g2
 
 
 @kernel
 def _tile_count(size, i):
     # Tiles along an axis that need point i. A last tile of 3 outputs does without infinity, which only the 4th output
-    # reads; one of 1 or 2 is placed one pixel early, so that they are its 2nd and 3rd output, which read neither 0.
+    # reads. One of 1 or 2 outputs begins a pixel early, so that they are its 2nd and 3rd, which do without 0 as well.
     full, rest = size // 4, size % 4
     if i == 5:
         return full
@@ -321,14 +360,34 @@ def _tile_start(size, t):
 
 
 @kernel
-def _transform_images(v, strip, raw, x, h, w, k, b0, b1, t0, t1):
-    # v[36][rows, K] <- B^T d B for the tile rows t0:t1 of images b0:b1; row = (tile column, tile row, image)
+def _transform_filters(u, first, plane, g, wt, transposed, cin, cout, k0, n0, n):
+    # u[36 planes from first][K, n] <- G g G^T: rows k0 to k0 + 16 of the block of columns n0:n0+n
+    rows = min(16, (cout if transposed else cin) - k0)
+    half = 16 * FILTER
+    out = half + 18 * COLUMNS
+    for t in range(9):
+        if transposed:  # and turned by 180 degrees
+            _transpose(g, t * COLUMNS, FILTER, wt, ((8 - t) * cin + n0) * cout + k0, cout, n, rows)
+        else:
+            for k in range(rows):
+                _copy(g, k * FILTER + t * COLUMNS, wt, (t * cin + k0 + k) * cout + n0, n)
+    for k in range(rows):
+        for j in range(3):
+            _filter_transform(g, half + j * COLUMNS, 3 * COLUMNS, g, k * FILTER + j * COLUMNS, 3 * COLUMNS, n)
+        for i in range(6):
+            _filter_transform(g, out + 6 * i * RUN + k * n, RUN, g, half + 3 * i * COLUMNS, COLUMNS, n)
+    for i in range(36):
+        _copy(u, first + i * plane + k0 * n, g, out + i * RUN, rows * n)
+
+
+@kernel
+def _transform_images(v, strip, edge, x, h, w, k, b0, b1, first, last, t0, t1):
+    # v[36][rows, K] <- B^T d B for tile rows t0:t1 of images first:last; row = (tile column, tile row, image of b0:b1)
     tiles = _tile_count(w, 1)
-    columns = _tile_start(w, tiles - 1) + 7
-    for s in range(columns):
+    for s in range(_tile_start(w, tiles - 1) + 7):  # column s of the strip is pixel s - 2; those outside are zeros
         if s < 2 or s >= w + 2:
-            _zero(strip, s * STRIP, STRIP)
-    for b in range(b0, b1):
+            _fill(strip, s * STRIP, 0, STRIP)
+    for b in range(first, last):
         for t in range(t0, t1):
             top = _tile_start(h, t) - 1
             for k0 in range(0, k, LANES):
@@ -340,10 +399,10 @@ def _transform_images(v, strip, raw, x, h, w, k, b0, b1, t0, t1):
                     else:
                         for r in range(6):
                             if 0 <= top + r < h:
-                                _copy(raw, r * LANES, x, a + r * w * k, n)
+                                _copy(edge, r * LANES, x, a + r * w * k, n)
                             else:
-                                _zero(raw, r * LANES, n)
-                        _image_transform(strip, (s + 2) * STRIP, LANES, raw, 0, LANES, n)
+                                _fill(edge, r * LANES, 0, n)
+                        _image_transform(strip, (s + 2) * STRIP, LANES, edge, 0, LANES, n)
                 for i in range(6):
                     rows = min(t1, _tile_count(h, i)) - t0
                     if t - t0 < rows:
@@ -354,9 +413,23 @@ def _transform_images(v, strip, raw, x, h, w, k, b0, b1, t0, t1):
 
 
 @kernel
-def _transform_back(y, m, half, raw, bias, h, w, cols, b0, b1, t0, t1, n0, n1):
-    # y[b0:b1, ..., n0:n1] <- A^T m A + bias[n0:n1];  m[36][rows, n1-n0]
-    n = n1 - n0
+def _multiply(m, v, u, first, plane, k, n, h, w, images, t0, t1, block):
+    # m[36][rows, n] <- v[36][rows, K] u[36][K, n], at most `block` rows at a time
+    for i in range(6):
+        for j in range(6):
+            o = first + (6 * i + j) * plane
+            panel = u[o:o + k * n].reshape((k, n))
+            rows = (min(t1, _tile_count(h, i)) - t0) * _tile_count(w, j) * images
+            for r in range(0, rows, block):
+                count = max(2, min(block, rows - r))  # never one row, which BLAS would add up in another order
+                a, o = (6 * i + j) * PLANE + r * k, (6 * i + j) * PLANE + r * n
+                np.dot(v[a:a + count * k].reshape((count, k)), panel, m[o:o + count * n].reshape((count, n)))
+
+
+@kernel
+def _transform_back(y, m, half, bias, h, w, cols, b0, b1, t0, t1, n0, n):
+    # y[b0:b1, ..., n0:n0+n] <- A^T m A + bias[n0:n0+n]
+    column = 24 * COLUMNS
     for t in range(t0, t1):
         top = _tile_start(h, t)
         for tx in range(_tile_count(w, 1)):
@@ -367,67 +440,100 @@ def _transform_back(y, m, half, raw, bias, h, w, cols, b0, b1, t0, t1, n0, n1):
                     if t - t0 < rows:
                         row = (tx * rows + t - t0) * (b1 - b0) + b - b0
                         _output_transform(half, 4 * i * COLUMNS, COLUMNS, m, 6 * i * PLANE + row * n, PLANE, n)
+                # What the points left out by _tile_count would have given lies outside these ranges.
                 for j in range(4 * tx - left, min(4, w - left)):
-                    _output_transform(raw, 0, COLUMNS, half, j * COLUMNS, 4 * COLUMNS, n)
+                    _output_transform(half, column, COLUMNS, half, j * COLUMNS, 4 * COLUMNS, n)
                     for r in range(4 * t - top, min(4, h - top)):
-                        _copy_plus(y, ((b * h + top + r) * w + left + j) * cols + n0, raw, r * COLUMNS, bias, n0, n)
-
-
-@kernel
-def _winograd_block(y, x, u, plane, bias, v, m, strip, half, raw, h, w, k, cols, b0, b1, t0, t1):
-    _transform_images(v, strip, raw, x, h, w, k, b0, b1, t0, t1)
-    for n0 in range(0, cols, COLUMNS):
-        n = min(COLUMNS, cols - n0)
-        for i in range(6):
-            for j in range(6):
-                rows = (min(t1, _tile_count(h, i)) - t0) * _tile_count(w, j) * (b1 - b0)
-                if rows > 0:
-                    a, o = (6 * i + j) * PLANE, (6 * i + j) * plane + n0 * k
-                    np.dot(v[a:a + rows * k].reshape((rows, k)), u[o:o + k * n].reshape((k, n)),
-                           m[a:a + rows * n].reshape((rows, n)))
-        _transform_back(y, m, half, raw, bias, h, w, cols, b0, b1, t0, t1, n0, n0 + n)
+                        pixel = (b * h + top + r) * w + left + j
+                        _copy_plus(y, pixel * cols + n0, half, column + r * COLUMNS, bias, n0, n)
 
 
 @parallel_kernel
-def _winograd(y, x, u, plane, bias, batch, h, w, k, cols, images, tile_rows, workers):
+def _all_filters(u, plane, wt, transposed, cin, cout):
+    k, cols = (cout, cin) if transposed else (cin, cout)
+    runs = (k + 15) // 16
+    for task in prange(runs * ((cols + COLUMNS - 1) // COLUMNS)):
+        g = np.empty(16 * FILTER + 18 * COLUMNS + 36 * RUN, wt.dtype)
+        k0, n0 = task % runs * 16, task // runs * COLUMNS
+        _transform_filters(u, n0 * k, plane, g, wt, transposed, cin, cout, k0, n0, min(COLUMNS, cols - n0))
+
+
+@parallel_kernel
+def _winograd_by_tiles(y, x, wt, bias, transposed, u, plane, v, m, batch, h, w, k, cols, images, tile_rows, block, workers):
+    # Each worker takes blocks of tiles through all columns.
     all_rows = _tile_count(h, 1)
     strips = (all_rows + tile_rows - 1) // tile_rows
-    tasks = (batch + images - 1) // images * strips
     for worker in prange(workers):
-        v = np.empty(36 * PLANE, x.dtype)
-        m = np.empty(36 * PLANE, x.dtype)
         strip = np.empty((w + 9) * STRIP, x.dtype)
-        half = np.empty(24 * COLUMNS, x.dtype)
-        raw = np.empty(max(6 * LANES, 4 * COLUMNS), x.dtype)
-        for task in range(worker, tasks, workers):
+        scratch = np.empty(28 * COLUMNS, x.dtype)
+        for task in range(worker, (batch + images - 1) // images * strips, workers):
             b0, t0 = task // strips * images, task % strips * tile_rows
-            _winograd_block(y, x, u, plane, bias, v, m, strip, half, raw, h, w, k, cols, b0, min(b0 + images, batch), t0,
-                            min(t0 + tile_rows, all_rows))
+            b1, t1 = min(b0 + images, batch), min(t0 + tile_rows, all_rows)
+            _transform_images(v[worker], strip, scratch, x, h, w, k, b0, b1, b0, b1, t0, t1)
+            for n0 in range(0, cols, COLUMNS):
+                n = min(COLUMNS, cols - n0)
+                _multiply(m[worker], v[worker], u, n0 * k, plane, k, n, h, w, b1 - b0, t0, t1, block)
+                _transform_back(y, m[worker], scratch, bias, h, w, cols, b0, b1, t0, t1, n0, n)
 
 
-ROWS = {64: 49, 128: 32, 256: 16, 512: 22}
+@parallel_kernel
+def _winograd_by_columns(y, x, wt, bias, transposed, u, plane, v, m, batch, h, w, k, cols, images, tile_rows, block, workers):
+    # Few tiles and large weights: each worker takes all tiles through blocks of columns, whose filters it transforms
+    # just before, so that the 36 matrices of all columns never lie in memory.
+    all_rows = _tile_count(h, 1)
+    cin, cout = (cols, k) if transposed else (k, cols)
+    for b in prange(batch):
+        strip = np.empty((w + 9) * STRIP, x.dtype)
+        scratch = np.empty(6 * LANES, x.dtype)
+        _transform_images(v[0], strip, scratch, x, h, w, k, 0, batch, b, b + 1, 0, all_rows)
+    for worker in prange(workers):
+        g = np.empty(16 * FILTER + 18 * COLUMNS + 36 * RUN, x.dtype)
+        scratch = np.empty(28 * COLUMNS, x.dtype)
+        for n0 in range(worker * COLUMNS, cols, workers * COLUMNS):
+            n = min(COLUMNS, cols - n0)
+            for k0 in range(0, k, 16):
+                _transform_filters(u, worker * 36 * plane, plane, g, wt, transposed, cin, cout, k0, n0, n)
+            _multiply(m[worker], v[0], u, worker * 36 * plane, plane, k, n, h, w, batch, 0, all_rows, block)
+            _transform_back(y, m[worker], scratch, bias, h, w, cols, 0, batch, 0, all_rows, n0, n)
 
 
-def winograd_applies(weight_shape, image_shape, dtype, sh, sw, ph, pw):
-    """Whether `winograd_conv` can serve a convolution: float32, 3x3, stride 1, padding 1."""
-    return dtype == np.float32 and tuple(weight_shape[:2]) == (3, 3) and (sh, sw, ph, pw) == (1, 1, 1, 1)
+def winograd_applies(x, y, wt, sh, sw, ph, pw):
+    """Whether `winograd_conv` can compute y from x, or x's gradient from y's: float32, 3x3, stride 1, padding 1, and
+    enough channels to pay for the transforms."""
+    k = max(wt.shape[2:])
+    return (x.dtype == np.float32 and wt.shape[:2] == (3, 3) and (sh, sw, ph, pw) == (1, 1, 1, 1)
+            and min(wt.shape[2:]) >= 16 and (x.shape[2] + 3) // 4 * max(k, COLUMNS) <= CAPACITY)
 
 
-_SCRATCH = np.empty(0, np.float32)
-def winograd_weights(wt, transposed):
-    global _SCRATCH
-    plane = wt.shape[2] * wt.shape[3] + 1040
-    if _SCRATCH.size<36 * plane: _SCRATCH = np.empty(36 * plane, wt.dtype)
-    u=_SCRATCH[:36*plane]
-    _all_weights(u, plane, wt.reshape(-1), transposed, wt.shape[2], wt.shape[3])
-    return u
+def winograd_conv(y, x, wt, bias, transposed):
+    """Write a 3x3 convolution of stride 1 and padding 1 into y, by F(4x4, 3x3); Lavin and Gray 2016.
 
-
-def winograd_conv(y, x, u, bias):
+    Args:
+        y: [B,H,W,N] result, float32.
+        x: [B,H,W,K] images, float32.
+        wt: [3,3,Cin,Cout] weights.
+        bias: [N].
+        transposed: False for the convolution itself, K = Cin and N = Cout; True for its input gradient, where x is
+            the gradient by the output, y that by the input, K = Cout and N = Cin.
+    """
     b, h, w, k = x.shape
+    cols = y.shape[3]
+    workers = numba.get_num_threads()
     th, tw = (h + 3) // 4, (w + 3) // 4
-    target = max(1, (ROWS.get(k) or 4096 // k) // tw)
-    tile_rows = min(th, target)
-    tile_rows = -(-th // -(-th // tile_rows))
-    images = max(1, target // th)
-    _winograd(y.reshape(-1), x.reshape(-1), u, u.size // 36, bias, b, h, w, k, y.shape[3], images, tile_rows, numba.get_num_threads())
+    block = max(2, SMALL // (k * min(COLUMNS, cols)))
+    by_columns = b * th * tw * max(k, COLUMNS) <= CAPACITY and k * cols >= 1 << 17
+    if by_columns:
+        images, tile_rows, plane = b, th, k * COLUMNS + 1040
+        u = np.empty(workers * 36 * plane, x.dtype)
+    else:
+        target = max(1, min(block, 49, CAPACITY // max(k, COLUMNS)) // tw)  # tile rows
+        tile_rows = -(-th // -(-th // min(th, target)))
+        images = max(1, target // th)
+        plane = k * cols + 1040
+        u = np.empty(36 * plane, x.dtype)
+        _all_filters(u, plane, wt.reshape(-1), transposed, *wt.shape[2:])
+    v = np.empty((1 if by_columns else workers, 36 * PLANE), x.dtype)
+    m = np.empty((workers, 36 * PLANE), x.dtype)
+    run = _winograd_by_columns if by_columns else _winograd_by_tiles
+    run(y.reshape(-1), x.reshape(-1), wt.reshape(-1), bias, transposed, u, plane, v, m, b, h, w, k, cols, images,
+        tile_rows, block, workers)

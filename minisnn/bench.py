@@ -1,0 +1,426 @@
+"""``minisnn bench``: how long things take here, as ratios measured side by side.
+
+    conv   3x3 convolution of spikes at the four shapes of the network: events against the dense path, over densities
+    lif    the neurons, forward and backward, per neuron-step
+    step   a whole training step and an inference, operation by operation, with the peak of the memory
+    rate   the training step against the firing rate of the network
+
+Where PyTorch can be imported (by this Python, or by the one that --peer names), its convolution is timed between ours, in a
+process of its own: two pools of threads in one process slow each other down.
+"""
+
+import collections
+import json
+import pathlib
+import resource
+import statistics
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+from . import models, ops, optim, threads
+from .engine import Tensor, no_grad
+from .errors import UsageError
+from .ops import dense_conv, event_conv, fused
+from .ops.conv import CROSSOVER
+from .surrogate import ATan
+
+__all__ = ["add_arguments", "run", "bench_conv", "bench_lif", "bench_step", "bench_rate"]
+
+SHAPES = ((64, 28), (128, 14), (256, 7), (512, 4))  # channels and side of the map, in the features and the three stages
+DENSITIES = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3)
+IMAGES = 128  # T * N
+SECTIONS = ("conv", "lif", "step", "rate")
+
+# Runs in the other process: reads a shape per line, answers with seconds per pass in the faster of both memory layouts.
+PEER = """
+import json, statistics, sys, time, torch
+torch.set_num_threads(int(sys.argv[1]))
+back = torch.ops.aten.convolution_backward
+for line in sys.stdin:
+    images, c, h, density, repeat = json.loads(line)
+    best = {}
+    for layout in (torch.contiguous_format, torch.channels_last):
+        x = (torch.rand(images, c, h, h) < density).float().to(memory_format=layout)
+        w = torch.randn(c, c, 3, 3).to(memory_format=layout)
+        dy = torch.randn(images, c, h, h).to(memory_format=layout)
+        passes = dict(forward=lambda: torch.conv2d(x, w, padding=1), **{
+            name: lambda mask=mask: back(dy, x, w, None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1, mask)
+            for name, mask in (("input_gradient", [True, False, False]), ("weight_gradient", [False, True, False]))})
+        with torch.no_grad():
+            for name, call in passes.items():
+                times = []
+                for _ in range(repeat + 1):
+                    t = time.perf_counter(); call(); times.append(time.perf_counter() - t)
+                best[name] = min(best.get(name, 1e9), statistics.median(times[1:]))
+    print(json.dumps(best), flush=True)
+"""
+
+
+class Peer:
+    """PyTorch's convolution in a process of its own; ``times`` is None where there is no PyTorch."""
+
+    def __init__(self, python):
+        has_torch = subprocess.run([python, "-c", "import torch"], capture_output=True).returncode == 0
+        self.process = subprocess.Popen([python, "-c", PEER, str(threads.get_num_threads())], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, text=True) if has_torch else None
+
+    def times(self, *shape):
+        """Seconds of forward, input gradient and weight gradient."""
+        if self.process is None:
+            return None
+        self.process.stdin.write(json.dumps(shape) + "\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+    def close(self):
+        if self.process is not None:
+            self.process.stdin.close()
+            self.process.wait()
+
+
+def median_seconds(call, repeat):
+    """The median of ``repeat`` calls, after one that is not counted."""
+    times = []
+    for _ in range(repeat + 1):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times[1:])
+
+
+def bench_conv(repeat=7, peer=None, densities=DENSITIES, seed=0):
+    """Seconds of each pass of a 3x3 convolution of spikes, by shape and density.
+
+    Args:
+        repeat: counted runs of each; the median is taken.
+        peer: a ``Peer``, or None.
+        densities: shares of the inputs that fire.
+        seed: of spikes and weights.
+
+    Returns:
+        A list of dicts: channels, size, density, the seconds of event_forward (finding the events included), dense_forward,
+        event_weight_gradient, dense_weight_gradient and dense_input_gradient, and PyTorch's forward, input_gradient and
+        weight_gradient under "torch" (None without it).
+    """
+    rng, rows = np.random.default_rng(seed), []
+    for c, h in SHAPES:
+        w = rng.standard_normal((3, 3, c, c)).astype(np.float32)
+        zero, window = np.zeros(c, np.float32), (1, 1, 1, 1)
+        dy = rng.standard_normal((IMAGES, h, h, c)).astype(np.float32)
+        y, dw, dx = np.empty_like(dy), np.empty_like(w), np.empty_like(dy)
+        for density in densities:
+            x = (rng.random((IMAGES, h, h, c)) < density).astype(np.uint8)
+            numbers, events = x.astype(np.float32), event_conv.find_events(x)
+            row = dict(channels=c, size=h, density=density)
+            row["event_forward"] = median_seconds(
+                lambda: event_conv.event_forward(y, event_conv.find_events(x), w, zero, *window), repeat)
+            row["torch"] = peer.times(IMAGES, c, h, density, repeat) if peer else None
+            row["dense_forward"] = median_seconds(lambda: dense_conv.dense_forward(y, numbers, w, zero, *window), repeat)
+            row["event_weight_gradient"] = median_seconds(
+                lambda: event_conv.event_weight_gradient(dw, dy, events, *window), repeat)
+            row["dense_weight_gradient"] = median_seconds(
+                lambda: dense_conv.dense_weight_gradient(dw, numbers, dy, *window), repeat)
+            row["dense_input_gradient"] = median_seconds(lambda: dense_conv.dense_input_gradient(dx, dy, w, *window), repeat)
+            rows.append(row)
+    return rows
+
+
+def bench_lif(repeat=7, seed=0):
+    """Seconds of the neurons, forward and backward, on 16 steps of 8 samples of 64 channels of 28x28.
+
+    Returns:
+        dict: neuron_steps, forward, backward (``ops.lif``), fused_forward, fused_backward (with batch norm).
+    """
+    rng = np.random.default_rng(seed)
+    x = Tensor(np.moveaxis(rng.standard_normal((16, 8, 28, 28, 64)).astype(np.float32), -1, 2), requires_grad=True)
+    weight, bias = (Tensor(np.full(64, v, np.float32), requires_grad=True) for v in (1.0, 0.0))
+    grad = np.moveaxis(rng.standard_normal((16, 8, 28, 28, 64)).astype(np.float32), -1, 2)
+    running = np.zeros(64, np.float32), np.ones(64, np.float32)
+    calls = {"": lambda: ops.lif(x), "fused_": lambda: ops.norm_fire(x, weight, bias, *running, ops.neuron(x.dtype), ATan())}
+    row = dict(neuron_steps=x.size)
+    for name, call in calls.items():
+        forward, backward = [], []
+        for _ in range(repeat + 1):
+            start = time.perf_counter()
+            spikes = call()
+            middle = time.perf_counter()
+            spikes.backward(grad)
+            backward.append(time.perf_counter() - middle)
+            forward.append(middle - start)
+            x.grad = None
+        row[name + "forward"], row[name + "backward"] = statistics.median(forward[1:]), statistics.median(backward[1:])
+    return row
+
+
+class Stopwatch:
+    """Seconds spent in each of the loops that a step calls, by replacing them for a while by timed ones."""
+
+    LOOPS = ((dense_conv, ("dense_forward", "dense_input_gradient", "dense_weight_gradient")),
+             (event_conv, ("find_events", "event_forward", "event_weight_gradient")),
+             (fused, ("statistics", "norm_pool_forward", "attention_scores", "norm_fire_forward", "norm_fire_backward",
+                      "norm_attention_backward", "batch_norm_backward")))
+
+    def __init__(self):
+        self.seconds = collections.Counter()
+
+    def __enter__(self):
+        self.plain = [(module, name, getattr(module, name)) for module, names in self.LOOPS for name in names]
+        for module, name, loop in self.plain:
+            setattr(module, name, self.timed(name, loop))
+        return self
+
+    def __exit__(self, *error):
+        for module, name, loop in self.plain:
+            setattr(module, name, loop)
+
+    def timed(self, name, loop):
+        def call(*arguments, **options):
+            start = time.perf_counter()
+            try:
+                return loop(*arguments, **options)
+            finally:
+                self.seconds[name] += time.perf_counter() - start
+        return call
+
+
+def digits_like(timesteps, batch_size, size, seed):
+    """Still images of about the look of digits, repeated T times: [T, N, 1, size, size], and labels."""
+    rng = np.random.default_rng(seed)
+    at = (np.arange(size) - size / 2) / (size / 4)
+    strokes = rng.normal(0, 0.6, (batch_size, 6, 2))
+    image = np.exp(-((at[None, None, :, None] - strokes[:, :, 0, None, None]) ** 2
+                     + (at[None, None, None, :] - strokes[:, :, 1, None, None]) ** 2) * 8).max(1)
+    x = np.repeat(np.where(image > 0.2, image, 0)[None, :, None].astype(np.float32), timesteps, 0)
+    return Tensor(x), ops.one_hot(rng.integers(0, 10, batch_size), 10)
+
+
+def bench_step(width=64, timesteps=16, batch_size=8, model="syna-t", repeat=5, seed=0, x=None, y=None):
+    """A training step (forward, backward, Adam) and an inference of a network with initial weights on 28x28 images.
+
+    Returns:
+        dict: seconds of forward, backward, optimiser, step, inference; operations (seconds by loop within a step); peak_mb of
+        this process so far; firing_rate; losses of the steps.
+    """
+    net = models.build("mnist", width=width, timesteps=timesteps, seed=seed, **models.SYSTEMS[model])
+    if x is None:
+        x, y = digits_like(timesteps, batch_size, 28, seed)
+    optimiser, parts, losses = optim.Adam(net.parameters(), 1e-3), [], []
+    with Stopwatch() as watch:
+        for k in range(repeat + 2):
+            if k == 2:
+                watch.seconds.clear()
+            times = [time.perf_counter()]
+            loss = ops.mse_loss(net(x), y)
+            times.append(time.perf_counter())
+            optimiser.zero_grad()
+            loss.backward()
+            times.append(time.perf_counter())
+            optimiser.step()
+            times.append(time.perf_counter())
+            losses.append(loss.item())
+            parts.append(np.diff(times))
+    forward, backward, update = np.median(parts[2:], 0)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    net.eval()
+    with no_grad():
+        inference = median_seconds(lambda: net(x), repeat)
+    return dict(model=model, width=width, timesteps=timesteps, batch_size=batch_size, forward=forward, backward=backward,
+                optimiser=update, step=float(np.median(np.sum(parts[2:], 1))), inference=inference, peak_mb=peak,
+                firing_rate=firing_rate(net, x), losses=losses,
+                operations={name: s / repeat for name, s in watch.seconds.most_common()})
+
+
+def firing_rate(net, x):
+    """Spikes per neuron per step in the mode that the network is in, without moving anything."""
+    from .ledger import ledger
+    state = net.state_dict()
+    with no_grad(), ledger() as entries:
+        net(x)
+    net.load_state_dict(state)
+    fired = [e for e in entries if e.op == "lif"]
+    return sum(e.spikes for e in fired) / max(1, sum(e.neurons for e in fired))
+
+
+def bench_rate(width=64, timesteps=16, batch_size=8, biases=(-0.6, -0.2, 0.2, 0.5, 0.8, 1.1, 1.5), repeat=3, seed=0):
+    """The training step of the OR network against its firing rate, which the bias of every batch norm sets.
+
+    Returns:
+        A list of dicts: firing_rate (spikes per neuron per step), step (seconds), events (seconds in the event-driven loops).
+    """
+    x, y = digits_like(timesteps, batch_size, 28, seed)
+    rows = []
+    for bias in biases:
+        net = models.build("mnist", width=width, timesteps=timesteps, seed=seed)
+        for name, p in net.named_parameters():
+            if name.endswith("norm.bias"):
+                p.data[...] = bias
+        for module in net.modules():
+            if hasattr(module, "method"):
+                module.method = "event" if module is not net.stem.conv else "dense"
+        rate, times = firing_rate(net, x), []
+        with Stopwatch() as watch:
+            for _ in range(repeat + 1):
+                start = time.perf_counter()
+                net.zero_grad()
+                ops.mse_loss(net(x), y).backward()
+                times.append(time.perf_counter() - start)
+        events = sum(watch.seconds[name] for name in ("find_events", "event_forward", "event_weight_gradient")) / (repeat + 1)
+        rows.append(dict(bias=bias, firing_rate=rate, step=statistics.median(times[1:]), events=events))
+    return rows
+
+
+def crossover(rows, event, dense):
+    """The density at which the event-driven pass becomes slower than the dense one, on a line between the points; or None."""
+    for before, after in zip(rows, rows[1:]):
+        low, high = before[event] - before[dense], after[event] - after[dense]
+        if low <= 0 < high:
+            return before["density"] + (after["density"] - before["density"]) * low / (low - high)
+    return None
+
+
+def plot_conv(rows, path):
+    """Time against density for each shape, with the crossover marked: a PNG at ``path``."""
+    import matplotlib
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    figure, axes = plt.subplots(2, 4, figsize=(15, 7), sharex=True, constrained_layout=True)
+    for column, (c, h) in enumerate(SHAPES):
+        own = [r for r in rows if r["channels"] == c]
+        for axis, title, event, dense, torch in (
+                (axes[0, column], f"forward, {c} channels, {h}x{h}", "event_forward", "dense_forward", "forward"),
+                (axes[1, column], f"weight gradient, {c} channels, {h}x{h}", "event_weight_gradient", "dense_weight_gradient",
+                 "weight_gradient")):
+            density = [100 * r["density"] for r in own]
+            axis.plot(density, [1e3 * r[event] for r in own], "o-", color="#0072b2", label="event-driven")
+            axis.plot(density, [1e3 * r[dense] for r in own], "s--", color="#d55e00", label="dense")
+            if own[0]["torch"]:
+                axis.plot(density, [1e3 * r["torch"][torch] for r in own], "^:", color="black", label="PyTorch (oneDNN)")
+            at = crossover(own, event, dense)
+            if at is not None:
+                axis.axvline(100 * at, color="grey", lw=0.8)
+                axis.annotate(f"crossover {100 * at:.0f}%", (100 * at, axis.get_ylim()[1]), ha="right", va="top", rotation=90)
+            axis.set_title(title, fontsize=10)
+            axis.set_ylim(bottom=0)
+        axes[1, column].set_xlabel("inputs that fire (%)")
+    for axis in axes[:, 0]:
+        axis.set_ylabel("time (ms)")
+    axes[0, 0].legend()
+    figure.suptitle(f"3x3 convolution of spikes, {IMAGES} images, {threads.get_num_threads()} threads")
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def plot_rate(rows, path):
+    """The training step against the firing rate: a PNG at ``path``."""
+    import matplotlib
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    figure, axis = plt.subplots(figsize=(6.5, 4.5), constrained_layout=True)
+    rows = sorted(rows, key=lambda r: r["firing_rate"])
+    rate = [100 * r["firing_rate"] for r in rows]
+    axis.plot(rate, [r["step"] for r in rows], "o-", color="#0072b2", label="training step")
+    axis.plot(rate, [r["events"] for r in rows], "s--", color="#d55e00", label="of which event-driven loops")
+    axis.set(xlabel="firing rate (spikes per 100 neuron-steps)", ylabel="time (s)", title="The cost grows with the spikes")
+    axis.set_xlim(left=0)
+    axis.set_ylim(bottom=0)
+    axis.legend()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def geometric_mean(values):
+    return float(np.exp(np.mean(np.log(values))))
+
+
+def print_conv(rows):
+    print(f"3x3 convolution of spikes, {IMAGES} images; milliseconds, and how many times faster than dense and than PyTorch")
+    print(f"{'shape':>12} {'density':>8} {'event':>8} {'dense':>8} {'ratio':>6} {'PyTorch':>8} {'ratio':>6}   "
+          f"{'event dW':>9} {'dense dW':>9} {'dense dx':>9}")
+    for r in rows:
+        torch = r["torch"]["forward"] if r["torch"] else None
+        print(f"{r['channels']:>5} {r['size']:>2}x{r['size']:<3} {r['density']:>7.0%} {1e3 * r['event_forward']:>8.2f} "
+              f"{1e3 * r['dense_forward']:>8.2f} {r['dense_forward'] / r['event_forward']:>6.1f} "
+              + (f"{1e3 * torch:>8.2f} {torch / r['event_forward']:>6.1f}" if torch else f"{'-':>8} {'-':>6}")
+              + f"   {1e3 * r['event_weight_gradient']:>9.2f} {1e3 * r['dense_weight_gradient']:>9.2f} "
+                f"{1e3 * r['dense_input_gradient']:>9.2f}")
+    for density in sorted({r["density"] for r in rows}):
+        own = [r for r in rows if r["density"] == density]
+        line = f"{density:>6.0%}: {geometric_mean([r['dense_forward'] / r['event_forward'] for r in own]):.1f} x dense"
+        if own[0]["torch"]:
+            line += f", {geometric_mean([r['torch']['forward'] / r['event_forward'] for r in own]):.1f} x PyTorch"
+        print(line + " (geometric mean over the shapes)")
+
+
+def print_step(row):
+    print(f"{row['model']}, width {row['width']}, T {row['timesteps']}, batch {row['batch_size']}: training step "
+          f"{row['step']:.3f} s (forward {row['forward']:.3f}, backward {row['backward']:.3f}, Adam {row['optimiser']:.3f}), "
+          f"inference {row['inference']:.3f} s, peak memory {row['peak_mb']:.0f} MB, firing rate {row['firing_rate']:.2%}")
+    for name, seconds in row["operations"].items():
+        print(f"  {name:<26} {1e3 * seconds:8.1f} ms  {seconds / row['step']:6.1%}")
+
+
+def print_lif(row):
+    for name in ("", "fused_"):
+        print(f"LIF{' with batch norm' if name else '':<17} forward {1e9 * row[name + 'forward'] / row['neuron_steps']:.2f} ns, backward "
+              f"{1e9 * row[name + 'backward'] / row['neuron_steps']:.2f} ns per neuron-step")
+
+
+def print_rate(rows):
+    for r in rows:
+        print(f"firing rate {r['firing_rate']:6.2%}: training step {r['step']:.3f} s, of which event-driven loops {r['events']:.3f} s")
+
+
+def add_arguments(parser):
+    """The options of ``minisnn bench``."""
+    parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"what to time: {', '.join(SECTIONS)} (default: all)")
+    parser.add_argument("--width", type=int, default=64, metavar="W", help="width of the network for step and rate")
+    parser.add_argument("-T", "--timesteps", type=int, default=16, metavar="T", help="time steps for step and rate")
+    parser.add_argument("-b", "--batch-size", type=int, default=8, metavar="B", help="samples for step and rate")
+    parser.add_argument("--model", default="syna-t", choices=tuple(models.SYSTEMS), help="network for step")
+    parser.add_argument("--repeat", type=int, default=7, metavar="N", help="counted runs of each measurement; medians are shown")
+    parser.add_argument("--peer", default=sys.executable, metavar="PYTHON",
+                        help="a Python that can import torch, to time its convolution beside ours (default: this one)")
+    parser.add_argument("--figures", metavar="DIR", help="write figures of time against density and firing rate there")
+
+
+def run(args):
+    """Time what was asked for, print it, and return it as a dict."""
+    sections = tuple(args.sections) or SECTIONS
+    for name in sections:
+        if name not in SECTIONS:
+            raise UsageError(f"bench has no section '{name}'; give some of {', '.join(SECTIONS)}")
+    for option in ("width", "timesteps", "batch_size", "repeat"):
+        if getattr(args, option) < 1:
+            raise UsageError(f"--{option.replace('_', '-')} is {getattr(args, option)}; give at least 1")
+    if args.width % 8:
+        raise UsageError(f"--width is {args.width}; give a multiple of 8")
+    folder = pathlib.Path(args.figures) if args.figures else None
+    if folder is not None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"--figures {folder} cannot be made ({error.strerror}); give a folder that can be written")
+    network = dict(width=args.width, timesteps=args.timesteps, batch_size=args.batch_size)
+    result = dict(threads=threads.get_num_threads(), crossover=CROSSOVER)
+    if "step" in sections:  # first, so that the peak of the memory is its own
+        result["step"] = bench_step(**network, model=args.model, repeat=args.repeat, seed=args.seed)
+        print_step(result["step"])
+    if "conv" in sections:
+        peer = Peer(args.peer)
+        result["conv"] = bench_conv(args.repeat, peer, seed=args.seed)
+        peer.close()
+        print_conv(result["conv"])
+        if folder:
+            plot_conv(result["conv"], folder / "conv_time_by_density.png")
+    if "lif" in sections:
+        result["lif"] = bench_lif(args.repeat, seed=args.seed)
+        print_lif(result["lif"])
+    if "rate" in sections:
+        result["rate"] = bench_rate(**network, repeat=max(1, args.repeat // 2), seed=args.seed)
+        print_rate(result["rate"])
+        if folder:
+            plot_rate(result["rate"], folder / "step_time_by_firing_rate.png")
+    return result

@@ -1,0 +1,404 @@
+"""Figures of a run: how it trained, which neurons fire where and when, what attention scores, and what it all costs.
+
+Axes: T time steps, N batch, C channels, H height, W width.
+Each function takes arrays and returns a matplotlib Figure. Figures are readable without colour vision: the colour map is
+cividis, whose lightness rises evenly, and lines differ in dash and marker, bars in hatching.
+"""
+
+import contextlib
+import functools
+
+import numpy as np
+
+from . import energy
+from .engine import Tensor
+from .models import Unit
+from .nn import LIF, Attention
+from .ops.attention import PoolFeatures, attention_scores
+
+__all__ = ["training_curves", "thermogram", "spike_intensity", "attention_maps", "membranes", "energy_by_layer",
+           "accuracy_against_energy", "watch", "Activity", "potentials"]
+
+MAP = "cividis"
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito's, told apart by all
+DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)), "-")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
+STYLE = {"font.size": 9, "axes.titlesize": 10, "axes.spines.top": False, "axes.spines.right": False, "figure.dpi": 100,
+         "savefig.dpi": 150, "legend.frameon": False, "image.interpolation": "nearest", "figure.constrained_layout.use": True}
+
+
+def styled(draw):
+    """The same function, drawing in the package's style whatever the user's is."""
+
+    @functools.wraps(draw)
+    def drawn(*args, **options):
+        import matplotlib as mpl  # late: it takes longer to import than everything else here
+
+        with mpl.rc_context(STYLE):
+            return draw(*args, **options)
+
+    return drawn
+
+
+def blank(width, height):
+    """An empty Figure, size in inches."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height))
+
+
+# ---- a run over its epochs ---------------------------------------------------------------------------------------------
+
+
+@styled
+def training_curves(metrics, title=""):
+    """Loss, accuracy and firing rate over the epochs.
+
+    Args:
+        metrics: {column of metrics.csv: [epochs]}; train_loss, train_accuracy, test_loss, test_accuracy (0 to 1), firing_rate.
+        title: above the figure.
+    """
+    figure = blank(10, 3.1)
+    loss, accuracy, rate = figure.subplots(1, 3)
+    epochs = np.asarray(metrics["epoch"], float)
+    marker = "o" if len(epochs) < 40 else ""
+    for axes, what, factor in ((loss, "loss", 1), (accuracy, "accuracy", 100)):
+        for which, colour, dash in (("train", COLOURS[0], "--"), ("test", COLOURS[1], "-")):
+            axes.plot(epochs, factor * np.asarray(metrics[f"{which}_{what}"], float), dash, color=colour, marker=marker,
+                      markerfacecolor="white" if which == "train" else colour, markersize=3, label=which)
+        axes.legend()
+    rate.plot(epochs, np.asarray(metrics["firing_rate"], float), color="black", marker=marker, markersize=3)
+    best = int(np.argmax(metrics["test_accuracy"]))
+    accuracy.annotate(f"{100 * metrics['test_accuracy'][best]:.2f} % (epoch {epochs[best]:g})", (epochs[best], 100 * metrics["test_accuracy"][best]),
+                      xytext=(0.97, 0.45), textcoords="axes fraction", ha="right", arrowprops={"arrowstyle": "->", "color": "0.4"})
+    loss.set(yscale="log", ylabel="loss", title="Loss")
+    accuracy.set(ylabel="accuracy (%)", title="Accuracy")
+    rate.set(ylabel="spikes per neuron and time step", title="Firing rate, all LIF layers", ylim=(0, None))
+    for axes in (loss, accuracy, rate):
+        axes.set_xlabel("epoch")
+        whole_numbers(axes.xaxis)
+        axes.grid(alpha=0.3)
+    figure.suptitle(title)
+    return figure
+
+
+@styled
+def thermogram(rates, names, epochs=None, title=""):
+    """Firing rate of every LIF layer over the epochs, with the shortcuts' beside it (Fig. 5).
+
+    Args:
+        rates: [epochs, layers], spikes per neuron and time step.
+        names: [layers], dotted; the shortcuts are the names with "shortcut" in them.
+        epochs: numbers of the epochs; by default 1, 2, ...
+        title: above the figure.
+    """
+    rates = np.asarray(rates, float)
+    epochs = np.arange(1, len(rates) + 1) if epochs is None else np.asarray(epochs)
+    shortcuts = [k for k, name in enumerate(names) if "shortcut" in name]
+    figure = blank(11 if shortcuts else 7.5, max(3.5, 0.24 * len(names) + 1.1))
+    if shortcuts:
+        left, right = figure.subfigures(1, 2, width_ratios=(2.1, 1))
+        heat, bars = left.subplots(), np.atleast_1d(right.subplots(len(shortcuts), 1, sharex=True))
+    else:
+        heat, bars = figure.subplots(), ()
+    image = heat.pcolormesh(np.append(epochs - 0.5, epochs[-1] + 0.5), np.arange(len(names) + 1) - 0.5, rates.T, cmap=MAP, vmin=0,
+                            vmax=max(rates.max(), 1e-6))
+    heat.invert_yaxis()
+    heat.set_yticks(range(len(names)), [energy.label(name) for name in names])
+    for k in shortcuts:
+        heat.get_yticklabels()[k].set_fontweight("bold")
+        for end in (epochs[0] - 0.5, epochs[-1] + 0.5):
+            heat.plot([end], [k], marker=">" if end < epochs[0] else "<", color="black", clip_on=False, markersize=5)
+    heat.set(xlabel="epoch", title="Firing rate of all neuron layers")
+    whole_numbers(heat.xaxis)
+    (left if shortcuts else figure).colorbar(image, ax=heat, label="spikes per neuron and time step", pad=0.03)
+    for axes, k in zip(bars, shortcuts):
+        axes.bar(epochs, rates[:, k], width=1.0 if len(epochs) > 30 else 0.8, color=COLOURS[0])
+        axes.set(title=energy.label(names[k]), ylim=(0, 1.15 * max(rates[:, k].max(), 1e-3)), ylabel="spikes per neuron\nand time step")
+        silent = int(np.argmax(np.append(rates[::-1, k] > 0, True)))  # epochs at the end without a single spike
+        if silent:
+            axes.axvspan(epochs[len(epochs) - silent] - 0.5, epochs[-1] + 0.5, facecolor="0.9", hatch="//", edgecolor="0.75", zorder=0)
+            axes.text(0.98, 0.85, f"silent from epoch {epochs[len(epochs) - silent]}", ha="right", transform=axes.transAxes,
+                      backgroundcolor="white")
+        else:
+            axes.text(0.98, 0.85, f"at the end {rates[-1, k]:.4f}", ha="right", transform=axes.transAxes, backgroundcolor="white")
+        whole_numbers(axes.xaxis)
+    if shortcuts:
+        bars[-1].set_xlabel("epoch")
+    figure.suptitle(title)
+    return figure
+
+
+def whole_numbers(axis):
+    """Ticks at whole numbers only."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
+
+
+# ---- inside the network ------------------------------------------------------------------------------------------------
+
+
+class Activity:
+    """What ``watch`` saw: dictionaries from dotted names to arrays.
+
+    Attributes:
+        currents, spikes: input and output of every LIF layer, [T, N, C, H, W].
+        joins: {stage from 0: what stands behind its join}, [T, N, C, H, W].
+        scores: of every attention module, [N, T] for "t", [N, C] for "c", [N, H, W] for "s".
+        neurons: {name: the LIF layer's options}.
+    """
+
+    def __init__(self):
+        self.currents, self.spikes, self.joins, self.scores, self.neurons = {}, {}, {}, {}, {}
+
+
+def watch(net, x):
+    """Run ``net`` on x [T, N, C, H, W] in evaluation mode and keep what happened in every layer; returns Activity.
+
+    Memory: two arrays for each layer, so give a few samples only.
+    """
+    activity = Activity()
+    with contextlib.ExitStack() as stack:
+        for name, module in net.named_modules():
+            if isinstance(module, LIF):
+                at = name.removesuffix(".lif")
+                activity.neurons[at] = module.options
+                stack.enter_context(energy.listen(module, functools.partial(keep_neurons, activity, at)))
+                stack.enter_context(apart(module))
+            elif isinstance(module, Attention):
+                at = name.removesuffix(".attention")
+                stack.enter_context(energy.listen(module, functools.partial(keep_scores, activity, at, module)))
+        for k, stage in enumerate(net.stages):
+            stack.enter_context(energy.listen(stage.join, lambda _, out, k=k: activity.joins.update({k: out.data})))
+            if stage.shortcut is None:
+                stack.enter_context(energy.listen(stage.main, lambda _, out, k=k: activity.joins.update({k: out.data})))
+        stack.enter_context(energy.evaluating(net))
+        net(x if isinstance(x, Tensor) else Tensor(x, dtype=net.config.dtype))
+    return activity
+
+
+@contextlib.contextmanager
+def apart(lif):
+    """Within: the neurons run as an operation of their own, not fused with what stands in front of them."""
+
+    def after(norm, attention, x):
+        x = norm(x)
+        return lif(x if attention is None else attention(x))
+
+    lif.after = after
+    try:
+        yield
+    finally:
+        del lif.after
+
+
+def keep_neurons(activity, name, inputs, output):
+    activity.currents[name], activity.spikes[name] = inputs[0].data, output.data
+
+
+def keep_scores(activity, name, module, inputs, output):
+    (x,) = inputs
+    scores = attention_scores(PoolFeatures.apply(x, dim=module.dim), module.weights, module.dim, module.spiking, x.shape[3:]).data
+    activity.scores[name] = scores.reshape(-1, *x.shape[3:]) if module.dim == "s" else scores
+
+
+def potentials(current, tau=2.0, v_threshold=1.0, v_reset=0.0, decay_input=True, **_):
+    """Membrane potential u[t] before the spike, for currents [T, ...]: Eq. 2 (``ops.lif``) in plain NumPy."""
+    rest = 0.0 if v_reset is None else v_reset
+    h, u = np.full(current.shape[1:], rest), np.empty(current.shape)
+    for t, I in enumerate(current):
+        u[t] = h + I / (tau if decay_input else 1.0) - (h - rest) / tau
+        fired = u[t] >= v_threshold
+        h = np.where(fired, u[t] - v_threshold if v_reset is None else v_reset, u[t])
+    return u
+
+
+@styled
+def spike_intensity(x, joined, steps, names=("",), title=""):
+    """Spikes of all channels behind the first join, over the input, at chosen time steps (Figs. 3 and 4).
+
+    Args:
+        x: input of one sample, [T, C, H, W].
+        joined: for each network what its join puts out for that sample, [T, C', H', W'].
+        steps: time steps from 0, one column each.
+        names: of the networks, one row each.
+        title: above the figure.
+    """
+    frames = np.abs(np.asarray(x, float)).sum(1)  # [T, H, W]; both polarities of events
+    maps = [np.asarray(j, float).sum(1) for j in joined]
+    H, W = frames.shape[1:]
+    figure = blank(1.2 + 1.9 * len(steps), 0.7 + 1.95 * (1 + len(maps)))
+    grid = figure.subplots(1 + len(maps), len(steps), squeeze=False)
+    extent, top = (-0.5, W - 0.5, H - 0.5, -0.5), max(m[steps].max() for m in maps) or 1
+    for column, t in enumerate(steps):
+        grid[0, column].imshow(frames[t], cmap="Greys", vmin=0, vmax=max(frames.max(), 1e-6), extent=extent)
+        grid[0, column].set_title(f"t = {t + 1}")
+        for axes, m in zip(grid[1:, column], maps):
+            image = axes.imshow(m[t], cmap=MAP, vmin=0, vmax=top, extent=extent)
+            if np.ptp(frames[t]) > 0:
+                axes.contour(frames[t], levels=[frames[t].max() / 2], colors="white", linewidths=1.0)
+            axes.set_xlabel(f"{m[t].sum():,.0f} spikes")
+    for axes in grid.flat:
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
+    for axes, name in zip(grid[:, 0], ("input", *names)):
+        axes.set_ylabel(name)
+    figure.colorbar(image, ax=grid[1:, :], label="spikes per pixel, all channels", shrink=0.9)
+    figure.suptitle(title)
+    return figure
+
+
+@styled
+def attention_maps(scores, title="", most=3):
+    """Attention scores of every module: over time, channels or space.
+
+    Args:
+        scores: {name: [N, T], [N, C] or [N, H, W]}, as ``watch`` gathers them; averaged over the samples.
+        title: above the figure.
+        most: maps of that many samples for "s", no more.
+    """
+    if next(iter(scores.values())).ndim == 3:
+        return spatial_scores(scores, title, most)
+    steps = len({s.shape[1] for s in scores.values()}) == 1 and len(scores) > 1  # channels grow from stage to stage
+    names, means = list(scores), [s.mean(0) for s in scores.values()]
+    figure = blank(9, 1.3 + 0.34 * len(names))
+    heat, bars = figure.subplots(1, 2, width_ratios=(3, 1), sharey=True)
+    low = 0 if any("shortcut" in n for n in names) else min(m.min() for m in means)
+    high = max(low + 1e-3, *(m.max() for m in means))
+    for k, mean in enumerate(means):  # each row spans the axes: 16 channels as wide as 128
+        across = np.arange(len(mean) + 1) + 0.5 if steps else np.linspace(0, 1, len(mean) + 1)
+        image = heat.pcolormesh(across, [k - 0.46, k + 0.46], (mean if steps else np.sort(mean)[::-1])[None], cmap=MAP, vmin=low, vmax=high)
+        bars.barh(k, mean.mean(), color="0.75" if "shortcut" in names[k] else COLOURS[0], height=0.7,
+                  hatch="//" if "shortcut" in names[k] else "", edgecolor="black", linewidth=0.5)
+        bars.errorbar(mean.mean(), k, xerr=[[mean.mean() - mean.min()], [mean.max() - mean.mean()]], color="black", capsize=2, linewidth=1)
+    labels = [energy.label(n) + (" (IA)" if "shortcut" in n else "") + ("" if steps else f", {len(m)} channels") for n, m in zip(names, means)]
+    heat.set_yticks(range(len(names)), labels)
+    heat.set_ylim(len(names) - 0.5, -0.5)
+    heat.set(xlabel="time step" if steps else "share of the channels, highest score first", title="Score, mean over samples")
+    if steps:
+        whole_numbers(heat.xaxis)
+    bars.set(xlabel="mean, lowest and highest", xlim=(0, 1.02), title="MA: sigmoid; IA (hatched): 0 or 1")
+    figure.colorbar(image, ax=heat, label="score", pad=0.02)
+    figure.suptitle(title)
+    return figure
+
+
+def spatial_scores(scores, title, most):
+    """Maps of spatial scores: a row for each of the first samples, a column for each module."""
+    rows = min(most, len(next(iter(scores.values()))))
+    figure = blank(1.35 * len(scores) + 0.8, 1.5 * rows + 0.9)
+    grid = figure.subplots(rows, len(scores), squeeze=False)
+    for column, (name, maps) in enumerate(scores.items()):
+        for k in range(rows):
+            axes = grid[k, column]
+            image = axes.imshow(maps[k], cmap=MAP, vmin=0, vmax=1)
+            axes.set(xticks=[], yticks=[])
+        words = energy.label(name).replace("main", "\nmain").replace("after", "\nafter").replace("shortcut", "\nshortcut (IA)")
+        grid[0, column].set_title(words, fontsize=8)
+    for k in range(rows):
+        grid[k, 0].set_ylabel(f"sample {k + 1}")
+    figure.colorbar(image, ax=grid, label="score", shrink=0.8)
+    figure.suptitle(title)
+    return figure
+
+
+@styled
+def membranes(current, spikes, options, neurons, name="", title="", raster=60):
+    """Membrane potentials of chosen neurons with the threshold drawn, and a raster of the busiest of the layer.
+
+    Args:
+        current, spikes: input and output of a LIF layer for one sample, [T, C, H, W].
+        options: the layer's constants (``nn.LIF().options``).
+        neurons: [(c, h, w)], a trace each.
+        name: of the layer.
+        title: above the figure.
+        raster: how many neurons the raster shows.
+    """
+    T = len(current)
+    steps, threshold = np.arange(1, T + 1), options["v_threshold"]
+    figure = blank(9, 1.0 + 1.15 * len(neurons) + 2.4)
+    axes = figure.subplots(len(neurons) + 1, 1, sharex=True, height_ratios=[1] * len(neurons) + [2])
+    for row, (c, h, w) in zip(axes, neurons):
+        u, s = potentials(current[:, c, h, w].astype(float), **options), spikes[:, c, h, w] > 0
+        row.plot(steps, u, "-", color=COLOURS[0], marker=".", label="u, before the spike")
+        row.axhline(threshold, color="black", linestyle="--", linewidth=1, label=f"threshold {threshold:g}")
+        row.plot(steps[s], u[s], linestyle="", marker="^", markersize=8, markerfacecolor=COLOURS[1], markeredgecolor="black", label="spike")
+        row.set_ylabel(f"channel {c},\nrow {h}, column {w}\nu", fontsize=8)
+        row.grid(alpha=0.3)
+    handles = axes[0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside upper right", ncols=3)
+    flat = spikes.reshape(T, -1) > 0
+    busiest = np.argsort(-flat.sum(0), kind="stable")[:raster]
+    t, k = np.nonzero(flat[:, np.sort(busiest)])
+    axes[-1].scatter(t + 1, k, marker="|", color="black", s=max(4, 700 / len(busiest)), linewidths=1.2)
+    axes[-1].set(xlabel="time step", ylabel=f"{len(busiest)} busiest neurons\nof {flat.shape[1]:,}", xlim=(0.5, T + 0.5),
+                 ylim=(-0.7, len(busiest) - 0.3))
+    whole_numbers(axes[-1].xaxis)
+    figure.suptitle(f"{title}\n{energy.label(name)}: membrane potential u (in units of the input current)" if title else
+                    f"{energy.label(name)}: membrane potential u", x=0.02, ha="left")
+    return figure
+
+
+def chosen_neurons(current, spikes, number=4):
+    """(c, h, w) of neurons worth a look: from the busiest to one that never fired but came nearest, [T, C, H, W]."""
+    counts = spikes.sum(0)
+    order = np.argsort(-counts, axis=None, kind="stable")
+    fired = int((counts > 0).sum())
+    picks = [order[k] for k in np.unique(np.linspace(0, max(fired - 1, 0), max(number - 1, 1)).astype(int))]
+    near = np.where(counts > 0, -np.inf, current.max(0))
+    if np.isfinite(near).any() and near.argmax() not in picks:
+        picks.append(near.argmax())
+    return [tuple(int(i) for i in np.unravel_index(p, counts.shape)) for p in picks]
+
+
+# ---- cost --------------------------------------------------------------------------------------------------------------
+
+
+@styled
+def energy_by_layer(report, title=""):
+    """Energy of every layer, split into additions and products, beside its firing rate."""
+    rows = [row for row in report.layers if row.energy_mj > 0 or row.firing_rate is not None]
+    figure = blank(10, 1.2 + 0.25 * len(rows))
+    cost, rate = figure.subplots(1, 2, width_ratios=(2, 1), sharey=True)
+    scale, unit = (1e6, "nJ") if report.energy_mj < 1e-3 else (1e3, "µJ") if report.energy_mj < 1 else (1, "mJ")
+    y, total = np.arange(len(rows)), np.array([row.energy_mj for row in rows]) * scale
+    ac = np.array([min(row.ac * report.e_ac * 1e-9, row.energy_mj) for row in rows]) * scale
+    cost.barh(y, ac, color=COLOURS[5], edgecolor="black", linewidth=0.5, label=f"additions, AC ({report.e_ac:g} pJ)")
+    cost.barh(y, total - ac, left=ac, color=COLOURS[1], edgecolor="black", linewidth=0.5, hatch="///",
+              label=f"products, MAC ({report.e_mac:g} pJ)")
+    for k, row in enumerate(rows):
+        cost.text(total[k] + 0.01 * total.max(), k, f"{row.share:.1%}", va="center", fontsize=7)
+        if row.firing_rate is not None:
+            rate.barh(k, row.firing_rate, color="0.75" if row.kind == "attention" else COLOURS[0], edgecolor="black", linewidth=0.5,
+                      hatch="//" if "shortcut" in row.name else "")
+    cost.set_yticks(y, [energy.label(row.name) for row in rows], fontsize=8)
+    cost.set_ylim(len(rows) - 0.4, -0.6)
+    cost.set(xlabel=f"energy per sample ({unit})", title=f"{report.energy_mj * scale:.4g} {unit} per sample, {report.accounting}",
+             xlim=(0, 1.12 * max(total.max(), 1e-12)))
+    cost.legend(loc="center right")
+    rate.set(xlabel="spikes per neuron and time step", title="Firing rate (hatched: shortcuts)")
+    figure.suptitle(title)
+    return figure
+
+
+@styled
+def accuracy_against_energy(points, title=""):
+    """Accuracy over energy of several systems, with deviation over their seeds.
+
+    Args:
+        points: [(name, mean accuracy 0 to 1, its deviation, mean energy mJ, its deviation)].
+        title: above the figure.
+    """
+    figure = blank(8, 4.6)
+    axes = figure.subplots()
+    spread = max(p[3] for p in points) / max(min(p[3] for p in points), 1e-12)
+    for k, (name, accuracy, deviation, mj, mj_deviation) in enumerate(points):
+        axes.errorbar(mj * 1e3, 100 * accuracy, xerr=mj_deviation * 1e3, yerr=100 * deviation, marker=MARKERS[k % len(MARKERS)],
+                      color=COLOURS[k % len(COLOURS)], markeredgecolor="black", markersize=8, linestyle="", capsize=2, label=name)
+    axes.set(xlabel="energy per sample (µJ)" + (", logarithmic" if spread > 8 else ""), ylabel="test accuracy (%)",
+             xscale="log" if spread > 8 else "linear")
+    axes.grid(alpha=0.3)
+    figure.legend(loc="outside right upper")
+    figure.suptitle(title)
+    return figure

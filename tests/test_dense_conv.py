@@ -1,0 +1,133 @@
+"""Dense convolution: the loops against SciPy and the adjoint identity, the fast paths against the loops."""
+
+import numba
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.signal import correlate2d
+
+from minisnn.ops import dense_conv
+
+
+def arrays(seed, b, h, w, cin, cout, kh, kw, sh, sw, ph, pw, dtype=np.float64):
+    rng = np.random.default_rng(seed)
+    ho, wo = dense_conv.output_size(h, kh, sh, ph), dense_conv.output_size(w, kw, sw, pw)
+    shapes = (b, h, w, cin), (kh, kw, cin, cout), (cout,), (b, ho, wo, cout)
+    return [rng.standard_normal(shape).astype(dtype) for shape in shapes]
+
+
+def run(prefix, x, wt, bias, dy, steps):
+    """Output, input gradient and weight gradient; the results start as NaN, so that a pixel left out shows."""
+    y, dx, dwt = (np.full_like(a, np.nan) for a in (dy, x, wt))
+    getattr(dense_conv, prefix + "_forward")(y, x, wt, bias, *steps)
+    getattr(dense_conv, prefix + "_input_gradient")(dx, dy, wt, *steps)
+    getattr(dense_conv, prefix + "_weight_gradient")(dwt, x, dy, *steps)
+    return y, dx, dwt
+
+
+def relative_error(got, expected):
+    return np.abs(got - expected).max() / max(np.abs(expected).max(), 1e-300)
+
+
+@st.composite
+def convolutions(draw, largest=11):
+    """b, h, w, cin, cout, kh, kw, sh, sw, ph, pw with at least one output pixel."""
+    kh, kw, sh, sw = (draw(st.integers(1, 4)) for _ in range(4))
+    ph, pw = draw(st.integers(0, 2)), draw(st.integers(0, 2))
+    h, w = draw(st.integers(max(1, kh - 2 * ph), largest)), draw(st.integers(max(1, kw - 2 * pw), largest))
+    cin, cout = draw(st.sampled_from([1, 3, 8, 17, 66])), draw(st.sampled_from([1, 3, 8, 17, 66]))
+    return draw(st.integers(1, 9)), h, w, cin, cout, kh, kw, sh, sw, ph, pw
+
+
+@pytest.mark.parametrize("steps", [(1, 1, 0, 0), (1, 1, 1, 1), (2, 2, 1, 1), (2, 1, 0, 2), (3, 2, 2, 0)])
+def test_definition_equals_scipy(steps):
+    sh, sw, ph, pw = steps
+    x, wt, bias, y = arrays(0, 2, 6, 7, 2, 3, 3, 2, *steps)
+    dense_conv.conv_forward(y, x, wt, bias, *steps)
+    padded = np.pad(x, ((0, 0), (ph, ph), (pw, pw), (0, 0)))
+    for b in range(2):
+        for co in range(3):
+            full = sum(correlate2d(padded[b, :, :, ci], wt[:, :, ci, co], "valid") for ci in range(2))
+            np.testing.assert_allclose(y[b, :, :, co], full[::sh, ::sw] + bias[co], rtol=1e-12, atol=1e-12)
+
+
+@settings(deadline=None, max_examples=25)
+@given(convolutions(), st.integers(0, 9))
+def test_definition_gradients_are_adjoint(shape, seed):
+    # The convolution without bias is linear in x and in wt, so <dy, y> = <dx, x> = <dwt, wt>, for independent x as well.
+    x, wt, bias, dy = arrays(seed, *shape)
+    y, dx, dwt = run("conv", x, wt, np.zeros_like(bias), dy, shape[-4:])
+    scale = np.sqrt((dy ** 2).sum() * max((y ** 2).sum(), 1e-30))
+    assert abs((dy * y).sum() - (dx * x).sum()) <= 1e-12 * scale
+    assert abs((dy * y).sum() - (dwt * wt).sum()) <= 1e-12 * scale
+
+
+@settings(deadline=None, max_examples=60)
+@given(convolutions(), st.integers(0, 9))
+def test_fast_paths_equal_the_definition(shape, seed):
+    operands = arrays(seed, *shape)
+    for got, expected in zip(run("dense", *operands, shape[-4:]), run("conv", *operands, shape[-4:])):
+        assert relative_error(got, expected) <= 1e-12
+
+
+@pytest.mark.parametrize("shape", [(5, 28, 28, 16, 32, 3, 3, 2, 2, 1, 1), (5, 14, 14, 32, 48, 1, 1, 2, 2, 0, 0),
+                                   (3, 28, 28, 1, 64, 3, 3, 1, 1, 1, 1), (2, 9, 8, 3, 70, 5, 5, 3, 3, 2, 2)])
+def test_float32(shape):
+    operands = arrays(1, *shape)
+    results = run("dense", *(a.astype(np.float32) for a in operands), shape[-4:])
+    for got, expected in zip(results, run("conv", *operands, shape[-4:])):
+        assert got.dtype == np.float32 and relative_error(got, expected) <= 1e-5
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(1, 5), st.integers(1, 13), st.integers(1, 13), st.sampled_from([16, 17, 64, 70]),
+       st.sampled_from([16, 33, 64, 130]), st.integers(0, 9))
+def test_winograd(b, h, w, cin, cout, seed):
+    operands = arrays(seed, b, h, w, cin, cout, 3, 3, 1, 1, 1, 1)
+    x, wt, bias, dy = (a.astype(np.float32) for a in operands)
+    assert dense_conv.winograd_applies(x, dy, wt, 1, 1, 1, 1)
+    y, dx = np.full_like(dy, np.nan), np.full_like(x, np.nan)
+    dense_conv.winograd_conv(y, x, wt, bias, False)
+    dense_conv.winograd_conv(dx, dy, wt, np.zeros(cin, np.float32), True)
+    for got, expected in zip((y, dx), run("conv", *operands, (1, 1, 1, 1))):
+        assert relative_error(got, expected) <= 1e-5
+
+
+@pytest.mark.parametrize("c, h, b", [(64, 28, 3), (128, 14, 9), (256, 7, 17), (512, 4, 16)])
+def test_winograd_error_at_the_sizes_of_the_network(c, h, b):
+    # Measured: 1e-6 to 3e-6 of the largest value.
+    x, wt, _, dy = arrays(2, b, h, h, c, c, 3, 3, 1, 1, 1, 1, np.float32)
+    dx, expected = np.empty_like(x), np.empty(x.shape)
+    dense_conv.dense_input_gradient(dx, dy, wt, 1, 1, 1, 1)
+    dense_conv.dense_input_gradient(expected, dy.astype(np.float64), wt.astype(np.float64), 1, 1, 1, 1)
+    assert relative_error(dx, expected) <= 1e-5
+
+
+SAME_SHAPES = [(40, 10, 10, 32, 48, 3, 3, 1, 1, 1, 1), (40, 9, 10, 32, 80, 3, 3, 2, 2, 1, 1),
+               (130, 4, 4, 512, 256, 3, 3, 1, 1, 1, 1)]
+
+
+@pytest.mark.parametrize("shape", SAME_SHAPES)
+def test_results_do_not_depend_on_the_number_of_threads(shape):
+    x, wt, bias, dy = arrays(3, *shape, np.float32)
+    before = numba.get_num_threads()
+    try:
+        results = []
+        for n in (1, min(2, numba.config.NUMBA_NUM_THREADS)):
+            numba.set_num_threads(n)
+            results.append(run("dense", x, wt, bias, dy, shape[-4:]))
+    finally:
+        numba.set_num_threads(before)
+    for one, two in zip(*results):
+        assert np.array_equal(one, two)
+
+
+@pytest.mark.parametrize("shape", SAME_SHAPES)
+def test_an_image_does_not_depend_on_its_batch(shape):
+    # Exactly so where channels come in multiples of 16; else a matrix product may round an edge differently.
+    x, wt, bias, dy = arrays(4, *shape, np.float32)
+    y, dx, _ = run("dense", x, wt, bias, dy, shape[-4:])
+    for images in (slice(0, 1), slice(7, 20)):
+        part_y, part_dx, _ = run("dense", x[images], wt, bias, dy[images], shape[-4:])
+        assert np.array_equal(part_y, y[images]) and np.array_equal(part_dx, dx[images])

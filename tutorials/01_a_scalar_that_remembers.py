@@ -1,0 +1,226 @@
+# %% [markdown]
+# # 1. A scalar that remembers
+#
+# After this page you can write automatic differentiation yourself, in about 60 lines; you know why gradients
+# add up and why the order of the walk matters; and `minisnn/engine.py` holds no secrets, because it is the
+# same idea with arrays.
+#
+# You need: Python, the chain rule. Explains: `minisnn/engine.py`, `minisnn/gradcheck.py`.
+#
+# Everything in this course is learned by following a slope: change each weight a little in the direction that
+# lowers the error. A network has many weights and one error, so we want *all* slopes of *one* number,
+# cheaply. The trick: let every number remember how it was made, and walk back through those memories.
+
+# %%
+import math
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+import minisnn as snn
+from helpers import BLUE, ORANGE, exercise, numeric_gradient, save_figure
+
+class Scalar:
+    """A number, what it was made from, and how much it changes when each of those changes."""
+
+    def __init__(self, value, parents=(), slopes=()):
+        self.value, self.parents, self.slopes = value, parents, slopes
+        self.grad = 0.0  # of the final result with respect to this number; filled in by backward()
+
+    def __add__(self, other):  # d(a + b)/da = 1, d(a + b)/db = 1
+        return Scalar(self.value + other.value, (self, other), (1.0, 1.0))
+
+    def __mul__(self, other):  # d(a b)/da = b, d(a b)/db = a
+        return Scalar(self.value * other.value, (self, other), (other.value, self.value))
+
+    def backward(self):
+        self.grad = 1.0  # the result changes one for one with itself
+        for node in reversed(in_order(self)):
+            for parent, slope in zip(node.parents, node.slopes):
+                parent.grad += slope * node.grad  # the chain rule, one edge of the graph at a time
+
+def in_order(result):
+    """Every number that ``result`` depends on, each after its own parents (a topological order)."""
+    order, seen = [], set()
+
+    def visit(node):
+        if node not in seen:
+            seen.add(node)
+            for parent in node.parents:
+                visit(parent)
+            order.append(node)
+
+    visit(result)
+    return order
+
+# %% [markdown]
+# That is all of it. Let us try it on the simplest thing that remembers in the other sense of the word: a
+# leaky bucket. At each step it keeps a share `keep` of its level and gets a share `gain` of the inflow:
+#
+#     h[t] = keep * h[t-1] + gain * x[t]
+#
+# (Tutorial 2 turns it into a neuron.) By hand: x[0] enters with weight gain and then shrinks by `keep` at
+# every later step, so the derivative of h[2] with respect to x[0] is gain * keep^2.
+
+# %%
+keep, gain = Scalar(0.75), Scalar(0.25)
+x = [Scalar(v) for v in (2.0, 0.0, 1.0)]
+h = Scalar(0.0)
+levels = []
+for inflow in x:
+    h = keep * h + gain * inflow
+    levels.append(h)
+h.backward()
+
+assert [v.grad for v in x] == [0.25 * 0.75**2, 0.25 * 0.75, 0.25]
+
+# %% [markdown]
+# **Why gradients add.** `keep` was used three times. A nudge to it reaches the result along three ways, and
+# the effects of small nudges add; hence `+=` and not `=` in `backward`. By hand, h[2] = keep^2 gain x[0] +
+# keep gain x[1] + gain x[2], so the derivative with respect to `keep` is 2 keep gain x[0] + gain x[1].
+
+# %%
+assert keep.grad == 2 * 0.75 * 0.25 * 2.0 + 0.25 * 0.0
+
+# %% [markdown]
+# **Never trust a gradient: measure it.** Nudge the input by eps both ways and divide: (f(x + eps) - f(x -
+# eps)) / (2 eps). `numeric_gradient` in `helpers.py` does this for each entry of an array; the whole course
+# leans on it.
+
+# %%
+def final_level(x, keep=0.75, gain=0.25):
+    h = 0.0
+    for inflow in x:
+        h = keep * h + gain * inflow
+    return h
+
+measured = numeric_gradient(final_level, [2.0, 0.0, 1.0])
+assert np.allclose(measured, [v.grad for v in x], atol=1e-9)
+
+# %% [markdown]
+# **Why the order matters.** A number may hand its gradient on only when it has received all of it, that is
+# after everything that was made from it. Without the order one would have to walk every path separately. Let
+# y = y + y, 15 times: 16 numbers, but 2^15 paths from the result to the start.
+
+# %%
+start = y = Scalar(1.0)
+for _ in range(15):
+    y = y + y
+
+def count_paths(node):
+    return 1 if not node.parents else sum(count_paths(parent) for parent in node.parents)
+
+y.backward()
+assert start.grad == 2.0**15 == count_paths(y)
+assert len(in_order(y)) == 16
+
+# %% [markdown]
+# **From scalars to tensors.** One Python object per number is far too slow. The engine's `Tensor` holds an
+# array, and a `Function` is one operation: `forward` computes the array, `backward` receives the gradient of
+# the output and answers with one gradient per input. `Tensor.backward()` is our loop above. This is the
+# bucket as an operation of its own, with its backward pass as a loop that runs from the last step to the
+# first:
+
+# %%
+class Bucket(snn.Function):
+    def forward(self, x, keep, gain):  # x: [T]
+        self.keep, self.gain = keep, gain
+        h = np.zeros_like(x)
+        for t in range(len(x)):
+            h[t] = keep * (h[t - 1] if t > 0 else 0.0) + gain * x[t]
+        return h
+
+    def backward(self, dh):  # dh: [T], gradient of each level
+        dx, carried = np.zeros_like(dh), 0.0
+        for t in range(len(dh) - 1, -1, -1):
+            carried = dh[t] + self.keep * carried  # h[t] counts for itself and through h[t+1]
+            dx[t] = self.gain * carried
+        return dx
+
+inflow = snn.Tensor(np.array([2.0, 0.0, 1.0]), requires_grad=True)
+level = Bucket.apply(inflow, keep=0.75, gain=0.25)
+level[2].backward()
+assert np.allclose(level.data, [v.value for v in levels])
+assert np.allclose(inflow.grad, measured, atol=1e-9)
+assert snn.gradcheck(lambda x: Bucket.apply(x, keep=0.75, gain=0.25), inflow)  # all levels at once
+
+# %% [markdown]
+# The engine's elementary operations (+, *, sum, exp, indexing, ...) make the same graph out of small pieces.
+# They broadcast like NumPy; an array that was repeated gets the sum over its repetitions, since gradients
+# add.
+
+# %%
+a = snn.Tensor(np.arange(6.0).reshape(2, 3), requires_grad=True)  # [2, 3]
+b = snn.Tensor(np.ones(3), requires_grad=True)  # [3], repeated for each of the 2 rows
+(a * b).sum().backward()
+assert np.array_equal(b.grad, a.data.sum(0))
+
+# %% [markdown]
+# **How small should eps be?** Too large, and the curve bends within the step; too small, and rounding eats
+# the difference of two nearly equal numbers. float64 leaves a comfortable valley near 1e-6. float32 leaves
+# none: so gradients are checked in float64, and `gradcheck` refuses anything else.
+
+# %%
+steps = 10.0 ** np.arange(-11, 0)
+errors = {}
+for dtype in (np.float64, np.float32):
+    at = dtype(0.5)
+    quotient = [(np.exp(at + dtype(e)) - np.exp(at - dtype(e))) / dtype(2 * e) for e in steps]
+    errors[dtype] = np.abs(np.array(quotient, np.float64) - math.exp(0.5))
+assert errors[np.float64].min() < 1e-9 and errors[np.float32].min() > 1e-7
+
+fig, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), gridspec_kw={"width_ratios": [1.2, 1]})
+for t, (inflow, node) in enumerate(zip(x, levels)):
+    for at, name, shown in ((1.0, f"h[{t}]", node), (0.0, f"x[{t}]", inflow)):
+        text = f"{name} = {shown.value:.3f}\ngradient {shown.grad:.3f}"
+        left.text(t, at, text, ha="center", va="center", bbox=dict(boxstyle="round", fc="white", ec=BLUE))
+    left.annotate("", (t, 0.82), (t, 0.18), arrowprops=dict(arrowstyle="->"))
+    left.text(t + 0.04, 0.5, "× gain", va="center")
+    if t < 2:
+        left.annotate("", (t + 0.63, 1), (t + 0.37, 1), arrowprops=dict(arrowstyle="->"))
+        left.text(t + 0.5, 1.08, "× keep", ha="center")
+left.set(xlim=(-0.45, 2.45), ylim=(-0.15, 1.2), title="Values go with the arrows, gradients against them")
+left.axis("off")
+right.loglog(steps, np.maximum(errors[np.float64], 1e-16), "o-", color=BLUE, label="float64")
+right.loglog(steps, np.maximum(errors[np.float32], 1e-16), "s--", color=ORANGE, label="float32")
+right.set(xlabel="step eps", ylabel="error of the slope of exp at 0.5", title="A step can be too small")
+right.legend()
+save_figure("01_a_scalar_that_remembers")
+
+# %% [markdown]
+# ## Exercises
+# Fill in the function and run the cell. Solutions are in `solutions/`, each with a wrong answer that is easy
+# to give.
+#
+# **1.** Teach `Scalar` the hyperbolic tangent: return a Scalar with the right value, parents and slopes. (The
+# derivative of tanh(a) is 1 - tanh(a)^2.)
+
+# %%
+def tanh(a):
+    raise NotImplementedError
+
+def check_tanh(tanh):
+    for v in (-1.3, 0.0, 0.4):
+        a = Scalar(v)
+        (tanh(a) * a).backward()
+        expected = numeric_gradient(lambda z: float(np.tanh(z[0]) * z[0]), [v])[0]
+        assert abs(a.grad - expected) < 1e-8, f"at {v} the slope is {a.grad}, not {expected}"
+
+exercise(1, check_tanh, tanh)
+
+# %% [markdown]
+# **2.** NumPy repeats an array of `shape` until it fits; its gradient arrives in the large shape. Sum it back
+# down. Shapes may lack leading axes, (3,) in (2, 3), or have length 1 along an axis, (2, 1) in (2, 3).
+
+# %%
+def sum_to_shape(grad, shape):
+    raise NotImplementedError
+
+def check_sum_to_shape(sum_to_shape):
+    grad = np.arange(24.0).reshape(2, 3, 4)
+    for shape in ((2, 3, 4), (3, 4), (4,), (1, 4), (3, 1), (2, 1, 1), ()):
+        small = snn.Tensor(np.ones(shape), requires_grad=True)
+        (small * grad).sum().backward()  # its gradient is grad, summed down to the small shape
+        assert np.array_equal(sum_to_shape(grad, shape), small.grad), f"wrong for shape {shape}"
+
+exercise(2, check_sum_to_shape, sum_to_shape)

@@ -1,0 +1,200 @@
+# %% [markdown]
+# # 2. The leaky integrate-and-fire neuron
+#
+# After this page you can simulate a spiking neuron, say in which units its quantities are, and predict from
+# tau and the input current when and how often it fires.
+#
+# You need: tutorial 1. Explains: the forward half of `minisnn/ops/lif.py`. Paper: Section III-B, Table I.
+#
+# A neuron's membrane is the leaky bucket of tutorial 1: current flows in, and the potential V leaks back to
+# rest, the faster the further away it is (Eq. 1 of the paper):
+#
+#     tau dV/dt = -(V - V_reset) + I(t)                                                         (Eq. 1)
+#
+# **Units.** V and I are measured in multiples of the firing threshold, so the threshold is 1 (Table I) and
+# there are no volts. Time is counted in steps, so tau = 2 means two time steps. For a constant current the
+# solution from rest is V(t) = V_reset + I (1 - exp(-t / tau)): the potential creeps up to V_reset + I and
+# never passes it.
+
+# %%
+import matplotlib.pyplot as plt
+import numpy as np
+
+import minisnn as snn
+from helpers import BLUE, ORANGE, exercise, save_figure
+from minisnn import ops
+
+def euler(current, tau, end, dt):
+    """Eq. 1 in small straight pieces: V after ``end`` steps of time, from rest at 0."""
+    v = 0.0
+    for _ in range(round(end / dt)):
+        v = v + dt * (current - v) / tau
+    return v
+
+exact = 1.5 * (1 - np.exp(-4 / 2.0))  # I = 1.5, tau = 2, t = 4
+errors = [abs(euler(1.5, 2.0, 4.0, dt) - exact) for dt in (1.0, 0.1, 0.01)]
+assert errors[0] > 9 * errors[1] > 81 * errors[2]  # ten times smaller pieces, about ten times smaller error
+
+# %% [markdown]
+# A network takes the coarsest pieces, dt = 1, and calls *that* its neuron: cheap, and training adapts to it.
+# With H for the potential that the previous step left behind, one step is (Eq. 2, with the reset potential
+# written out)
+#
+#     U[t] = H[t-1] + (I[t] - (H[t-1] - U_reset)) / tau          charge
+#     S[t] = 1 where U[t] >= U_threshold, else 0                 fire
+#     H[t] = U[t] (1 - S[t]) + U_reset S[t]                      reset                          (Eq. 2)
+#
+# The paper prints I[t-1]; its published code uses I[t], and so does everybody else. What spikes has U at *or*
+# above the threshold. The reset forgets by how much: a potential of 1.0 and one of 5.0 give the same spike.
+
+# %%
+def lif_loop(x, tau=2.0, v_threshold=1.0, v_reset=0.0):
+    """x: [T, ...] input current -> potentials u before the reset and spikes s, both [T, ...]."""
+    u, s = np.zeros_like(x), np.zeros_like(x)
+    h = np.full_like(x[0], v_reset)  # at rest before the first step
+    for t in range(len(x)):
+        u[t] = h + (x[t] - (h - v_reset)) / tau
+        s[t] = u[t] >= v_threshold
+        h = u[t] * (1 - s[t]) + v_reset * s[t]
+    return u, s
+
+u, s = lif_loop(np.array([1.0, 1.0, 2.0, 0.0, 3.0]))
+assert u.tolist() == [0.5, 0.75, 1.375, 0.0, 1.5] and s.tolist() == [0, 0, 1, 0, 1]
+assert lif_loop(np.array([2.0]))[1] == 1  # exactly at the threshold: fires
+
+# %% [markdown]
+# The engine's `ops.lif` computes the same, for whole batches: one neuron for each element of a time step.
+# Spikes are kept as one byte each, though `.data` shows them as floats.
+
+# %%
+rng = np.random.default_rng(0)
+current = rng.normal(1.0, 1.0, (16, 3, 8, 5, 5))  # [T, N, C, H, W]
+for tau, v_reset in ((2.0, 0.0), (4.0, 0.0), (3.0, -0.5)):
+    fired = ops.lif(snn.Tensor(current), tau=tau, v_reset=v_reset)
+    assert np.array_equal(fired.data, lif_loop(current, tau, v_reset=v_reset)[1])
+assert fired.shape == current.shape and fired.is_spikes and fired.storage.itemsize == 1
+
+# %% [markdown]
+# **What tau does.** Feed one pulse and watch it fade. It enters divided by tau and loses the share 1/tau per
+# step, so after k further steps (1/tau) (1 - 1/tau)^k of it are left: with tau = 2 a half of the half, with
+# tau = 8 little, but for long. Summed over all time the pulse counts fully, whatever tau is. So tau = 2
+# reports coincidences (two pulses in a row), tau = 8 reports what lasts.
+
+# %%
+def echo(tau, steps=200):
+    pulse = np.zeros(steps)
+    pulse[0] = 1.0
+    return lif_loop(pulse, tau, v_threshold=np.inf)[0]
+
+for tau in (2.0, 8.0):
+    assert np.allclose(echo(tau), (1 / tau) * (1 - 1 / tau) ** np.arange(200))
+    assert np.isclose(echo(tau).sum(), 1.0)
+
+pulses = np.zeros(40)
+pulses[[2, 7, 8, 14]] = 1.5  # alone, a pair, alone
+pulses[22:34] = 1.5  # twelve in a row
+traces = {tau: lif_loop(pulses, tau) for tau in (2.0, 8.0)}
+assert np.flatnonzero(traces[2.0][1]).tolist() == [8, 23, 25, 27, 29, 31, 33]  # the second of every two
+assert np.flatnonzero(traces[8.0][1]).tolist() == [29]  # only what lasts
+
+# %% [markdown]
+# **How often it fires.** Under a constant current I the potential after n steps is I (1 - (1 - 1/tau)^n)
+# (v_reset 0). It reaches the threshold theta first at
+#
+#     n = ceil( log(1 - theta / I) / log(1 - 1/tau) )
+#
+# then starts again from the reset; so the firing rate is 1 / n spikes per step. For I below theta it never
+# fires.
+
+# %%
+def steps_between_spikes(current, tau, threshold=1.0):
+    steps = np.log(1 - threshold / current) / np.log(1 - 1 / tau)
+    return np.ceil(steps - 1e-9)  # so that rounding does not lift a whole number to the next
+
+currents = np.linspace(1.05, 5.0, 80)
+for tau in (2.0, 4.0, 8.0):
+    s = lif_loop(np.tile(currents, (2000, 1)), tau)[1]  # [T, 80 currents]
+    assert np.array_equal(s.argmax(0) + 1, steps_between_spikes(currents, tau))
+    assert np.allclose(s.mean(0), 1 / steps_between_spikes(currents, tau), atol=1e-3)
+assert lif_loop(np.full(2000, 0.99))[1].sum() == 0
+
+fig = plt.figure(figsize=(10, 5.2))
+grid = fig.add_gridspec(5, 2, width_ratios=[1.5, 1])
+top = fig.add_subplot(grid[0, 0])
+top.bar(np.arange(40), pulses, width=0.7, color="0.45")
+top.set(ylabel="input\n(thresholds)", xlim=(-1, 40), xticks=[], title="The same current into two neurons")
+for row, (tau, color) in enumerate(((2.0, BLUE), (8.0, ORANGE))):
+    ax = fig.add_subplot(grid[1 + 2 * row : 3 + 2 * row, 0])
+    u, s = traces[tau]
+    ax.plot(np.arange(40), u, "o-", ms=3.5, color=color)
+    ax.axhline(1.0, color="0.3", ls=":", lw=1.2)
+    ax.plot(np.flatnonzero(s), np.full(int(s.sum()), 1.45), "|", ms=13, mew=2.5, color="black")
+    ax.text(9.5, 1.38, f"tau = {tau:g} steps; bars: spikes", va="center")
+    ax.set(ylabel="potential u\n(thresholds)", xlim=(-1, 40), ylim=(-0.05, 1.65))
+    if row == 0:
+        ax.set_xticks([])
+ax.set_xlabel("time step")
+right = fig.add_subplot(grid[:, 1])
+for tau, color, dash in ((2.0, BLUE, "-"), (4.0, "0.35", "-."), (8.0, ORANGE, "--")):
+    rates = np.concatenate([[0, 0], 1 / steps_between_spikes(currents, tau)])
+    right.plot(np.concatenate([[0, 1.0], currents]), rates, color=color, ls=dash, drawstyle="steps-post",
+               label=f"tau = {tau:g} steps")
+right.set(xlabel="constant current (thresholds)", ylabel="firing rate (spikes per step)", title="Staircases")
+right.legend()
+save_figure("02_the_leaky_integrate_and_fire_neuron")
+
+# %% [markdown]
+# The curve is a staircase since n is a whole number. With tau = 2 a current between 1 and 4/3 gives at most a
+# spike every third step; from 2 on the neuron fires at every step and can say no more.
+
+# %%
+assert steps_between_spikes(1.33, 2.0) == 3 and steps_between_spikes(1.34, 2.0) == 2
+assert steps_between_spikes(2.0, 2.0) == 1
+
+# %% [markdown]
+# ## Exercises
+# **1.** After how many steps is half of what a neuron remembers gone (a real number of steps)? With tau = 2
+# it is one.
+
+# %%
+def half_life(tau):
+    raise NotImplementedError
+
+def check_half_life(half_life):
+    for tau in (1.5, 2.0, 8.0, 20.0):
+        left = (1 - 1 / tau) ** half_life(tau)
+        assert abs(left - 0.5) < 1e-9, f"tau {tau}: after that time {left:.3f} is left, not one half"
+
+exercise(1, check_half_life, half_life)
+
+# %% [markdown]
+# **2.** *Soft reset*: what is left after a spike is u - v_threshold, so the overshoot is not lost (rest is at
+# 0). Return the spikes. The engine does it with `v_reset=None`; do it without the engine.
+
+# %%
+def soft_reset_lif(x, tau=2.0, v_threshold=1.0):
+    raise NotImplementedError
+
+def check_soft_reset_lif(soft_reset_lif):
+    x = np.random.default_rng(1).normal(1.5, 1.5, (30, 200))  # [T, neurons]
+    expected = ops.lif(snn.Tensor(x), tau=3.0, v_reset=None).data
+    wrong = np.argwhere(soft_reset_lif(x, 3.0) != expected)
+    assert len(wrong) == 0, f"the first wrong spike is at step {wrong[0][0]}"
+
+exercise(2, check_soft_reset_lif, soft_reset_lif)
+
+# %% [markdown]
+# **3.** The smallest constant current (v_reset 0, threshold 1) at which a neuron fires at every n-th step or
+# faster.
+
+# %%
+def current_for(n, tau):
+    raise NotImplementedError
+
+def check_current_for(current_for):
+    for n, tau in ((1, 2.0), (2, 2.0), (5, 8.0)):
+        at = current_for(n, tau)
+        assert lif_loop(np.full(n, at * 1.0001), tau)[1].sum() >= 1, f"n {n}, tau {tau}: {at} is too small"
+        assert lif_loop(np.full(n, at * 0.9999), tau)[1].sum() == 0, f"n {n}, tau {tau}: {at} is too much"
+
+exercise(3, check_current_for, current_for)

@@ -1,0 +1,190 @@
+# %% [markdown]
+# # 3. A gradient through a step
+#
+# After this page you can say why a spiking network does not learn by its true gradient, what a surrogate
+# gradient is, where it comes from, and how one can nevertheless *prove* with finite differences that the code
+# is right.
+#
+# You need: tutorials 1 and 2. Explains: `minisnn/surrogate.py`. Paper: Section III-B, Table I.
+#
+# A spike is a step: S = 1 where U >= U_threshold, else 0. What does a finite difference see of a step?
+# Nothing, unless the two points lie on both sides of the threshold; then it sees 1 / (2 eps), which explodes
+# as eps shrinks.
+
+# %%
+import matplotlib.pyplot as plt
+import numpy as np
+
+import minisnn as snn
+from helpers import BLUE, GREEN, ORANGE, PINK, exercise, numeric_gradient, save_figure
+from minisnn import ops
+from minisnn.surrogate import ATan, FastSigmoid, Sigmoid, Triangle
+
+def step(u, v_threshold=1.0):
+    return (u >= v_threshold).astype(float)
+
+assert numeric_gradient(lambda u: step(u).sum(), [0.2, 0.999, 1.001, 7.0]).tolist() == [0, 0, 0, 0]
+assert np.isclose(numeric_gradient(lambda u: step(u).sum(), [1.0], eps=1e-6), 1 / 2e-6)
+
+# %% [markdown]
+# In the limit this is Dirac's delta: zero everywhere, infinite at the threshold, with area 1 (Eq. 3):
+#
+#     dS/dU = delta(U - U_threshold)                                                            (Eq. 3)
+#
+# Multiply by it in the chain rule, and every weight gets gradient zero: a dead neuron stays dead. The way out
+# is to blur the delta. Take any smooth step, its *primitive* P(x) with x = U - U_threshold, and use its slope
+# P'(x) where the chain rule asks for dS/dU. The forward pass keeps the hard step. The paper takes the
+# arctangent (Table I):
+#
+#     P(x) = 1/2 + arctan(pi/2 alpha x) / pi           P'(x) = (alpha/2) / (1 + (pi/2 alpha x)^2)
+#
+# The second follows from the first by d arctan(z)/dz = 1 / (1 + z^2) and the inner slope pi/2 alpha.
+
+# %%
+def atan_primitive(x, alpha=2.0):
+    return 0.5 + np.arctan(np.pi / 2 * alpha * x) / np.pi
+
+def atan_derivative(x, alpha=2.0):
+    return (alpha / 2) / (1 + (np.pi / 2 * alpha * x) ** 2)
+
+x = np.linspace(-2, 2, 801)  # distance from the threshold
+assert np.allclose(atan_derivative(x), numeric_gradient(lambda x: atan_primitive(x).sum(), x), atol=1e-8)
+assert np.allclose(atan_primitive(x), ATan(alpha=2.0).primitive(x))  # the engine's
+assert np.allclose(atan_derivative(x), ATan(alpha=2.0).derivative(x))
+
+# %% [markdown]
+# alpha sets the blur: at the threshold the slope is alpha/2, and as alpha grows P becomes the step. The
+# engine has three more surrogates. Not all are steps from 0 to 1: fast sigmoid's primitive climbs only by
+# 2/alpha, which makes its gradients small; training copes since only their direction and relative size matter
+# to Adam.
+
+# %%
+assert np.isclose(atan_derivative(0.0, 2.0), 1.0)
+assert np.abs(atan_primitive(x, 1e6) - step(x, 0.0))[np.abs(x) > 1e-3].max() < 1e-3
+surrogates = [ATan(2.0), Sigmoid(4.0), FastSigmoid(25.0), Triangle(1.0)]
+far = np.array([-1e9, 1e9])
+for surrogate in surrogates:
+    slope = numeric_gradient(lambda x: surrogate.primitive(x).sum(), x)
+    assert np.allclose(surrogate.derivative(x), slope, atol=1e-4)
+    climb = np.diff(surrogate.primitive(far))[0]  # the area under the derivative
+    assert np.isclose(climb, 2 / 25 if isinstance(surrogate, FastSigmoid) else 1.0)
+
+# %% [markdown]
+# **A neuron learns.** One neuron (tau = 2), one weight w, input 1 at each of 8 steps, and it should fire at
+# every second one. At w = 0.4 it is silent. The error is (rate - 1/2)^2; we walk down once with the true
+# slope, measured by finite differences, and once with the surrogate's, which is what `backward()` gives. (How
+# a gradient goes back through the eight steps is tutorial 4.)
+
+# %%
+def error(w):
+    """w: Tensor [1] -> the neuron's squared distance from firing at half of the steps."""
+    s = ops.lif(w * np.ones((8, 1)), surrogate=ATan(2.0))  # [T, 1]
+    return (s.mean() - 0.5) ** 2
+
+def learn(slope, w=0.4, lr=0.03, rounds=100):
+    errors = []
+    for _ in range(rounds):
+        errors.append(error(snn.Tensor(np.array([w]))).item())
+        w = w - lr * slope(w)
+    return errors
+
+def true_slope(w):
+    return numeric_gradient(lambda w: error(snn.Tensor(w)).item(), [w])[0]
+
+def surrogate_slope(w):
+    w = snn.Tensor(np.array([w]), requires_grad=True)
+    error(w).backward()
+    return w.grad[0]
+
+stuck, learned = learn(true_slope), learn(surrogate_slope)
+assert set(stuck) == {0.25} and learned[0] == 0.25 and learned[-1] == 0.0
+
+# %% [markdown]
+# **How can such a gradient be checked?** It is not the derivative of what the forward pass computes, so no
+# finite difference will agree with it: the check below fails, and should. But let the forward pass emit P(u -
+# v_threshold), a number between 0 and 1, instead of the spike. The backward code stays the same, line by
+# line, and now *is* the derivative. That is the neuron's smooth twin: `smooth=True`.
+#
+# (`detach_reset=False`: let the gradient also pass through the reset, as a true derivative must. Tutorial 4.)
+
+# %%
+current = snn.Tensor(np.random.default_rng(0).normal(1, 1, (6, 5)), requires_grad=True)  # [T, neurons]
+assert snn.gradcheck(lambda x: ops.lif(x, smooth=True, detach_reset=False), current)
+try:
+    snn.gradcheck(lambda x: ops.lif(x, detach_reset=False), current)
+    raise AssertionError("the hard step has passed a gradient check")
+except snn.GradientMismatch as mismatch:
+    print("as expected:", mismatch)
+
+# %% [markdown]
+# A twin proves nothing about lines that only the hard neuron runs, so tutorial 4 checks those in a second
+# way.
+
+# %%
+fig, (left, middle, right) = plt.subplots(1, 3, figsize=(11, 3.7))
+names = ["ATan, alpha 2", "sigmoid, alpha 4", "fast sigmoid, alpha 25", "triangle, alpha 1"]
+lines = zip(surrogates, names, (BLUE, ORANGE, GREEN, PINK), ("-", "--", "-.", ":"))
+for surrogate, name, color, dash in lines:
+    left.plot(x, surrogate.primitive(x), color=color, ls=dash, label=name)
+    middle.plot(x, surrogate.derivative(x), color=color, ls=dash)
+left.plot(x, step(x, 0.0), color="black", lw=0.9)
+left.set(title="Primitive (thin: the step)", ylabel="spike, or its smooth twin", ylim=(-0.05, 1.6))
+left.legend(fontsize=8, loc="upper left")
+middle.set(title="Derivative", ylabel="dS/dU (1 / threshold)")
+for ax in (left, middle):
+    ax.set_xlabel("u - v_threshold (thresholds)")
+right.plot(stuck, color=ORANGE, ls="--")
+right.plot(learned, color=BLUE, ls="-")
+right.text(99, 0.255, "true slope: always zero", ha="right")
+right.text(99, 0.005, "surrogate's slope", ha="right")
+right.set(title="One weight learns to fire", xlabel="round", ylabel="(firing rate - 1/2)²", ylim=(-0.01, 0.3))
+save_figure("03_a_gradient_through_a_step")
+
+# %% [markdown]
+# ## Exercises
+# **1.** At which distance x > 0 from the threshold is the ATan surrogate's slope half of its largest value?
+
+# %%
+def half_width(alpha):
+    raise NotImplementedError
+
+def check_half_width(half_width):
+    for alpha in (0.5, 2.0, 10.0):
+        ratio = atan_derivative(half_width(alpha), alpha) / atan_derivative(0.0, alpha)
+        assert abs(ratio - 0.5) < 1e-9, f"alpha {alpha}: there the slope is {ratio:.3f} of the largest"
+
+exercise(1, check_half_width, half_width)
+
+# %% [markdown]
+# **2.** A surrogate of your own: P(x) = clip(1/2 + alpha x, 0, 1), a straight ramp. Return its derivative at
+# the array x.
+
+# %%
+def ramp_derivative(x, alpha):
+    raise NotImplementedError
+
+def check_ramp_derivative(ramp_derivative):
+    x = np.linspace(-1.5, 1.5, 301) + 1e-4  # away from the two corners
+    for alpha in (0.5, 3.0):
+        slope = numeric_gradient(lambda x: np.clip(0.5 + alpha * x, 0, 1).sum(), x)
+        assert np.allclose(ramp_derivative(x, alpha), slope, atol=1e-6), f"wrong for alpha {alpha}"
+
+exercise(2, check_ramp_derivative, ramp_derivative)
+
+# %% [markdown]
+# **3.** With Triangle(alpha) the slope is *exactly* zero at 1 / alpha from the threshold and beyond. A neuron
+# (tau = 2, threshold 1, one single step from rest) gets the current w. Say whether it can never learn from
+# there.
+
+# %%
+def is_stuck(w, alpha):
+    raise NotImplementedError
+
+def check_is_stuck(is_stuck):
+    for alpha in (1.0, 2.0):
+        for w in (-1.0, 0.4, 1.2, 1.9, 2.7, 3.5, 4.2):
+            current = snn.Tensor(np.array([w]), requires_grad=True)  # [T = 1]
+            ops.lif(current, surrogate=Triangle(alpha)).backward(np.ones(1))
+            assert is_stuck(w, alpha) == (current.grad[0] == 0), f"wrong for w = {w}, alpha = {alpha}"
+
+exercise(3, check_is_stuck, is_stuck)
