@@ -1,0 +1,43 @@
+"""Data sets by name: still images, recordings of event cameras, and a simulator of one."""
+
+import importlib
+import os
+
+from ..errors import UsageError
+from .base import Dataset, Samples, Subset, limited, stratified_split
+from .loader import Loader
+
+__all__ = ["load", "data_folder", "NAMES", "Dataset", "Samples", "Subset", "Loader", "limited", "stratified_split"]
+
+# Which module knows a data set; it is imported when that data set is asked for.
+MODULES = {"digits": "images", "mnist": "images", "fashion-mnist": "images", "gestures": "gestures", "nmnist": "events",
+           "dvsgesture": "events", "cifar10dvs": "events"}
+NAMES = tuple(MODULES)
+
+
+def data_folder(data_dir=None):
+    """Where data lies: ``data_dir``, else what the variable MINISNN_DATA says, else ~/.cache/minisnn."""
+    return os.path.expanduser(data_dir or os.environ.get("MINISNN_DATA") or os.path.join("~", ".cache", "minisnn"))
+
+
+def load(name, data_dir=None, timesteps=None, seed=0, **options):
+    """Load a data set.
+
+    Args:
+        name: one of ``NAMES``.
+        data_dir: the folder that holds it, see ``data_folder``.
+        timesteps: T, by default the data set's own.
+        seed: of a split that the data set does not bring along, and of whatever is simulated.
+        **options: those of the data set itself, such as ``augment``; None means its default.
+
+    Returns:
+        Dataset.
+
+    Raises:
+        UsageError: an unknown name or option, or files that are missing or damaged; names the culprit and the mend.
+    """
+    if name not in MODULES:
+        raise UsageError(f"there is no data set '{name}'; give one of {', '.join(NAMES)}")
+    module = importlib.import_module(f".{MODULES[name]}", __name__)
+    options = {key: value for key, value in options.items() if value is not None}
+    return module.load(name, data_dir=data_folder(data_dir), timesteps=timesteps, seed=seed, **options)

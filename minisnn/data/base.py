@@ -1,0 +1,82 @@
+"""What a data set is to everything else: two sets of samples that come in batches, and what was found on disk.
+
+Axes: T time steps, B batch, C channels, H height, W width; M samples.
+"""
+
+import dataclasses
+
+import numpy as np
+
+__all__ = ["Dataset", "Samples", "Subset", "limited", "stratified_split"]
+
+
+class Samples:
+    """Some samples of a data set. A subclass sets the attributes and defines ``batch``.
+
+    Attributes:
+        labels: int64 [M], index into the data set's classes.
+        size: (C, H, W).
+        timesteps: T.
+    """
+
+    labels: np.ndarray
+    size: tuple
+    timesteps: int
+
+    def __len__(self):
+        return len(self.labels)
+
+    def batch(self, indices, rng=None):
+        """The samples of those numbers.
+
+        Args:
+            indices: [B], whole numbers from 0 to M - 1.
+            rng: in training, what augmentation draws its random numbers from; None in evaluation, without augmentation.
+
+        Returns:
+            [T, B, C, H, W], float32, or uint8 or bool for frames that hold only 0 and 1. To be read, not written: it may be a
+            view that repeats one frame T times.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define batch")
+
+
+class Subset(Samples):
+    """Some of the samples of others, by their numbers."""
+
+    def __init__(self, samples, indices):
+        self.samples, self.indices = samples, np.asarray(indices)
+        self.labels, self.size, self.timesteps = samples.labels[self.indices], samples.size, samples.timesteps
+
+    def batch(self, indices, rng=None):
+        return self.samples.batch(self.indices[indices], rng)
+
+
+@dataclasses.dataclass
+class Dataset:
+    """A data set, ready to train on."""
+
+    name: str  # as on the command line
+    preset: str  # key of models.PRESETS: which stem fits
+    classes: tuple  # names of the classes, by label
+    train: Samples | None  # None where the copy on disk lacks that part
+    test: Samples | None
+    note: str = ""  # one line that says what was found
+    facts: dict = dataclasses.field(default_factory=dict)  # for config.json: split, seed, counts
+
+
+def limited(samples, limit, seed=0):
+    """``limit`` of the samples, drawn by ``seed`` and kept in their order; all of them for None or where there are no more."""
+    if limit is None or limit >= len(samples):
+        return samples
+    chosen = np.random.default_rng(seed).permutation(len(samples))[:limit]
+    return Subset(samples, np.sort(chosen))
+
+
+def stratified_split(labels, test_share, seed=0):
+    """Numbers of the training and of the test samples, int64 each: of each class the same share, drawn by ``seed``."""
+    rng, held_out = np.random.default_rng(seed), []
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        held_out.append(rng.permutation(members)[: max(1, round(len(members) * test_share))])
+    test = np.sort(np.concatenate(held_out))
+    return np.setdiff1d(np.arange(len(labels)), test), test

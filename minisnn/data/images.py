@@ -1,0 +1,256 @@
+"""Still images: scikit-learn's digits, MNIST and Fashion-MNIST from IDX files. Each image is shown T times.
+
+Axes: T time steps, B batch, C = 1 channel, H height, W width; M images.
+"""
+
+import dataclasses
+import gzip
+import hashlib
+import os
+import urllib.error
+import urllib.request
+import zlib
+
+import numpy as np
+
+from ..checkpoint import replace
+from ..errors import UsageError
+from .base import Dataset, Samples, Subset, stratified_split
+
+__all__ = ["load", "read_idx", "warp", "Images"]
+
+DIGITS = tuple("0123456789")
+CLOTHES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
+DIGITS_SIZE = 16  # the digits are 8x8, which four halvings of the map would leave nothing of
+TEST_SHARE = 0.2  # of the digits
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Where the files of a data set lie, and where they come from."""
+
+    classes: tuple
+    folder: str  # within the data folder, as torchvision lays it out
+    url: str
+    md5: dict  # of the .gz files
+    installed: tuple = ()  # further folders to look in
+
+
+SOURCES = {
+    "mnist": Source(DIGITS, "MNIST/raw", "https://ossci-datasets.s3.amazonaws.com/mnist/", {
+        "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+        "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
+        "t10k-images-idx3-ubyte.gz": "9fb629c4189551a2d022fa330f9573f3",
+        "t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c"}),
+    "fashion-mnist": Source(CLOTHES, "FashionMNIST/raw", "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/", {
+        "train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+        "train-labels-idx1-ubyte.gz": "25c81989df183df01b3e8a0aad5dffbe",
+        "t10k-images-idx3-ubyte.gz": "bef4ecab320f06d8554ea6380940ec79",
+        "t10k-labels-idx1-ubyte.gz": "bb300cfdad3c16e7a12a480ee83cd310"}, ("/usr/share/datasets/fashion-mnist",)),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Jitter:
+    """How far augmentation moves an image: each number is the end of a range around nothing."""
+
+    shift: float = 0.0  # pixels of the image as it is shown
+    degrees: float = 0.0
+    zoom: float = 0.0  # share of the size
+    flip: bool = False  # left and right, every other image
+
+
+# Fashion-MNIST: the paper's flip (Table X). The paper trains MNIST for 100 epochs without; small shifts and turns stand in
+# for epochs. Digits: 1,437 images are few.
+JITTERS = {"digits": Jitter(1.5, 12, 0.12), "mnist": Jitter(1.5, 8, 0.08), "fashion-mnist": Jitter(1.0, flip=True)}
+
+
+def warp(images, matrices, size):
+    """Images seen through affine maps, with bilinear interpolation and zeros outside.
+
+    Args:
+        images: [B, H, W].
+        matrices: [B, 2, 3] or [1, 2, 3]; they take (row, column, 1) of the result to (row, column) of the image, pixels, both
+            counted from the middle of the map.
+        size: height and width of the result.
+
+    Returns:
+        float32 [B, size, size].
+    """
+    B, H, W = images.shape
+    axis = np.arange(size, dtype=np.float32) - (size - 1) / 2
+    grid = np.stack([np.repeat(axis, size), np.tile(axis, size), np.ones(size * size, np.float32)])  # [3, size * size]
+    at = matrices.astype(np.float32) @ grid + np.array([[(H - 1) / 2], [(W - 1) / 2]], np.float32)
+    low = np.floor(at).astype(np.int64)
+    part = at - low
+    padded = np.zeros((B, H + 2, W + 2), np.float32)
+    padded[:, 1:-1, 1:-1] = images
+    of, out = np.arange(B)[:, None], np.zeros((B, size * size), np.float32)
+    for down in (0, 1):
+        for right in (0, 1):
+            i, j = np.clip(low[:, 0] + down + 1, 0, H + 1), np.clip(low[:, 1] + right + 1, 0, W + 1)
+            out += padded[of, i, j] * ((part if down else 1 - part)[:, 0] * (part if right else 1 - part)[:, 1])
+    return out.reshape(B, size, size)
+
+
+def random_matrices(rng, count, jitter, scale):
+    """[count, 2, 3] for ``warp``; ``scale`` is pixels of the image per pixel of the result."""
+    turn = np.deg2rad(rng.uniform(-jitter.degrees, jitter.degrees, count))
+    zoom = scale * (1 + rng.uniform(-jitter.zoom, jitter.zoom, count))
+    shift = scale * rng.uniform(-jitter.shift, jitter.shift, (count, 2))
+    mirror = np.where(rng.random(count) < 0.5, -1.0, 1.0) if jitter.flip else np.ones(count)
+    rows = np.stack([zoom * np.cos(turn), -zoom * np.sin(turn) * mirror, shift[:, 0]], -1)
+    columns = np.stack([zoom * np.sin(turn), zoom * np.cos(turn) * mirror, shift[:, 1]], -1)
+    return np.stack([rows, columns], 1)
+
+
+class Images(Samples):
+    """Images shown T times each.
+
+    Args:
+        pixels: uint8 [M, H, W].
+        labels: [M].
+        timesteps: T.
+        size: height and width to show them at.
+        white: the value that becomes 1 (0 stays 0).
+        jitter: Jitter of augmentation, None for none.
+    """
+
+    def __init__(self, pixels, labels, timesteps, size, white=255, jitter=None):
+        self.pixels, self.labels, self.timesteps = pixels, labels.astype(np.int64), timesteps
+        self.size, self.white, self.jitter = (1, size, size), np.float32(white), jitter
+
+    def batch(self, indices, rng=None):
+        x, size = self.pixels[indices], self.size[1]
+        scale = x.shape[1] / size
+        if rng is not None and self.jitter is not None:
+            x = warp(x, random_matrices(rng, len(x), self.jitter, scale), size)
+        elif size != x.shape[1]:
+            x = warp(x, np.array([[[scale, 0, 0], [0, scale, 0]]]), size)
+        x = np.divide(x, self.white, dtype=np.float32)[:, None]
+        return np.broadcast_to(x, (self.timesteps,) + x.shape)
+
+
+def load(name, data_dir, timesteps=None, seed=0, augment=True):
+    """See ``data.load``. ``augment``: small random shifts, turns and zooms in training; Fashion-MNIST is mirrored as well."""
+    timesteps = timesteps or 4
+    jitter = JITTERS[name] if augment else None
+    return digits(timesteps, seed, jitter) if name == "digits" else idx_images(name, data_dir, timesteps, jitter)
+
+
+def digits(timesteps, seed, jitter):
+    """The 1,797 handwritten digits that scikit-learn brings along."""
+    from sklearn.datasets import load_digits  # late: it takes longer to import than everything else here
+
+    bunch = load_digits()
+    samples = Images(bunch.images.astype(np.uint8), bunch.target, timesteps, DIGITS_SIZE, white=16, jitter=jitter)
+    train, test = stratified_split(samples.labels, TEST_SHARE, seed)
+    facts = {"split": "stratified, 4 in 5 train", "split_seed": seed, "train": len(train), "test": len(test)}
+    note = f"digits: {len(train):,} to train on, {len(test):,} to test on, 8x8 pixels enlarged to 16x16 (scikit-learn)"
+    return Dataset("digits", "digits", DIGITS, Subset(samples, train), Subset(samples, test), note, facts)
+
+
+# ---- IDX files -------------------------------------------------------------------------------------------------------
+
+
+def idx_images(name, data_dir, timesteps, jitter):
+    source = SOURCES[name]
+    folder = next((f for f in folders(source, data_dir) if any(find(f, part, "images") for part in ("train", "t10k"))), None)
+    if folder is None:
+        folder = os.path.join(data_dir, source.folder)
+        download(name, source, folder)
+    parts = {part: read_part(folder, part, timesteps, jitter) for part in ("train", "t10k")}
+    counts = {"train": len(parts["train"] or ()), "test": len(parts["t10k"] or ())}
+    note = f"{name}: {counts['train']:,} to train on, {counts['test']:,} to test on, 28x28 pixels (in {folder})"
+    return Dataset(name, name, source.classes, parts["train"], parts["t10k"], note, {"folder": folder, "split": "official", **counts})
+
+
+def folders(source, data_dir):
+    """Where the files may lie, in the order of looking."""
+    return [os.path.join(data_dir, source.folder), os.path.join(data_dir, source.folder.split("/")[0]),
+            os.path.join(data_dir, "raw"), data_dir, *source.installed]
+
+
+def find(folder, part, what):
+    """The file of a part's images or labels, packed or not; None where there is none."""
+    dims = {"images": 3, "labels": 1}[what]
+    for stem in (f"{part}-{what}-idx{dims}-ubyte", f"{part}-{what}.idx{dims}-ubyte"):
+        for ending in ("", ".gz"):
+            path = os.path.join(folder, stem + ending)
+            if os.path.isfile(path):
+                return path
+    return None
+
+
+def read_part(folder, part, timesteps, jitter):
+    """Images of "train" or "t10k"; None where the folder holds neither its images nor its labels."""
+    files = {what: find(folder, part, what) for what in ("images", "labels")}
+    if not any(files.values()):
+        return None
+    for what, path in files.items():
+        if path is None:
+            raise UsageError(f"{folder} holds no {part}-{what}-idx file beside {os.path.basename(next(filter(None, files.values())))}; "
+                             "restore it, or empty the folder to download the set anew")
+    pixels, labels = read_idx(files["images"], 3), read_idx(files["labels"], 1)
+    if len(pixels) != len(labels):
+        raise UsageError(f"{files['images']} holds {len(pixels)} images, but {files['labels']} {len(labels)} labels; "
+                         "restore the pair from one source")
+    if pixels.shape[1:] != (28, 28):
+        raise UsageError(f"{files['images']} holds images of {pixels.shape[1]}x{pixels.shape[2]} pixels; this data set has 28x28")
+    if labels.max() > 9:
+        raise UsageError(f"{files['labels']} holds the label {labels.max()}; this data set has 0 to 9")
+    return Images(pixels, labels, timesteps, 28, jitter=jitter)
+
+
+def read_idx(path, dims):
+    """An IDX file of bytes, raw or packed by gzip.
+
+    The format: two zero bytes, 8 for unsigned bytes, the number of dimensions, each size as a big-endian 32-bit number, the data.
+
+    Returns:
+        uint8 array of ``dims`` dimensions.
+
+    Raises:
+        UsageError: the file is missing, damaged, cut short or something else; names it.
+    """
+    mend = "restore it, or remove it to download the set anew"
+    try:
+        with open(path, "rb") as file:
+            raw = file.read()
+        if raw[:2] == b"\x1f\x8b":
+            raw = gzip.decompress(raw)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise UsageError(f"{path} is damaged or cut short ({error}); {mend}") from None
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read ({error.strerror or error}); check the path and its permissions") from None
+    start = 4 + 4 * dims
+    if len(raw) < start or raw[:4] != bytes([0, 0, 8, dims]):
+        raise UsageError(f"{path} is not an IDX file of {dims}-dimensional bytes (it begins with {raw[:4].hex() or 'nothing'}); {mend}")
+    shape = tuple(int(n) for n in np.frombuffer(raw, ">u4", dims, 4))
+    size = start
+    for n in shape[::-1]:
+        size = start + (size - start or 1) * n
+    if 0 in shape or len(raw) != size:
+        raise UsageError(f"{path} says it holds {' x '.join(map(str, shape))} bytes, but there are {len(raw) - start}; {mend}")
+    return np.frombuffer(raw, np.uint8, offset=start).reshape(shape)
+
+
+def download(name, source, folder):
+    """Fetch a data set's files; each is checked before it gets its name."""
+    for file, checksum in source.md5.items():
+        path = os.path.join(folder, file)
+        manual = f"put {file} into {folder} by hand, or say with --data-dir or MINISNN_DATA where {name} lies"
+        try:
+            with urllib.request.urlopen(source.url + file, timeout=30) as answer:
+                content = answer.read()
+        except (urllib.error.URLError, OSError, ValueError) as error:
+            reason = getattr(error, "reason", None) or error
+            raise UsageError(f"{name} is not in {folder} and cannot be downloaded from {source.url} ({reason}); {manual}") from None
+        if hashlib.md5(content).hexdigest() != checksum:
+            raise UsageError(f"{source.url}{file} came with {len(content)} bytes of a wrong checksum; {manual}")
+        try:
+            os.makedirs(folder, exist_ok=True)
+            with replace(path) as target:
+                target.write(content)
+        except OSError as error:
+            raise UsageError(f"{folder} cannot be written ({error.strerror or error}); give another --data-dir") from None

@@ -1,0 +1,94 @@
+"""Batches, made in a thread beside training.
+
+The order of the samples and their augmentation depend on the seed, the epoch and the number of the batch alone: so a run that
+was interrupted goes on to the same bits. The thread calls no parallel kernel, which two threads must not do at once.
+"""
+
+import queue
+import threading
+import time
+
+import numpy as np
+
+from .base import limited
+
+__all__ = ["Loader"]
+
+AHEAD = 2  # batches that wait ready
+
+
+class Loader:
+    """Iterates over the batches of one epoch: (x [T, B, C, H, W], labels int64 [B]).
+
+    Args:
+        samples: what to draw from.
+        batch_size: B; the last batch may be smaller.
+        seed, epoch: of order and augmentation.
+        shuffle: a random order with augmentation, for training; otherwise in order and as they are.
+        limit: take only that many samples, the same ones in every epoch.
+
+    Attributes:
+        waited: seconds for which whoever iterates has waited for a batch.
+        elapsed: seconds from the first batch asked for to the last one handed out.
+    """
+
+    def __init__(self, samples, batch_size, seed=0, epoch=0, shuffle=False, limit=None):
+        self.samples, self.batch_size, self.seed, self.epoch, self.shuffle = limited(samples, limit, seed), batch_size, seed, epoch, shuffle
+        self.waited = self.elapsed = 0.0
+
+    def __len__(self):
+        return -(-len(self.samples) // self.batch_size)
+
+    @property
+    def waiting(self):
+        """Share of the time spent waiting for data, 0 to 1."""
+        return self.waited / self.elapsed if self.elapsed else 0.0
+
+    def order(self):
+        """The numbers of the samples in the order of this epoch."""
+        if not self.shuffle:
+            return np.arange(len(self.samples))
+        return np.random.default_rng([self.seed, self.epoch]).permutation(len(self.samples))
+
+    def make(self, k, order):
+        """Batch number ``k``."""
+        indices = order[k * self.batch_size : (k + 1) * self.batch_size]
+        rng = np.random.default_rng([self.seed, self.epoch, k]) if self.shuffle else None
+        return self.samples.batch(indices, rng), self.samples.labels[indices]
+
+    def __iter__(self):
+        ready, stop = queue.Queue(AHEAD), threading.Event()
+
+        def put(item):
+            while not stop.is_set():
+                try:
+                    return ready.put(item, timeout=0.1)
+                except queue.Full:
+                    continue
+
+        def work():
+            try:
+                order = self.order()
+                for k in range(len(self)):
+                    if stop.is_set():
+                        return
+                    put((self.make(k, order), None))
+            except BaseException as error:  # handed to whoever iterates, who raises it
+                put((None, error))
+
+        worker = threading.Thread(target=work, name="minisnn loader", daemon=True)
+        started = time.perf_counter()
+        worker.start()
+        try:
+            for _ in range(len(self)):
+                asked = time.perf_counter()
+                batch, error = ready.get()
+                self.waited += time.perf_counter() - asked
+                if error is not None:
+                    raise error
+                self.elapsed = time.perf_counter() - started
+                yield batch
+        finally:
+            self.elapsed = time.perf_counter() - started
+            stop.set()
+            worker.join()
