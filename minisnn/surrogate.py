@@ -87,7 +87,7 @@ class Surrogate:
 
     def _map(self, loop, x):
         x = np.asarray(x)
-        x = np.ascontiguousarray(x, x.dtype if x.dtype == np.float32 else np.float64)
+        x = np.asarray(x, x.dtype if x.dtype == np.float32 else np.float64, order="C")
         out = np.empty_like(x)
         loop(self.kind, float(self.alpha), x.reshape(-1), x.dtype.type(0.0), out.reshape(-1))
         return out
