@@ -1,0 +1,178 @@
+"""The command line: finds the command, reads its options, turns errors into one line and an exit status.
+
+Each command has a module of its own, which is imported when that command is asked for:
+
+    HELP = "what it does, one line"
+    def add_arguments(parser)       # argparse
+    def run(options)                # prints what a person reads; returns the dict that --json prints
+
+Exit status: 0 done, 2 a wrong argument or unusable input, 130 stopped by Ctrl-C.
+"""
+
+import argparse
+import contextlib
+import difflib
+import importlib
+import json
+import math
+import os
+import sys
+
+from ..errors import UsageError
+
+__all__ = ["main", "COMMANDS", "parser_of", "whole", "above_zero", "share"]
+
+# Command: (module, what it does). The text stands here so that `minisnn --help` need not import them all.
+COMMANDS = {
+    "train": ("minisnn.cli.train", "train a network; writes the folder of the run"),
+    "evaluate": ("minisnn.cli.evaluate", "test accuracy, confusion matrix, spikes and energy of a run"),
+    "energy": ("minisnn.cli.energy", "spikes, operations and energy of a run, layer by layer"),
+    "prune": ("minisnn.cli.prune", "remove the shortcuts that have gone silent"),
+    "ablate": ("minisnn.cli.ablate", "train and compare many systems"),
+    "plot": ("minisnn.cli.plot", "draw the figures of a run"),
+    "report": ("minisnn.cli.report", "write a run up as one HTML file"),
+    "bench": ("minisnn.cli.bench", "time the engine on this machine"),
+    "show": ("minisnn.cli.show", "draw a sample of a data set"),
+}
+
+USAGE = """usage: minisnn COMMAND [OPTION ...]
+       minisnn COMMAND --help
+
+Spiking networks from scratch: train, measure and prune SynA-ResNet21 on a CPU.
+
+commands:
+{commands}
+
+`minisnn train` alone trains on handwritten digits that come along, in a few minutes.
+"""
+
+
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Adds the default to an option's help, where it has one worth telling."""
+
+    def _get_help_string(self, action):
+        if action.default in (None, False, True) or "default" in (action.help or ""):
+            return action.help
+        return super()._get_help_string(action)
+
+
+class Parser(argparse.ArgumentParser):
+    """One line for an error, and no abbreviated options: `--epoch` is a mistake, not `--epochs`."""
+
+    def __init__(self, **options):
+        super().__init__(**options, formatter_class=HelpFormatter, allow_abbrev=False)
+
+    def error(self, message):
+        print(f"{self.prog}: {message}; see {self.prog} --help", file=sys.stderr)
+        sys.exit(2)
+
+
+def whole(least=1, most=None):
+    """The type of an option that is a whole number from ``least`` to ``most``."""
+
+    def number(text):
+        try:
+            value = int(text)
+        except ValueError:
+            value = None
+        if value is None or value < least or (most is not None and value > most):
+            upto = f" to {most}" if most is not None else " or more"
+            raise argparse.ArgumentTypeError(f"'{text}' is out of range; give a whole number, {least}{upto}")
+        return value
+
+    return number
+
+
+def real(text, allowed, what):
+    """A finite number for which ``allowed`` holds."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and allowed(value)):
+        raise argparse.ArgumentTypeError(f"'{text}' is out of range; give {what}")
+    return value
+
+
+def above_zero(text):
+    """The type of an option that is a number above 0."""
+    return real(text, lambda value: value > 0, "a number above 0")
+
+
+def share(text):
+    """The type of an option that is a number from 0 to 1."""
+    return real(text, lambda value: 0 <= value <= 1, "a number from 0 to 1")
+
+
+def parser_of(command):
+    """(parser, module) of a command, the options that all commands share included."""
+    name, text = COMMANDS[command]
+    module = importlib.import_module(name)
+    parser = Parser(prog=f"minisnn {command}", description=getattr(module, "DESCRIPTION", f"{text[0].upper()}{text[1:]}."))
+    module.add_arguments(parser)
+    shared = parser.add_argument_group("options of every command")
+    shared.add_argument("--seed", type=whole(0), default=0, metavar="N", help="of all random numbers")
+    shared.add_argument("--threads", type=whole(), metavar="N", help="threads to compute with (default: all cores)")
+    shared.add_argument("--json", action="store_true", help="print the result as one JSON object on the last line")
+    return parser, module
+
+
+def usage():
+    width = max(map(len, COMMANDS))
+    return USAGE.format(commands="\n".join(f"  {name.ljust(width)}  {text}" for name, (_, text) in COMMANDS.items()))
+
+
+def main(arguments=None):
+    """Run the command line; returns the exit status."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    command, *rest = arguments or [""]
+    try:
+        if command in ("", "-h", "--help", "help"):
+            print(usage(), end="", file=sys.stdout if command else sys.stderr)
+            return 0 if command else 2
+        if command in ("-V", "--version"):
+            from .. import __version__
+
+            print(f"minisnn {__version__}")
+            return 0
+        if command not in COMMANDS:
+            near = difflib.get_close_matches(command, COMMANDS, 1)
+            raise UsageError(f"there is no command '{command}'" + (f"; did you mean {near[0]}?" if near else "; see minisnn --help"))
+        return run(command, rest)
+    except UsageError as error:
+        print(f"minisnn: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as stop:
+        print(f"minisnn: {stop or 'stopped'}", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `minisnn ... | head`: whoever read has had enough
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"minisnn: {where}{error.strerror or error}; check the path, its permissions and the space left", file=sys.stderr)
+        return 2
+    except MemoryError:
+        print("minisnn: out of memory; lower --batch-size, --timesteps or --width", file=sys.stderr)
+        return 2
+
+
+def run(command, arguments):
+    parser, module = parser_of(command)
+    try:
+        options = parser.parse_args(arguments)
+    except SystemExit as stop:  # argparse has said what there is to say
+        return stop.code or 0
+    from .. import jit, threads
+
+    jit.announce_compilation()
+    if options.threads is not None:
+        try:
+            threads.set_num_threads(options.threads)
+        except ValueError as error:
+            raise UsageError(f"--threads: {error}") from None
+    result = module.run(options)
+    if options.json:
+        print(json.dumps(result), flush=True)
+    return 0
