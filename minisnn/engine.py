@@ -83,12 +83,15 @@ class Tensor:
         made_by = f", made by {type(self._node).__name__}" if self._node else ""
         return f"Tensor({np.array2string(self.data, precision=4, threshold=20)}, {self.dtype}{made_by})"
 
+    def __array__(self, dtype=None, copy=None):
+        return np.array(self.data, dtype) if copy else np.asarray(self.data, dtype)
+
     def numpy(self):
         """The values as an ndarray (``data``)."""
         return self.data
 
     def item(self):
-        """The value of a tensor of one element, as a Python float."""
+        """The value of a tensor of one element, as a Python float. Raises ValueError where there are several."""
         return self.storage.item() * 1.0
 
     def detach(self):
@@ -138,7 +141,10 @@ class Tensor:
             if node is None:
                 continue
             answers = node.backward(grad)
-            for parent, answer in zip(node.inputs, answers if isinstance(answers, tuple) else (answers,), strict=True):
+            answers = answers if isinstance(answers, tuple) else (answers,)
+            if len(answers) != len(node.inputs):
+                raise RuntimeError(f"{type(node).__name__} gave {len(answers)} gradients for {len(node.inputs)} inputs")
+            for parent, answer in zip(node.inputs, answers):
                 if not parent.requires_grad:
                     continue
                 _check(type(node).__name__, parent, answer)
@@ -155,7 +161,8 @@ class Function:
 
     ``forward(self, *arrays, **options)`` returns one array (Booleans: spikes). ``self.dtype`` is the inputs' dtype,
     ``self.needs`` says for each input whether its gradient will be wanted, ``self.recording`` whether backward can come at
-    all; None may be answered for an input that does not need one. A class that sets ``takes_spikes`` is handed spikes as they are stored, undecoded.
+    all; None may be answered for an input that does not need one. A class that sets ``takes_spikes`` is handed spikes as
+    they are stored, undecoded.
     """
 
     takes_spikes = False
@@ -163,7 +170,21 @@ class Function:
 
     @classmethod
     def apply(cls, *inputs, **options):
-        """Run the operation on tensors and, unless under ``no_grad``, remember it."""
+        """Run the operation on tensors and, unless under ``no_grad``, remember it.
+
+        Args:
+            *inputs: Tensors, all of one dtype; ``forward`` gets their arrays.
+            **options: whatever else ``forward`` takes.
+
+        Returns:
+            Tensor of the inputs' dtype, which requires a gradient where an input does.
+
+        Raises:
+            TypeError: an input is no Tensor, or the dtypes differ.
+        """
+        for t in inputs:
+            if not isinstance(t, Tensor):
+                raise TypeError(f"{cls.__name__} takes Tensors, not {type(t).__name__}; wrap it in Tensor(...)")
         node, dtype = cls(), np.result_type(*(t.dtype for t in inputs))
         if any(t.dtype != dtype for t in inputs):
             raise TypeError(f"{cls.__name__} got tensors of {', '.join(str(t.dtype) for t in inputs)}; give all the same")
@@ -208,6 +229,8 @@ def _sorted_graph(root):
 def _check(name, tensor, grad):
     if grad is None:
         raise RuntimeError(f"{name} gave no gradient for an input of shape {tensor.shape} that requires one")
+    if not isinstance(grad, (np.ndarray, np.generic)):
+        raise RuntimeError(f"{name} gave a {type(grad).__name__} for a gradient; it must be an array")
     if grad.shape != tensor.shape or grad.dtype != tensor.dtype:
         raise RuntimeError(f"{name} gave a gradient of shape {grad.shape} and dtype {grad.dtype} "
                            f"for a tensor of shape {tensor.shape} and dtype {tensor.dtype}")
@@ -222,20 +245,23 @@ def is_grad_enabled():
     return _recording
 
 
-class no_grad(contextlib.ContextDecorator):
+@contextlib.contextmanager
+def no_grad():
     """Within ``with no_grad():`` (or a function decorated by ``@no_grad()``) operations are computed but not remembered."""
-
-    def __enter__(self):
-        global _recording
-        self.before, _recording = _recording, False
-
-    def __exit__(self, *error):
-        global _recording
-        _recording = self.before
+    global _recording
+    before, _recording = _recording, False
+    try:
+        yield
+    finally:
+        _recording = before
 
 
 def manual_seed(seed):
-    """Start the package's random numbers (initial weights) anew from ``seed``, a whole number >= 0."""
+    """Start the package's random numbers (initial weights) anew from ``seed``, a whole number >= 0.
+
+    Raises:
+        ValueError: a negative seed. TypeError: one that is no whole number.
+    """
     global _generator
     _generator = np.random.default_rng(seed)
 

@@ -72,6 +72,8 @@ class Power(Function):
         return a**exponent
 
     def backward(self, grad):
+        if self.exponent == 0:  # constant, also at 0, where the formula divides by it
+            return np.zeros_like(grad)
         return grad * self.exponent * self.a ** (self.exponent - 1)
 
 
@@ -252,8 +254,10 @@ def neg(a):
 
 
 def power(a, exponent):
-    """a to a constant power, a Python number."""
-    return Power.apply(a, exponent=exponent)
+    """a to a constant power, a number. Raises TypeError where the exponent is anything else: write exp(b * log(a)) then."""
+    if isinstance(exponent, Tensor) or np.ndim(exponent) > 0:
+        raise TypeError(f"power: the exponent is a {type(exponent).__name__}; give a number, or write exp(b * log(a))")
+    return Power.apply(a, exponent=float(exponent))  # a Python number leaves float32 arrays float32
 
 
 def matmul(a, b):

@@ -1,0 +1,486 @@
+"""The tape: what backward() promises, what it refuses, and every elementary operation against finite differences."""
+
+import gc
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import minisnn as snn
+from minisnn import Function, Tensor, engine, gradcheck, no_grad, ops
+
+examples = settings(deadline=None, max_examples=20)
+seeds = st.integers(0, 2**32 - 1)
+shapes = st.lists(st.integers(1, 4), min_size=0, max_size=3).map(tuple)
+
+
+def leaf(values, dtype=np.float64):
+    return Tensor(np.asarray(values, dtype), requires_grad=True)
+
+
+def spread(shape, seed, low=0.1):
+    """Numbers of both signs, at least ``low`` from 0 and at least 0.01 from each other: no kink and no tie is near."""
+    rng = np.random.default_rng(seed)
+    size = int(np.prod(shape))
+    return ((low + 0.02 * rng.permutation(size) + 0.005 * rng.random(size)) * rng.choice([-1, 1], size)).reshape(shape)
+
+
+@st.composite
+def broadcastable(draw):
+    """Two shapes that broadcast against each other."""
+    full = draw(shapes)
+    pair = []
+    for _ in range(2):
+        kept = full[draw(st.integers(0, len(full))):]
+        pair.append(tuple(draw(st.sampled_from([1, n])) for n in kept))
+    return tuple(pair)
+
+
+# ---- tensors ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("given_dtype, dtype", [(np.float32, np.float32), (np.float64, np.float64), (np.int64, np.float32),
+                                                (np.uint8, np.float32), (np.bool_, np.float32), (np.float16, np.float32)])
+def test_dtype_follows_the_data(given_dtype, dtype):
+    array = np.array([[0, 1], [1, 0]], given_dtype)
+    x = Tensor(array)
+    assert x.dtype == dtype and x.data.dtype == dtype and np.array_equal(x.data, array)
+    assert Tensor(array, dtype=np.float64).data.dtype == np.float64
+
+
+def test_floating_arrays_are_not_copied():
+    array = np.zeros((2, 3))
+    assert Tensor(array).data is array and Tensor(Tensor(array)).data is array
+
+
+def test_spikes_take_one_byte_each():
+    x = Tensor(np.array([True, False, True]), dtype=np.float64)
+    assert x.is_spikes and x.storage.dtype == np.bool_ and x.storage.nbytes == 3
+    assert x.data.dtype == np.float64 and x.data.tolist() == [1, 0, 1]
+    assert (x + 1.0).data.tolist() == [2, 1, 2]
+    assert x.detach().is_spikes
+    assert not Tensor([1.0, 0.0]).is_spikes
+
+
+@pytest.mark.parametrize("data", ["ab", [1j], [None], np.array(["2020"], "M8[D]")])
+def test_only_numbers(data):
+    with pytest.raises(TypeError, match="holds numbers"):
+        Tensor(data)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.int32, np.bool_])
+def test_only_two_dtypes(dtype):
+    with pytest.raises(TypeError, match="float32 or float64"):
+        Tensor([1.0], dtype=dtype)
+
+
+def test_conversions_and_looks():
+    x = Tensor([[1.0, 2.0]])
+    assert x.shape == (1, 2) and x.ndim == 2 and x.size == 2 and len(x) == 1 and x.is_leaf
+    assert np.array_equal(x.numpy(), np.asarray(x)) and Tensor(3).item() == 3.0
+    assert "float64" in repr(x) and "made by Mul" in repr(leaf([1.0]) * 2)
+    with pytest.raises(ValueError):
+        x.item()
+
+
+# ---- backward ---------------------------------------------------------------------------------------------------------
+
+
+def test_chain_rule_through_a_diamond():
+    x = leaf(3.0)
+    y = x * x
+    (y * y + y).backward()  # x^4 + x^2
+    assert x.grad.shape == () and x.grad == 4 * 27 + 6
+
+
+def test_gradients_add_up_until_forgotten():
+    x = leaf([1.0, 2.0])
+    for k in (1, 2):
+        (x * 3.0).sum().backward()
+        assert x.grad.tolist() == [3.0 * k] * 2
+    x.zero_grad()
+    assert x.grad is None
+
+
+def test_a_gradient_is_an_array_of_its_own():
+    x, y = leaf([1.0, 2.0]), leaf([1.0, 2.0])
+    upstream = np.ones(2)
+    (x + y).backward(upstream)
+    x.grad += 1
+    assert y.grad.tolist() == [1, 1] and upstream.tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_gradient_has_shape_and_dtype_of_its_tensor(dtype):
+    x, b = leaf(np.ones((2, 3)), dtype), leaf(np.ones(3), dtype)
+    ((x * 2 + b) / np.float64(3)).sum().backward()
+    assert x.grad.shape == (2, 3) and b.grad.shape == (3,) and x.grad.dtype == b.grad.dtype == dtype
+    np.testing.assert_allclose(b.grad, 2 / 3, rtol=1e-6)
+
+
+def test_the_gradient_of_the_result_can_be_given():
+    x = leaf([1.0, 2.0])
+    (x * x).backward(Tensor([10.0, 1.0]))
+    assert x.grad.tolist() == [20, 4]
+
+
+def test_a_leaf_is_its_own_graph():
+    x = leaf(2.0)
+    x.backward()
+    assert x.grad == 1
+
+
+def test_detach_stops_the_gradient():
+    x = leaf(3.0)
+    (x * (x * x).detach()).backward()
+    assert x.grad == 9
+    assert not (x * x).detach().requires_grad
+
+
+def test_retain_grad_keeps_the_gradient_of_what_is_no_leaf():
+    x = leaf([1.0, 2.0])
+    y = (x * 2).retain_grad()
+    z = y * y
+    z.sum().backward()
+    assert y.grad.tolist() == [4, 8] and x.grad.tolist() == [8, 16] and z.grad is None
+
+
+def test_retain_graph_allows_a_second_time():
+    x = leaf(3.0)
+    y = x * x
+    y.backward(retain_graph=True)
+    y.backward()
+    assert x.grad == 12
+
+
+def test_no_grad_remembers_nothing_and_nests():
+    x = leaf(1.0)
+    with no_grad():
+        assert not snn.is_grad_enabled()
+        with no_grad():
+            pass
+        assert not snn.is_grad_enabled()
+        y = x * 2
+    assert snn.is_grad_enabled() and not y.requires_grad and y.is_leaf
+    with pytest.raises(ZeroDivisionError), no_grad():
+        raise ZeroDivisionError
+    assert snn.is_grad_enabled()
+
+
+def test_no_grad_decorates_a_function_that_calls_itself():
+    @no_grad()
+    def countdown(n):
+        assert not snn.is_grad_enabled()
+        return n if n == 0 else countdown(n - 1)
+
+    countdown(3)
+    assert snn.is_grad_enabled()
+
+
+def test_inputs_that_need_no_gradient_get_none():
+    x, c = leaf([1.0]), Tensor([2.0])
+    (x * c).backward()
+    assert c.grad is None and x.grad.tolist() == [2]
+
+
+@pytest.mark.parametrize("depth", [10 * sys.getrecursionlimit()])
+def test_a_graph_deeper_than_the_recursion_limit(depth):
+    x = leaf(1.0)
+    y = x
+    for _ in range(depth):
+        y = y + 1.0
+    y.backward()
+    assert x.grad == 1
+    y = x
+    for _ in range(depth):
+        y = y + 1.0
+    del y  # never walked: taking the graph apart must not recurse either
+    gc.collect()
+
+
+# ---- what backward refuses --------------------------------------------------------------------------------------------
+
+
+class Answering(Function):
+    """The identity, whose backward answers with whatever it was told."""
+
+    def forward(self, x, answer):
+        self.answer = answer
+        return x
+
+    def backward(self, grad):
+        return self.answer
+
+
+@pytest.mark.parametrize("answer, complaint", [
+    (None, "gave no gradient for an input of shape"),
+    (np.ones(3), r"shape \(3,\)"),
+    (np.ones(2, np.float32), "dtype float32"),
+    (1.0, "gave a float"),
+    ((np.ones(2), np.ones(2)), "2 gradients for 1 inputs"),
+    ((), "0 gradients for 1 inputs"),
+])
+def test_a_wrong_answer_names_its_operation(answer, complaint):
+    x = leaf([1.0, 2.0])
+    with pytest.raises(RuntimeError, match=f"Answering.*{complaint}"):
+        Answering.apply(x, answer=answer).sum().backward()
+    assert x.grad is None
+
+
+def test_an_operation_without_a_gradient_names_itself():
+    class Rounded(Function):
+        def forward(self, x):
+            return np.round(x)
+
+    with pytest.raises(NotImplementedError, match="Rounded has no gradient"):
+        Rounded.apply(leaf([1.2])).backward()
+    with pytest.raises(NotImplementedError, match="Function has no forward"):
+        Function.apply(leaf([1.2]))
+
+
+def test_a_failure_leaves_no_half_added_gradients():
+    x, y = leaf([1.0, 2.0]), leaf([1.0, 2.0])
+    with pytest.raises(RuntimeError, match="Answering"):
+        (y * 2 + Answering.apply(x, answer=None)).sum().backward()
+    assert x.grad is None and y.grad is None
+
+
+def test_a_freed_graph_is_refused():
+    x = leaf(3.0)
+    y = x * x
+    z = y + 1
+    y.backward()
+    with pytest.raises(RuntimeError, match="second time through Mul.*retain_graph"):
+        y.backward()
+    with pytest.raises(RuntimeError, match="second time through Mul"):
+        z.backward()
+    assert x.grad == 6
+
+
+def test_several_elements_need_a_gradient():
+    with pytest.raises(RuntimeError, match=r"shape \(2,\) needs the gradient"):
+        (leaf([1.0, 2.0]) * 2).backward()
+    with pytest.raises(RuntimeError, match=r"backward\(\) gave a gradient of shape \(3,\)"):
+        (leaf([1.0, 2.0]) * 2).backward(np.ones(3))
+
+
+def test_backward_under_no_grad_is_refused():
+    y = leaf(1.0) * 2
+    with no_grad(), pytest.raises(RuntimeError, match="under no_grad"):
+        y.backward()
+
+
+def test_backward_without_a_graph_is_refused():
+    with pytest.raises(RuntimeError, match="without a graph"):
+        (Tensor(1.0) * 2).backward()
+    with no_grad():
+        y = leaf(1.0) * 2
+    with pytest.raises(RuntimeError, match="without a graph"):
+        y.backward()
+
+
+def test_dtypes_are_not_mixed_silently():
+    with pytest.raises(TypeError, match="Add got tensors of float32, float64"):
+        Tensor([1.0], dtype=np.float32) + Tensor([1.0], dtype=np.float64)
+    assert (Tensor([1.0], dtype=np.float32) + np.array([1.0])).dtype == np.float32  # a plain array gives way
+
+
+def test_an_operation_takes_tensors():
+    with pytest.raises(TypeError, match="Exp takes Tensors, not ndarray"):
+        ops.exp(np.ones(2))
+    with pytest.raises(TypeError, match="exponent"):
+        leaf(2.0) ** leaf(2.0)
+
+
+# ---- elementary operations --------------------------------------------------------------------------------------------
+
+BINARY = {"add": (ops.add, np.add), "sub": (ops.sub, np.subtract), "mul": (ops.mul, np.multiply), "div": (ops.div, np.divide)}
+UNARY = {
+    "neg": (ops.neg, np.negative), "exp": (ops.exp, np.exp), "relu": (ops.relu, lambda a: np.maximum(a, 0)),
+    "abs": (ops.abs, np.abs), "tanh": (ops.tanh, np.tanh), "sigmoid": (ops.sigmoid, lambda a: 1 / (1 + np.exp(-a))),
+    "square": (lambda a: ops.power(a, 2), np.square), "cube": (lambda a: a**3, lambda a: a**3),
+    "reciprocal": (lambda a: a**-1.0, lambda a: 1 / a), "zeroth power": (lambda a: a**0, np.ones_like),
+    "log of magnitude": (lambda a: ops.log(ops.abs(a)), lambda a: np.log(np.abs(a))),
+    "root of magnitude": (lambda a: ops.sqrt(ops.abs(a)), lambda a: np.sqrt(np.abs(a))),
+}
+REDUCTIONS = {"sum": (ops.sum, np.sum), "mean": (ops.mean, np.mean), "max": (ops.max, np.max), "min": (ops.min, np.min)}
+
+
+@pytest.mark.parametrize("name", BINARY)
+@examples
+@given(broadcastable(), seeds)
+def test_binary(name, pair, seed):
+    ours, numpys = BINARY[name]
+    a, b = (leaf(spread(shape, seed + k)) for k, shape in enumerate(pair))
+    out = ours(a, b)
+    expected = numpys(a.data, b.data)
+    assert out.shape == expected.shape and np.array_equal(out.data, expected)
+    gradcheck(ours, (a, b))
+
+
+@pytest.mark.parametrize("name", UNARY)
+@examples
+@given(shapes, seeds)
+def test_unary(name, shape, seed):
+    ours, numpys = UNARY[name]
+    x = leaf(spread(shape, seed))
+    np.testing.assert_allclose(ours(x).data, numpys(x.data), rtol=1e-14)
+    gradcheck(ours, x)
+    assert ours(Tensor(x.data, dtype=np.float32)).dtype == np.float32
+
+
+@pytest.mark.parametrize("name", REDUCTIONS)
+@examples
+@given(st.data(), shapes, seeds, st.booleans())
+def test_reductions(name, data, shape, seed, keepdims):
+    ours, numpys = REDUCTIONS[name]
+    axes = st.sets(st.integers(0, len(shape) - 1)) if shape else st.just(set())
+    axis = data.draw(st.one_of(st.none(), axes.map(lambda chosen: tuple(a - len(shape) * (a % 2) for a in chosen))))
+    if axis == () and name in ("max", "min"):
+        axis = None
+    axis = axis[0] if axis is not None and len(axis) == 1 and seed % 2 else axis
+    x = leaf(spread(shape, seed))
+    out, expected = ours(x, axis, keepdims), numpys(x.data, axis, keepdims=keepdims)
+    assert out.shape == np.shape(expected)
+    np.testing.assert_allclose(out.data, expected, rtol=1e-13, atol=1e-15)
+    gradcheck(lambda a: ours(a, axis, keepdims), x)
+
+
+@examples
+@given(st.sampled_from([((3,), (3,)), ((2, 3), (3,)), ((3,), (3, 2)), ((2, 3), (3, 4)), ((5, 2, 3), (3, 4)), ((2, 3), (5, 3, 4)),
+                        ((5, 2, 3), (5, 3, 1)), ((4, 1, 2, 3), (5, 3, 2)), ((5, 2, 3), (3,)), ((3,), (5, 3, 2))]), seeds)
+def test_matmul(pair, seed):
+    a, b = (leaf(spread(shape, seed + k)) for k, shape in enumerate(pair))
+    np.testing.assert_array_equal((a @ b).data, a.data @ b.data)
+    gradcheck(ops.matmul, (a, b))
+
+
+KEYS = [0, -1, slice(1, None), (slice(None), 1), (0, 1), Ellipsis, (Ellipsis, None, 0), (slice(None, None, -1), slice(None)),
+        np.array([0, 0, 2]), (np.array([0, 0, 2]), np.array([1, 1, 0])), np.arange(12).reshape(3, 4) % 2 == 0]
+
+
+@pytest.mark.parametrize("key", KEYS, ids=[str(k).replace("\n", "") for k in range(len(KEYS))])
+def test_index(key):
+    x = leaf(spread((3, 4), 0))
+    np.testing.assert_array_equal(x[key].data, x.data[key])
+    gradcheck(lambda a: a[key], x)  # an entry that is taken twice gets both gradients
+
+
+@examples
+@given(st.permutations(range(3)), seeds)
+def test_transpose_and_reshape(order, seed):
+    x = leaf(spread((2, 3, 4), seed))
+    np.testing.assert_array_equal(x.transpose(*order).data, x.data.transpose(order))
+    np.testing.assert_array_equal(x.transpose(order).data, x.data.transpose(order))
+    assert x.T.shape == (4, 3, 2) and x.reshape(6, -1).shape == x.reshape((6, 4)).shape == (6, 4)
+    gradcheck(lambda a: a.transpose(*order).reshape(-1) * np.arange(24.0), x)
+    gradcheck(lambda a: a.transpose(*(axis - 3 for axis in order)), x)
+
+
+@examples
+@given(st.integers(1, 3), st.integers(-3, 2), seeds)
+def test_stack_and_concatenate(count, axis, seed):
+    tensors = [leaf(spread((2, 3, 2), seed + k)) for k in range(count)]
+    for ours, numpys in ((ops.stack, np.stack), (ops.concatenate, np.concatenate)):
+        np.testing.assert_array_equal(ours(tensors, axis).data, numpys([t.data for t in tensors], axis))
+        gradcheck(lambda *a: ours(a, axis), tensors)
+    uneven = [leaf(spread((k + 1, 2), seed)) for k in range(count)]
+    gradcheck(lambda *a: ops.concatenate(a), uneven)
+
+
+def test_operators_are_the_functions():
+    a, b = np.array([1.5, -2.0]), np.array([[0.5], [4.0]])
+    x, y = Tensor(a), Tensor(b)
+    for got, expected in [(x + y, a + b), (x - y, a - b), (x * y, a * b), (x / y, a / b), (-x, -a), (x**2, a**2), (2 + x, 2 + a),
+                          (2 - x, 2 - a), (2 * x, 2 * a), (2 / x, 2 / a), (b + x, b + a), (b - x, b - a), (b * x, b * a),
+                          (b / x, b / a), (a[None] @ y, a[None] @ b), (x[None] @ y, a[None] @ b), (y.max(), b.max()),
+                          (y.min(0), b.min(0)), (y.mean(), b.mean()), (y.sum(1), b.sum(1)), (y.log(), np.log(b)),
+                          (y.sqrt(), np.sqrt(b)), (x.exp(), np.exp(a)), (x.tanh(), np.tanh(a)), (x.abs(), np.abs(a))]:
+        assert isinstance(got, Tensor)
+        np.testing.assert_allclose(got.data, expected, rtol=1e-15)
+
+
+def test_ties_share_the_gradient_of_a_maximum():
+    x = leaf([[2.0, 2.0, 1.0], [0.0, 1.0, 1.0]])
+    x.max(1).sum().backward()
+    assert x.grad.tolist() == [[0.5, 0.5, 0], [0, 0.5, 0.5]]
+
+
+def test_no_overflow_in_sigmoid():
+    x = leaf([-1e4, 0.0, 1e4])
+    y = ops.sigmoid(x)
+    y.sum().backward()
+    assert y.data.tolist() == [0, 0.5, 1] and x.grad.tolist() == [0, 0.25, 0]
+
+
+# ---- layers by hand ---------------------------------------------------------------------------------------------------
+
+
+def same_gradients(one, two, inputs, rtol):
+    """Whether two functions of the same inputs give the same values and gradients; relative to the largest entry."""
+    results = []
+    for f in (one, two):
+        leaves = [Tensor(x.data.copy(), requires_grad=True) for x in inputs]
+        out = f(*leaves)
+        out.backward(np.random.default_rng(0).standard_normal(out.shape).astype(out.dtype))
+        results.append([out.data] + [x.grad for x in leaves])
+    for a, b in zip(*results, strict=True):
+        assert a.shape == b.shape
+        np.testing.assert_allclose(a, b, rtol=0, atol=rtol * max(1e-300, np.abs(b).max()))
+
+
+def test_a_layer_by_hand_equals_ops():
+    """Linear, convolution, batch norm and cross-entropy from elementary operations."""
+    rng = np.random.default_rng(0)
+    x, w, b = (leaf(rng.standard_normal(shape)) for shape in ((5, 4), (3, 4), (3,)))
+    same_gradients(ops.linear, lambda x, w, b: x @ w.T + b, (x, w, b), 1e-13)
+
+    x, w = leaf(rng.standard_normal((2, 3, 5, 6))), leaf(rng.standard_normal((4, 3, 3, 3)))
+
+    def convolved(x, w):
+        patches = ops.stack([x[:, :, i:i + 3, j:j + 4] for i in range(3) for j in range(3)], 2)  # [N, Cin, 9, 3, 4]
+        return ops.transpose(w.reshape(4, 27) @ patches.reshape(2, 27, 12), 0, 1, 2).reshape(2, 4, 3, 4)
+
+    same_gradients(lambda x, w: ops.conv2d(x, w), convolved, (x, w), 1e-13)
+
+    x, g, b = leaf(rng.standard_normal((2, 2, 3, 4, 4))), leaf(rng.random(3)), leaf(rng.random(3))
+
+    def normalised(x, g, b):
+        centred = x - x.mean((0, 1, 3, 4), keepdims=True)
+        var = (centred * centred).mean((0, 1, 3, 4), keepdims=True)
+        return centred / (var + 1e-5).sqrt() * g.reshape(3, 1, 1) + b.reshape(3, 1, 1)
+
+    same_gradients(lambda x, g, b: ops.batch_norm(x, g, b, np.zeros(3), np.ones(3)), normalised, (x, g, b), 1e-12)
+
+    scores, labels = leaf(rng.standard_normal((6, 4))), np.array([0, 1, 2, 3, 3, 0])
+
+    def entropy(scores):
+        logp = scores - scores.exp().sum(1, keepdims=True).log()
+        return -logp[np.arange(6), labels].mean()
+
+    same_gradients(lambda s: ops.cross_entropy(s, labels), entropy, (scores,), 1e-13)
+
+
+def test_an_operation_of_ones_own():
+    """The example in the head of engine.py."""
+
+    class Square(Function):
+        def forward(self, x):
+            self.x = x
+            return x * x
+
+        def backward(self, grad):
+            return 2 * self.x * grad
+
+    gradcheck(Square.apply, leaf(spread((2, 3), 0)))
+
+
+def test_seeded_random_numbers():
+    snn.manual_seed(3)
+    first = engine.generator().random(4)
+    snn.manual_seed(3)
+    assert np.array_equal(first, engine.generator().random(4))
+    with pytest.raises(ValueError):
+        snn.manual_seed(-1)
