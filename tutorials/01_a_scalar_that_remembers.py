@@ -12,8 +12,6 @@
 # cheaply. The trick: let every number remember how it was made, and walk back through those memories.
 
 # %%
-import math
-
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -54,13 +52,10 @@ def in_order(result):
     return order
 
 # %% [markdown]
-# That is all of it. Let us try it on the simplest thing that remembers in the other sense of the word: a
-# leaky bucket. At each step it keeps a share `keep` of its level and gets a share `gain` of the inflow:
-#
-#     h[t] = keep * h[t-1] + gain * x[t]
-#
-# (Tutorial 2 turns it into a neuron.) By hand: x[0] enters with weight gain and then shrinks by `keep` at
-# every later step, so the derivative of h[2] with respect to x[0] is gain * keep^2.
+# That is all of it. Let us try it on a leaky bucket: at each step it keeps a share `keep` of its level and
+# gets a share `gain` of the inflow, h[t] = keep * h[t-1] + gain * x[t] (tutorial 2 turns it into a neuron).
+# By hand: x[0] enters with weight gain and then shrinks by `keep` at every later step, so the derivative of
+# h[2] with respect to x[0] is gain * keep^2.
 
 # %%
 keep, gain = Scalar(0.75), Scalar(0.25)
@@ -75,31 +70,31 @@ h.backward()
 assert [v.grad for v in x] == [0.25 * 0.75**2, 0.25 * 0.75, 0.25]
 
 # %% [markdown]
-# **Why gradients add.** `keep` was used three times. A nudge to it reaches the result along three ways, and
-# the effects of small nudges add; hence `+=` and not `=` in `backward`. By hand, h[2] = keep^2 gain x[0] +
-# keep gain x[1] + gain x[2], so the derivative with respect to `keep` is 2 keep gain x[0] + gain x[1].
+# **Why gradients add.** `keep` was used three times: a nudge to it reaches the result in three ways, and the
+# effects of small nudges add; hence `+=` and not `=` in `backward`. By hand, h[2] = keep^2 gain x[0] + keep
+# gain x[1] + gain x[2], so the derivative with respect to `keep` is 2 keep gain x[0] + gain x[1].
 
 # %%
 assert keep.grad == 2 * 0.75 * 0.25 * 2.0 + 0.25 * 0.0
 
 # %% [markdown]
 # **Never trust a gradient: measure it.** Nudge the input by eps both ways and divide: (f(x + eps) - f(x -
-# eps)) / (2 eps). `numeric_gradient` in `helpers.py` does this for each entry of an array; the whole course
-# leans on it.
+# eps)) / (2 eps). `numeric_gradient(f, x)` in `helpers.py` does this for each entry of the array x, where f
+# returns one number; the whole course leans on it.
 
 # %%
-def final_level(x, keep=0.75, gain=0.25):
+def final_level(x):
     h = 0.0
     for inflow in x:
-        h = keep * h + gain * inflow
+        h = 0.75 * h + 0.25 * inflow
     return h
 
 measured = numeric_gradient(final_level, [2.0, 0.0, 1.0])
 assert np.allclose(measured, [v.grad for v in x], atol=1e-9)
 
 # %% [markdown]
-# **Why the order matters.** A number may hand its gradient on only when it has received all of it, that is
-# after everything that was made from it. Without the order one would have to walk every path separately. Let
+# **Why the order matters.** A number may hand its gradient on only when it has received all of it: after
+# everything that was made from it. Without that order one would have to walk every path by itself. Let
 # y = y + y, 15 times: 16 numbers, but 2^15 paths from the result to the start.
 
 # %%
@@ -116,10 +111,9 @@ assert len(in_order(y)) == 16
 
 # %% [markdown]
 # **From scalars to tensors.** One Python object per number is far too slow. The engine's `Tensor` holds an
-# array, and a `Function` is one operation: `forward` computes the array, `backward` receives the gradient of
-# the output and answers with one gradient per input. `Tensor.backward()` is our loop above. This is the
-# bucket as an operation of its own, with its backward pass as a loop that runs from the last step to the
-# first:
+# array (`.data`), and a `Function` is one operation: `forward` computes the array, `backward` receives the
+# gradient of the output and answers with one gradient per input. `Tensor.backward()` is our loop above, and
+# leaves the answers in `.grad`. This is the bucket as one operation; its backward runs from last step to first:
 
 # %%
 class Bucket(snn.Function):
@@ -146,8 +140,7 @@ assert snn.gradcheck(lambda x: Bucket.apply(x, keep=0.75, gain=0.25), inflow)  #
 
 # %% [markdown]
 # The engine's elementary operations (+, *, sum, exp, indexing, ...) make the same graph out of small pieces.
-# They broadcast like NumPy; an array that was repeated gets the sum over its repetitions, since gradients
-# add.
+# They broadcast like NumPy; an array that was repeated gets the sum over its repetitions: gradients add.
 
 # %%
 a = snn.Tensor(np.arange(6.0).reshape(2, 3), requires_grad=True)  # [2, 3]
@@ -166,15 +159,15 @@ errors = {}
 for dtype in (np.float64, np.float32):
     at = dtype(0.5)
     quotient = [(np.exp(at + dtype(e)) - np.exp(at - dtype(e))) / dtype(2 * e) for e in steps]
-    errors[dtype] = np.abs(np.array(quotient, np.float64) - math.exp(0.5))
+    errors[dtype] = np.abs(np.array(quotient, np.float64) - np.exp(0.5))
 assert errors[np.float64].min() < 1e-9 and errors[np.float32].min() > 1e-7
 
 fig, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), gridspec_kw={"width_ratios": [1.2, 1]})
-for t, (inflow, node) in enumerate(zip(x, levels)):
-    for at, name, shown in ((1.0, f"h[{t}]", node), (0.0, f"x[{t}]", inflow)):
+for t in range(3):
+    for at, name, shown in ((1.0, f"h[{t}]", levels[t]), (0.0, f"x[{t}]", x[t])):
         text = f"{name} = {shown.value:.3f}\ngradient {shown.grad:.3f}"
         left.text(t, at, text, ha="center", va="center", bbox=dict(boxstyle="round", fc="white", ec=BLUE))
-    left.annotate("", (t, 0.82), (t, 0.18), arrowprops=dict(arrowstyle="->"))
+    left.annotate("", (t, 0.9), (t, 0.1), arrowprops=dict(arrowstyle="->"))
     left.text(t + 0.04, 0.5, "× gain", va="center")
     if t < 2:
         left.annotate("", (t + 0.63, 1), (t + 0.37, 1), arrowprops=dict(arrowstyle="->"))
@@ -189,8 +182,7 @@ save_figure("01_a_scalar_that_remembers")
 
 # %% [markdown]
 # ## Exercises
-# Fill in the function and run the cell. Solutions are in `solutions/`, each with a wrong answer that is easy
-# to give.
+# Fill in the function and run the cell. Solutions, and wrong answers that are easily given, are in `solutions/`.
 #
 # **1.** Teach `Scalar` the hyperbolic tangent: return a Scalar with the right value, parents and slopes. (The
 # derivative of tanh(a) is 1 - tanh(a)^2.)

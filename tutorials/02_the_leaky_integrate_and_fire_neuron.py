@@ -118,18 +118,19 @@ for tau in (2.0, 4.0, 8.0):
     assert np.allclose(s.mean(0), 1 / steps_between_spikes(currents, tau), atol=1e-3)
 assert lif_loop(np.full(2000, 0.99))[1].sum() == 0
 
+currents = np.linspace(1.001, 5.0, 4000)
 fig = plt.figure(figsize=(10, 5.2))
 grid = fig.add_gridspec(5, 2, width_ratios=[1.5, 1])
 top = fig.add_subplot(grid[0, 0])
 top.bar(np.arange(40), pulses, width=0.7, color="0.45")
-top.set(ylabel="input\n(thresholds)", xlim=(-1, 40), xticks=[], title="The same current into two neurons")
+top.set(ylabel="input\n(thresholds)", xlim=(-1, 40), xticks=[], title="The same current into two neurons (black bars: spikes)")
 for row, (tau, color) in enumerate(((2.0, BLUE), (8.0, ORANGE))):
     ax = fig.add_subplot(grid[1 + 2 * row : 3 + 2 * row, 0])
     u, s = traces[tau]
     ax.plot(np.arange(40), u, "o-", ms=3.5, color=color)
     ax.axhline(1.0, color="0.3", ls=":", lw=1.2)
     ax.plot(np.flatnonzero(s), np.full(int(s.sum()), 1.45), "|", ms=13, mew=2.5, color="black")
-    ax.text(9.5, 1.38, f"tau = {tau:g} steps; bars: spikes", va="center")
+    ax.text(11, 1.45, f"tau = {tau:g} steps", va="center")
     ax.set(ylabel="potential u\n(thresholds)", xlim=(-1, 40), ylim=(-0.05, 1.65))
     if row == 0:
         ax.set_xticks([])

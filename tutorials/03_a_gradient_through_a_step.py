@@ -135,8 +135,8 @@ for ax in (left, middle):
     ax.set_xlabel("u - v_threshold (thresholds)")
 right.plot(stuck, color=ORANGE, ls="--")
 right.plot(learned, color=BLUE, ls="-")
-right.text(99, 0.255, "true slope: always zero", ha="right")
-right.text(99, 0.005, "surrogate's slope", ha="right")
+right.text(99, 0.26, "true slope: always zero", ha="right")
+right.text(56, 0.14, "surrogate's slope", ha="right")
 right.set(title="One weight learns to fire", xlabel="round", ylabel="(firing rate - 1/2)²", ylim=(-0.01, 0.3))
 save_figure("03_a_gradient_through_a_step")
 
