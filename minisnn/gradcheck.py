@@ -41,8 +41,8 @@ def gradcheck(f, inputs, eps=1e-6, rtol=1e-5, atol=1e-8, seed=0):
     inputs = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
     for k, x in enumerate(inputs):
         if not isinstance(x, Tensor) or x.dtype != np.float64:
-            raise TypeError(f"gradcheck: input {k} is {getattr(x, 'dtype', type(x).__name__)}; give float64 Tensors, "
-                            "finite differences need the precision")
+            raise TypeError(f"gradcheck: input {k} is {x.dtype if isinstance(x, Tensor) else type(x).__name__}; "
+                            "give float64 Tensors, finite differences need the precision")
     checked = [k for k, x in enumerate(inputs) if x.requires_grad]
     if not checked:
         raise ValueError("gradcheck: no input requires a gradient; make one with Tensor(..., requires_grad=True)")
@@ -69,8 +69,8 @@ def gradcheck(f, inputs, eps=1e-6, rtol=1e-5, atol=1e-8, seed=0):
             d = rng.standard_normal(values[k].shape)
             terms = analytic[k] * d
             numeric = slope({k: d})
-            scale = max(np.sqrt(np.sum(terms * terms)), abs(numeric))
-            if not abs(terms.sum() - numeric) <= atol + rtol * scale:  # so written that nan fails
+            difference, scale = abs(terms.sum() - numeric), max(np.sqrt(np.sum(terms * terms)), abs(numeric))
+            if not (np.isfinite(difference) and difference <= atol + rtol * scale):
                 _name_the_worst(k, analytic[k], slope)
     return True
 

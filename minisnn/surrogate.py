@@ -33,6 +33,7 @@ def primitive_kernel(kind, alpha, u, v_threshold, out):
             e = math.exp(-abs(alpha * x))  # of minus the magnitude, so that it cannot overflow
             out[i] = 1.0 / (1.0 + e) if x >= 0.0 else e / (1.0 + e)
         elif kind == FAST_SIGMOID:
+            x = min(max(x, -1e30), 1e30)  # so that the quotient of two infinities cannot come
             out[i] = 0.5 + x / (1.0 + alpha * abs(x))
         else:
             z = min(max(alpha * x, -1.0), 1.0)
