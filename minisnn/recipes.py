@@ -1,0 +1,32 @@
+"""How to train on each data set where nothing else is asked for: "the data set's own defaults"."""
+
+import dataclasses
+
+__all__ = ["Recipe", "RECIPES"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """Defaults of ``train.Options`` for one data set."""
+
+    timesteps: int = 4  # T
+    width: int = 16  # channels of the stem
+    epochs: int = 30
+    batch_size: int = 64
+    lr: float = 2e-3
+    warmup: float = 1.0  # epochs over which the learning rate rises
+    loss: str = "mse"  # the paper's; or "ce"
+    optimizer: str = "adam"
+    augment: bool = True
+    data_options: dict = dataclasses.field(default_factory=dict)  # further arguments of data.load
+
+
+RECIPES = {
+    "digits": Recipe(),
+    "mnist": Recipe(epochs=3),
+    "fashion-mnist": Recipe(epochs=5),
+    "gestures": Recipe(timesteps=8),
+    "nmnist": Recipe(timesteps=10),
+    "dvsgesture": Recipe(timesteps=16, batch_size=8),
+    "cifar10dvs": Recipe(timesteps=16, batch_size=16),
+}

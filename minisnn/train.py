@@ -1,0 +1,428 @@
+"""Training and evaluation: epochs, progress, metrics, checkpoints.
+
+Axes: T time steps, N batch, C channels, H height, W width; K classes.
+"""
+
+import dataclasses
+import math
+import shlex
+import sys
+import time
+
+import numpy as np
+
+from . import checkpoint, data, energy, engine, ledger, models, ops, optim, threads
+from .data import Loader
+from .engine import Tensor
+from .errors import UsageError
+from .recipes import RECIPES
+from .runs import METRICS, RATES, Run, network_arrays, next_folder, versions
+
+__all__ = ["Options", "train", "resume", "evaluate"]
+
+LOSSES, OPTIMIZERS = ("mse", "ce"), ("adam", "sgd")
+COLUMNS = ("epoch", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "seconds", "samples_per_second", "firing_rate",
+           "lr", "waiting")
+OPTIMISER, SCHEDULE = "optimiser/", "schedule/"  # in front of their names within a checkpoint
+LISTEN_EVERY = 16  # batches between two looks at the firing rate for the progress bar
+
+
+@dataclasses.dataclass
+class Options:
+    """Every option of training. None stands for the data set's own default (recipes.py), which then takes its place.
+
+    Raises:
+        UsageError: an option is out of range; names it as on the command line.
+    """
+
+    dataset: str = "digits"
+    model: str = "syna-t"  # one of models.SYSTEMS
+    position: str = "a"  # of MA, see models.Config
+    width: int | None = None  # channels of the stem
+    timesteps: int | None = None  # T
+    epochs: int | None = None
+    batch_size: int | None = None
+    lr: float | None = None  # the highest; it falls to 0 along half a cosine
+    warmup: float | None = None  # epochs over which it rises first
+    loss: str | None = None  # "mse" or "ce"
+    optimizer: str | None = None  # "adam" or "sgd"
+    augment: bool | None = None
+    limit: int | None = None  # number of training samples, None for all
+    removed: tuple = ()  # numbers (from 1) of the shortcuts to do without
+    seed: int = 0  # of weights, order and augmentation
+    split_seed: int = 0  # of a split that the data set does not bring along
+    threads: int | None = None  # None for all
+    data_dir: str | None = None
+    data_options: dict = dataclasses.field(default_factory=dict)  # further arguments of data.load
+
+    def __post_init__(self):
+        if self.dataset not in data.NAMES:
+            raise UsageError(f"--dataset: there is no data set '{self.dataset}'; give one of {', '.join(data.NAMES)}")
+        recipe = RECIPES[self.dataset]
+        for field in dataclasses.fields(recipe):
+            if getattr(self, field.name) is None:
+                setattr(self, field.name, getattr(recipe, field.name))
+        self.data_options = {**recipe.data_options, **self.data_options}
+        self.removed = tuple(sorted(set(self.removed)))
+        self.threads = self.threads or threads.get_num_threads()
+        if self.model not in models.SYSTEMS:
+            raise UsageError(f"--model: there is no model '{self.model}'; give one of {', '.join(models.SYSTEMS)}")
+        for name, allowed in (("position", models.POSITIONS), ("loss", LOSSES), ("optimizer", OPTIMIZERS)):
+            if getattr(self, name) not in allowed:
+                raise UsageError(f"--{name}: '{getattr(self, name)}' is unknown; give one of {', '.join(allowed)}")
+        for name, least in (("width", 8), ("timesteps", 1), ("epochs", 1), ("batch_size", 1), ("seed", 0), ("split_seed", 0), ("limit", 1)):
+            value = getattr(self, name)
+            if name == "limit" and value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+                raise UsageError(f"{flag(name)}: {value} is out of range; give a whole number, {least} or more")
+        if self.width % 8:
+            raise UsageError(f"--width: {self.width} is out of range; give a multiple of 8")
+        if not (math.isfinite(self.lr) and self.lr > 0):
+            raise UsageError(f"--lr: {self.lr} is out of range; give a number above 0")
+        if not 0 <= self.warmup < self.epochs:
+            raise UsageError(f"--warmup: {self.warmup} epochs is out of range; give 0 or more, and less than --epochs {self.epochs}")
+        if not set(self.removed) <= {1, 2, 3}:
+            raise UsageError(f"--remove: {self.removed} is out of range; the shortcuts have the numbers 1, 2 and 3")
+
+    def network(self):
+        """Arguments of ``models.build``, without the preset."""
+        system = models.SYSTEMS[self.model]
+        if self.removed and system["residual"] in ("and", "iand", "none"):
+            raise UsageError(f"--remove: the model '{self.model}' cannot do without a shortcut; leave --remove away or take another --model")
+        return {**system, "position": self.position, "width": self.width, "timesteps": self.timesteps, "seed": self.seed,
+                "removed": list(self.removed)}
+
+    def load(self):
+        """The data set."""
+        return data.load(self.dataset, self.data_dir, self.timesteps, self.split_seed, augment=self.augment, **self.data_options)
+
+
+def flag(name):
+    """A field's name as on the command line."""
+    return "--" + name.replace("_", "-")
+
+
+# ---- evaluation ------------------------------------------------------------------------------------------------------
+
+
+def loss_of(scores, labels, how):
+    """The loss of class scores [N, K]: MSE on the one-hot label, the paper's, or cross-entropy."""
+    if how == "mse":
+        return ops.mse_loss(scores, ops.one_hot(labels, scores.shape[1], scores.dtype))
+    return ops.cross_entropy(scores, labels)
+
+
+def evaluate(net, samples, batch_size=64, loss="mse", seed=0, limit=None):
+    """Accuracy, loss, spikes and energy of a network on samples, in one pass.
+
+    Args:
+        net: a network of ``models.build``.
+        samples: data.Samples.
+        batch_size: samples at once; it changes memory, not results.
+        loss: "mse" or "ce".
+        seed, limit: take only that many samples, drawn by the seed.
+
+    Returns:
+        dict: accuracy (0 to 1), loss, confusion (int64 [K, K], rows the true class, columns the predicted one), class_accuracy
+        ([K], NaN for a class without samples), report (``energy.Report``: spikes, operations, energy per sample, firing rates).
+    """
+    loader, scores, labels = Loader(samples, batch_size, seed=seed, limit=limit), [], []
+
+    def batches():
+        for x, y in loader:
+            labels.append(y)
+            yield x
+
+    with energy.listen(net, lambda _, out: scores.append(out.data)):
+        report = energy.measure(net, batches())
+    scores, labels = np.concatenate(scores), np.concatenate(labels)
+    classes = scores.shape[1]
+    confusion = np.zeros((classes, classes), np.int64)
+    np.add.at(confusion, (labels, scores.argmax(1)), 1)
+    counts = confusion.sum(1)
+    each = np.divide(np.diag(confusion), counts, out=np.full(classes, np.nan), where=counts > 0)
+    with engine.no_grad():
+        mean_loss = loss_of(Tensor(scores), labels, loss).item()
+    return {"accuracy": float(np.trace(confusion) / len(labels)), "loss": mean_loss, "confusion": confusion, "class_accuracy": each,
+            "report": report}
+
+
+def check_fits(net, dataset, what):
+    """Raise UsageError where a network cannot read a data set."""
+    samples, (out, channels) = dataset.test or dataset.train, (net.head.weight.shape[0], net.stem.conv.weight.shape[1])
+    if samples.size[0] != channels or len(dataset.classes) != out:
+        raise UsageError(f"{what} reads {channels} channels into {out} classes, but {dataset.name} has {samples.size[0]} channels and "
+                         f"{len(dataset.classes)} classes; give a --dataset that fits")
+
+
+# ---- training --------------------------------------------------------------------------------------------------------
+
+
+class Training:
+    """A network on its way, and all that has to be kept so that it goes on to the same bits."""
+
+    def __init__(self, options, net, dataset):
+        self.options, self.net, self.samples, self.test = options, net, data.limited(dataset.train, options.limit, options.seed), dataset.test
+        self.batches = -(-len(self.samples) // options.batch_size)
+        make = {"adam": optim.Adam, "sgd": optim.SGD}[options.optimizer]
+        self.optimiser = make(net.parameters(), lr=options.lr)
+        self.schedule = optim.CosineAnnealing(self.optimiser, options.epochs * self.batches, warmup=round(options.warmup * self.batches))
+        self.epoch, self.rows, self.rates, self.layers, self.best, self.firing_rate = 0, [], [], [], None, math.nan
+
+    def arrays(self):
+        """What the checkpoint holds as arrays."""
+        state = network_arrays(self.net)
+        state |= {OPTIMISER + name: a for name, a in self.optimiser.state_dict().items()}
+        return state | {SCHEDULE + name: a for name, a in self.schedule.state_dict().items()}
+
+    def facts(self):
+        """What the checkpoint holds as JSON. Order and augmentation of an epoch depend on (seed, epoch) and need no state."""
+        return {"epoch": self.epoch, "best": self.best, "metrics": self.rows, "layers": self.layers, "firing_rates": self.rates,
+                "random_state": engine.generator().bit_generator.state}
+
+    def restore(self, arrays, facts):
+        """Go on from a checkpoint. Raises ValueError or KeyError where it is another run's."""
+        for part, prefix in ((self.optimiser, OPTIMISER), (self.schedule, SCHEDULE)):
+            part.load_state_dict({name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)})
+        self.epoch, self.best, self.rows = facts["epoch"], facts["best"], facts["metrics"]
+        self.layers, self.rates = facts["layers"], facts["firing_rates"]
+        engine.generator().bit_generator.state = facts["random_state"]
+
+    def run_epoch(self, bar):
+        """One pass over the training samples; returns (mean loss, accuracy, seconds, share of the time waited for data)."""
+        o, net = self.options, self.net.train()
+        loader = Loader(self.samples, o.batch_size, o.seed, self.epoch, shuffle=True)
+        total, right, seen = 0.0, 0, 0
+        started = time.perf_counter()
+        for k, (x, labels) in enumerate(loader):
+            net.zero_grad()
+            with ledger.ledger() if k % LISTEN_EVERY == 0 else none() as entries:
+                scores = net(x)
+            loss = loss_of(scores, labels, o.loss)
+            value = loss.item()
+            if not math.isfinite(value):
+                raise NotFinite(f"the loss is {value} in epoch {self.epoch + 1}, batch {k + 1}")
+            loss.backward()
+            self.optimiser.step()
+            self.schedule.step()
+            total, seen = total + value * len(labels), seen + len(labels)
+            right += int((scores.data.argmax(1) == labels).sum())
+            if entries:
+                fired = [(e.spikes, e.neurons) for e in entries if e.op == "lif"]
+                self.firing_rate = sum(s for s, _ in fired) / max(sum(n for _, n in fired), 1)
+            bar.set_postfix_str(f"epoch {self.epoch + 1}/{o.epochs}, loss {total / seen:.4f}, accuracy {right / seen:.1%}, "
+                                f"firing rate {self.firing_rate:.3f}", refresh=False)
+            bar.update(len(labels))
+        return total / seen, right / seen, time.perf_counter() - started, loader.waiting
+
+    def step(self, bar):
+        """One epoch with its evaluation; returns whether it is the best so far."""
+        lr = self.optimiser.lr
+        loss, accuracy, seconds, waiting = self.run_epoch(bar)
+        found = evaluate(self.net, self.test, self.options.batch_size, self.options.loss)
+        if not math.isfinite(found["loss"]):
+            raise NotFinite(f"the test loss is {found['loss']} after epoch {self.epoch + 1}")
+        self.epoch += 1
+        report = found["report"]
+        self.layers = list(report.rates)
+        self.rates.append([self.epoch, *report.rates.values()])
+        self.rows.append([self.epoch, loss, accuracy, found["loss"], found["accuracy"], seconds, len(self.samples) / seconds,
+                          report.firing_rate, lr, waiting])
+        here = {"epoch": self.epoch, "test_accuracy": found["accuracy"], "test_loss": found["loss"], "spikes": report.spikes,
+                "ac": report.ac, "mac": report.mac, "energy_mj": report.energy_mj, "firing_rate": report.firing_rate,
+                "silent_shortcuts": silent_shortcuts(report.rates)}
+        better = self.best is None or (here["test_accuracy"], -here["test_loss"]) > (self.best["test_accuracy"], -self.best["test_loss"])
+        if better:
+            self.best = here
+        return better
+
+
+class NotFinite(Exception):
+    """A loss that is no number any more."""
+
+
+class none:
+    """A context that gives an empty list: a ledger nobody keeps."""
+
+    def __enter__(self):
+        return []
+
+    def __exit__(self, *error):
+        pass
+
+
+def silent_shortcuts(rates):
+    """Numbers (from 1) of the shortcuts without a single spike."""
+    return [k for k in (1, 2, 3) if rates.get(f"stages.{k - 1}.shortcut") == 0]
+
+
+def train(options, out=None, progress=True, say=print):
+    """Train a network and write the folder of the run.
+
+    Args:
+        options: Options.
+        out: the folder; by default runs/<dataset>-<model>-<n>.
+        progress: whether to draw a progress bar on standard error (where that is a terminal).
+        say: what takes the lines for the reader.
+
+    Returns:
+        dict, the summary: test_accuracy, spikes, energy_mj and more, of the best epoch.
+
+    Raises:
+        UsageError: options, data or folder that cannot be used, or a loss that is no longer finite.
+        KeyboardInterrupt: Ctrl-C; its text says how to go on.
+    """
+    limit_threads(options.threads)
+    dataset = options.load()
+    check_parts(dataset)
+    net, config = new_network(options, dataset)
+    config = {"command": command(options), "options": dataclasses.asdict(options), "network": config,
+              "dataset": {"name": dataset.name, "classes": list(dataset.classes), "note": dataset.note, **dataset.facts},
+              "parameters": sum(p.size for p in net.parameters()), "versions": versions()}
+    run = Run.create(out or next_folder("runs", f"{options.dataset}-{options.model}"), config)
+    say(dataset.note)
+    say(f"{options.model}, width {options.width}, T {options.timesteps}: {config['parameters']:,} parameters; run folder {run.path}")
+    training = Training(options, net, dataset)
+    return finish(run, training, progress, say)
+
+
+def resume(path, progress=True, say=print, data_dir=None, thread_count=None):
+    """Go on with a run from its last finished epoch, to the same bits as if it had never stopped.
+
+    Args:
+        path: the folder of the run.
+        progress, say: as for ``train``.
+        data_dir: where the data lies now.
+        thread_count: number of threads; by default that of the run, without which bits may differ.
+
+    Returns, Raises: as ``train``.
+    """
+    run = Run.open(path)
+    try:
+        options = Options(**run.config["options"])
+    except TypeError as error:
+        raise UsageError(f"{run.path / 'config.json'} names options that this version does not know ({checkpoint.first_line(error)}); "
+                         "use the version that wrote it") from None
+    options.data_dir = data_dir or options.data_dir
+    limit_threads(thread_count or options.threads)
+    arrays, facts = run.load("last")
+    net = run.new_network()
+    run.fill(net, arrays, "last")
+    dataset = options.load()
+    check_parts(dataset)
+    training = Training(options, net, dataset)
+    try:
+        training.restore(arrays, facts)
+    except (KeyError, ValueError, TypeError) as error:
+        raise UsageError(f"{run.path / 'last.npz'} does not belong to this run ({checkpoint.first_line(error)}); restore it or train again") from None
+    write_tables(run, training)
+    say(dataset.note)
+    say(f"{run.path}: {training.epoch} of {options.epochs} epochs are done" + ("" if training.epoch < options.epochs else "; nothing is left to do"))
+    return finish(run, training, progress, say)
+
+
+def finish(run, training, progress, say):
+    """The epochs that are left, then the summary."""
+    from tqdm import tqdm
+
+    options, started = training.options, time.perf_counter()
+    again = f"minisnn train --resume {run.path}"
+    try:
+        if training.epoch == 0:  # so that a run can be resumed from its very beginning
+            run.save("last", training.arrays(), training.facts())
+        total = options.epochs * len(training.samples)
+        with tqdm(total=total, initial=training.epoch * len(training.samples), unit="samples", unit_scale=True, dynamic_ncols=True,
+                  disable=None if progress else True, smoothing=0.05) as bar:
+            while training.epoch < options.epochs:
+                better = training.step(bar)
+                if better:  # before the last one: whoever resumes from the last finds the best that belongs to it
+                    run.save("best", training.arrays(), training.facts())
+                run.save("last", training.arrays(), training.facts())
+                write_tables(run, training)
+                with tqdm.external_write_mode(file=sys.stdout):
+                    say(epoch_line(training, started))
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"stopped; {training.epoch} of {options.epochs} epochs are saved in {run.path}. Go on with: {again}") from None
+    except NotFinite as error:
+        raise UsageError(f"{error}; lower --lr (now {options.lr:g}). {run.path / 'last.npz'} keeps "
+                         + (f"the last good epoch, {training.epoch}" if training.epoch else "the initial weights")) from None
+    return summary(run, training, time.perf_counter() - started, say)
+
+
+def epoch_line(training, started):
+    """What a reader sees of a finished epoch."""
+    row, o = dict(zip(COLUMNS, training.rows[-1])), training.options
+    left = (o.epochs - training.epoch) * (row["seconds"])
+    return (f"epoch {training.epoch}/{o.epochs}: loss {row['train_loss']:.4f}, accuracy {row['train_accuracy']:.2%}, test "
+            f"{row['test_accuracy']:.2%}, firing rate {row['firing_rate']:.4f}, {row['samples_per_second']:.0f} samples/s, "
+            f"{duration(left)} left")
+
+
+def duration(seconds):
+    """Seconds as a reader says them: 48 s, 3:05 min, 2:10 h."""
+    s = round(seconds)
+    return f"{s} s" if s < 60 else f"{s // 60}:{s % 60:02d} min" if s < 3600 else f"{s // 3600}:{s % 3600 // 60:02d} h"
+
+
+def summary(run, training, seconds, say):
+    """The end of a run: what it reached, and what to do next."""
+    best, last, o = training.best, dict(zip(COLUMNS, training.rows[-1])), training.options
+    silent = best["silent_shortcuts"]
+    say("")
+    say(f"test accuracy     {best['test_accuracy']:.2%} (epoch {best['epoch']}, the best; the last: {last['test_accuracy']:.2%})")
+    say(f"spikes            {best['spikes']:,.0f} per sample, {best['firing_rate']:.4f} per neuron and step")
+    say(f"energy            {best['energy_mj']:.4g} mJ per sample (45 nm): {best['ac']:,.0f} AC, {best['mac']:,.0f} MAC")
+    say(f"silent shortcuts  {', '.join(map(str, silent)) or 'none'}" + (" (on the test set)" if silent else ""))
+    say(f"run folder        {run.path}")
+    say("next              " + "\n                  ".join(
+        [f"minisnn evaluate {run.path}", f"minisnn energy {run.path}", f"minisnn plot {run.path}"]
+        + ([f"minisnn prune {run.path} --out {run.path}-pruned"] if silent else [])))
+    return {"dataset": o.dataset, "model": o.model, **best, "best_epoch": best["epoch"], "last_test_accuracy": last["test_accuracy"],
+            "epochs": training.epoch, "seconds": sum(row[COLUMNS.index("seconds")] for row in training.rows), "wall_seconds": seconds,
+            "samples_per_second": last["samples_per_second"], "parameters": run.config["parameters"], "run": str(run.path)}
+
+
+def write_tables(run, training):
+    """metrics.csv and firing_rates.csv, from what the checkpoint holds, so that the two always agree."""
+    if training.rows:
+        run.write_table(METRICS, COLUMNS, training.rows)
+        run.write_table(RATES, ["epoch", *training.layers], training.rates)
+
+
+def new_network(options, dataset):
+    """(network, the arguments of ``models.build`` that make it)."""
+    config = {"preset": dataset.preset, **options.network()}
+    engine.manual_seed(options.seed)
+    return models.build(**config), config
+
+
+def command(options):
+    """The command that repeats a run."""
+    words, flags = ["minisnn train"], {"removed": "--remove"}
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        if field.name in ("data_options", "augment", "threads") or value in (None, ()):
+            continue
+        text = ",".join(map(str, value)) if isinstance(value, tuple) else f"{value:g}" if isinstance(value, float) else str(value)
+        words.append(f"{flags.get(field.name, flag(field.name))} {shlex.quote(text)}")
+    words += ["--augment" if options.augment else "--no-augment", f"--threads {options.threads}"]
+    for name, value in options.data_options.items():
+        words += [flag(name) if value is True else f"--no-{name.replace('_', '-')}" if value is False else f"{flag(name)} {shlex.quote(str(value))}"]
+    return " ".join(words)
+
+
+def limit_threads(count):
+    """Set the number of threads."""
+    try:
+        threads.set_num_threads(count)
+    except ValueError as error:
+        raise UsageError(f"--threads: {error}") from None
+
+
+def check_parts(dataset):
+    """Raise UsageError where a data set lacks the part to train on or the part to test on."""
+    for part in ("train", "test"):
+        samples = getattr(dataset, part)
+        if samples is None or len(samples) == 0:
+            raise UsageError(f"{dataset.name} has no samples to {part} with here ({dataset.note}); complete the copy, or give another --data-dir")
