@@ -1,0 +1,190 @@
+# %% [markdown]
+# # 5. Convolution forward and backward as loops
+#
+# After this page you can write a convolution and both of its gradients as loops, read the backward loop off the
+# forward one, say what stride and padding do, count the products, and turn the loops into one matrix product.
+#
+# You need: tutorial 1. Explains: `minisnn/ops/conv.py`, and the loops at the head of
+# `minisnn/ops/dense_conv.py`. Paper: Table IX, whose networks are 20 convolutions and a linear layer.
+#
+# A convolution looks at an image through a small window, the *kernel*. At each place it multiplies what it sees
+# by its weights, adds up, and writes one number. `stride` is how many pixels the window moves each time,
+# `padding` how many rings of zeros lie around the image. Each output channel has a kernel for every input
+# channel: w is [Cout, Cin, kh, kw]. The only difficulty is who meets whom, so let us settle that first.
+
+# %%
+import matplotlib.pyplot as plt
+import numpy as np
+from sklearn.datasets import load_digits
+
+import minisnn as snn
+from helpers import BLUE, exercise, numeric_gradient, save_figure
+from minisnn import ops
+from minisnn.ledger import ledger
+
+def output_size(size, kernel, stride, padding):
+    return (size + 2 * padding - kernel) // stride + 1  # the places that the window can take along one axis
+
+def meetings(x_shape, w_shape, stride, padding):
+    """Who meets whom: output pixel (i, j), kernel entry (u, v) and input pixel (p, q)."""
+    (H, W), (kh, kw) = x_shape[-2:], w_shape[-2:]
+    for i in range(output_size(H, kh, stride, padding)):
+        for j in range(output_size(W, kw, stride, padding)):
+            for u, v in np.ndindex(kh, kw):
+                p, q = i * stride + u - padding, j * stride + v - padding
+                if 0 <= p < H and 0 <= q < W:  # elsewhere lie the zeros, which add nothing
+                    yield i, j, u, v, p, q
+
+def conv_forward(x, w, stride=1, padding=0):
+    """x: [Cin, H, W], w: [Cout, Cin, kh, kw] -> y: [Cout, Ho, Wo]."""
+    y = np.zeros((len(w), *(output_size(n, k, stride, padding) for n, k in zip(x.shape[1:], w.shape[2:]))))
+    for i, j, u, v, p, q in meetings(x.shape, w.shape, stride, padding):
+        for co, ci in np.ndindex(w.shape[:2]):
+            y[co, i, j] += w[co, ci, u, v] * x[ci, p, q]
+    return y
+
+# %% [markdown]
+# The engine's `ops.conv2d` does this for many images at once, [N, Cin, H, W] or [T, N, Cin, H, W].
+
+# %%
+rng = np.random.default_rng(0)
+x, w = rng.normal(size=(3, 7, 6)), rng.normal(size=(4, 3, 3, 3))
+geometries = [(stride, padding) for stride in (1, 2) for padding in (0, 1)]
+for stride, padding in geometries:
+    engine = ops.conv2d(snn.Tensor(x[None]), snn.Tensor(w), stride, padding)
+    assert np.allclose(engine.data[0], conv_forward(x, w, stride, padding))
+
+# %% [markdown]
+# **Backward.** All that happens is the line `y += w * x`. A product's slope with respect to one factor is the
+# other one (tutorial 1), and gradients add. So the same meetings, with each factor in turn on the left:
+
+# %%
+def conv_backward(dy, x, w, stride=1, padding=0):
+    """dy: [Cout, Ho, Wo], the gradient of each output -> dx, dw."""
+    dx, dw = np.zeros_like(x), np.zeros_like(w)
+    for i, j, u, v, p, q in meetings(x.shape, w.shape, stride, padding):
+        for co, ci in np.ndindex(w.shape[:2]):  # y[co, i, j] += w[co, ci, u, v] * x[ci, p, q]
+            dx[ci, p, q] += w[co, ci, u, v] * dy[co, i, j]
+            dw[co, ci, u, v] += x[ci, p, q] * dy[co, i, j]
+    return dx, dw
+
+for stride, padding in geometries:
+    dy = rng.normal(size=conv_forward(x, w, stride, padding).shape)
+    dx, dw = conv_backward(dy, x, w, stride, padding)
+    image, kernel = snn.Tensor(x[None], requires_grad=True), snn.Tensor(w, requires_grad=True)
+    ops.conv2d(image, kernel, stride, padding).backward(dy[None])
+    assert np.allclose(image.grad[0], dx) and np.allclose(kernel.grad, dw)
+small, few = x[:1, :4, :4], w[:2, :1]  # finite differences on a small one, with (stride, padding) = (2, 1)
+dx, dw = conv_backward(dy[:2, :2, :2], small, few, 2, 1)
+assert np.allclose(dx, numeric_gradient(lambda x: (dy[:2, :2, :2] * conv_forward(x, few, 2, 1)).sum(), small))
+assert np.allclose(dw, numeric_gradient(lambda w: (dy[:2, :2, :2] * conv_forward(small, w, 2, 1)).sum(), few))
+
+# %% [markdown]
+# **Who sees a pixel?** With all weights and all dy equal to 1, dx just counts the windows that see each pixel.
+# With a 3x3 kernel and padding 1 that is 9 inside, 6 at an edge, 4 in a corner; with stride 2 it is 1, 2 or 4
+# in a checkered pattern.
+
+# %%
+def seen_by(stride, size=8):
+    image = np.zeros((1, size, size))
+    n = output_size(size, 3, stride, 1)
+    return conv_backward(np.ones((1, n, n)), image, np.ones((1, 1, 3, 3)), stride, 1)[0][0]
+
+assert seen_by(1)[0, 0] == 4 and seen_by(1)[0, 3] == 6 and (seen_by(1)[1:-1, 1:-1] == 9).all()
+assert seen_by(2)[0, 0] == 1 and seen_by(2)[0, 1] == 2 and seen_by(2)[1, 1] == 4
+
+# %% [markdown]
+# **Counting.** Each meeting costs Cin Cout products. The engine counts too, in a *ledger*, if one is open:
+
+# %%
+with ledger() as entries:
+    ops.conv2d(snn.Tensor(x[None]), snn.Tensor(w), stride=1, padding=1)
+products = 3 * 4 * len(list(meetings(x.shape, w.shape, 1, 1)))
+assert entries[0].mac == products == 3 * 4 * (3 * 7 - 2) * (3 * 6 - 2)  # the first and last window lose one row
+
+# %% [markdown]
+# **As one matrix product.** Loops in Python are slow. Write what each window sees as one
+# row (`im2col`), and the loops become a matrix product, at which processors are best. Pixels lie in memory with
+# their channels side by side, and the weights as [kh, kw, Cin, Cout], so that only whole rows are copied. The
+# engine does it in pieces that fit into the cache. For 3x3 kernels in float32 it goes one further, with Winograd's
+# trick: 36 products for 4x4 outputs in place of 144, paid with a few bits of rounding.
+
+# %%
+def conv_by_matrix(x, w):  # stride 1, no padding
+    windows = np.lib.stride_tricks.sliding_window_view(x, w.shape[2:], (1, 2))  # [Cin, Ho, Wo, kh, kw]
+    rows = windows.transpose(1, 2, 3, 4, 0).reshape(-1, w[0].size)  # [Ho * Wo, kh * kw * Cin]
+    y = rows @ w.transpose(2, 3, 1, 0).reshape(-1, len(w))  # [Ho * Wo, Cout]
+    return y.T.reshape(len(w), *windows.shape[1:3])
+
+assert np.allclose(conv_by_matrix(x, w), conv_forward(x, w))
+x32, w32 = (rng.normal(size=shape).astype(np.float32) for shape in ((1, 16, 12, 12), (16, 16, 3, 3)))
+y32 = ops.conv2d(snn.Tensor(x32), snn.Tensor(w32), padding=1).data[0, :, 1:-1, 1:-1]
+exact = conv_by_matrix(x32[0].astype(np.float64), w32.astype(np.float64))
+assert y32.dtype == np.float32 and 0 < np.abs(y32 - exact).max() < 1e-5 * np.abs(exact).max()
+
+# %% [markdown]
+# **It learns.** Somebody shows us twenty digits and the same digits filtered, but not the filter. We start from
+# zeros, walk down the slope dw of the squared error, and find it.
+
+# %%
+digits = snn.Tensor(load_digits().images[:20, None] / 16)  # [20, 1, 8, 8], brightness 0 to 1
+sobel = np.array([[[[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]]]]) / 4  # from dark to bright, left to right
+filtered = ops.conv2d(digits, snn.Tensor(sobel), padding=1).data
+learned, errors = np.zeros((1, 1, 3, 3)), []
+for _ in range(200):
+    kernel = snn.Tensor(learned, requires_grad=True)
+    error = ((ops.conv2d(digits, kernel, padding=1) - filtered) ** 2).mean()
+    error.backward()
+    errors.append(error.item())
+    learned = learned - 0.5 * kernel.grad
+assert errors[-1] < 1e-6 * errors[0] and np.allclose(learned, sobel, atol=1e-3)
+
+fig, axes = plt.subplots(1, 5, figsize=(13, 2.9), gridspec_kw={"width_ratios": [1, 1, 1, 1, 1.5]})
+pictures = ((digits.data[2, 0], "A digit"), (filtered[2, 0], "Filtered: left and right edges"),
+            (seen_by(1), "Windows that see a pixel"), (seen_by(2), "The same with stride 2"))
+for ax, (picture, title), cmap in zip(axes, pictures, ("gray", "PuOr", "cividis", "cividis")):
+    ax.imshow(picture, cmap=cmap, vmin=-1 if cmap == "PuOr" else 0, vmax=1 if cmap in ("gray", "PuOr") else 9)
+    ax.set(title=title, xticks=[], yticks=[])
+    if cmap == "cividis":
+        for p, q in np.ndindex(picture.shape):
+            ax.text(q, p, f"{picture[p, q]:g}", ha="center", va="center", fontsize=8, color="w" if picture[p, q] < 5 else "k")
+axes[4].semilogy(errors, color=BLUE)
+axes[4].set(title="Finding the filter", xlabel="round", ylabel="mean squared error")
+save_figure("05_convolution_as_loops")
+
+# %% [markdown]
+# ## Exercises
+# **1.** The input gradient at stride 1 is itself a convolution: of dy, with the kernels turned by 180 degrees and
+# input and output channels exchanged. What padding does it need? Write it with one call of `conv_forward`.
+
+# %%
+def input_gradient(dy, w, padding):
+    raise NotImplementedError
+
+def check_input_gradient(input_gradient):
+    for padding in (0, 1, 2):
+        dy = np.random.default_rng(1).normal(size=conv_forward(x, w, 1, padding).shape)
+        answer, expected = input_gradient(dy, w, padding), conv_backward(dy, x, w, 1, padding)[0]
+        assert answer.shape == x.shape, f"padding {padding}: shape {answer.shape}, not {x.shape}"
+        assert np.allclose(answer, expected), f"padding {padding}: the shape is right, the numbers are not"
+
+exercise(1, check_input_gradient, input_gradient)
+
+# %% [markdown]
+# **2.** Convolutions one behind the other: kernels k[0], k[1], ... (square), strides s[0], s[1], ... How many
+# pixels of the image, along one axis, can one number behind the last of them see?
+
+# %%
+def field_of_view(kernels, strides):
+    raise NotImplementedError
+
+def check_field_of_view(field_of_view):
+    for kernels, strides in (((3,), (1,)), ((3, 3), (1, 1)), ((3, 3), (2, 1)), ((7, 3, 3), (2, 2, 1))):
+        y = start = snn.Tensor(np.zeros((1, 1, 41, 41)), requires_grad=True)
+        for k, s in zip(kernels, strides):
+            y = ops.conv2d(y, snn.Tensor(np.ones((1, 1, k, k))), s, k // 2)
+        y[0, 0, len(y.data[0, 0]) // 2, len(y.data[0, 0]) // 2].backward()
+        seen = (start.grad[0, 0].sum(0) > 0).sum()
+        assert field_of_view(kernels, strides) == seen, f"kernels {kernels}, strides {strides}: it is {seen}"
+
+exercise(2, check_field_of_view, field_of_view)
