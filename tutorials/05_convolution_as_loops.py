@@ -147,7 +147,8 @@ for ax, (picture, title), cmap in zip(axes, pictures, ("gray", "PuOr", "cividis"
     ax.set(title=title, xticks=[], yticks=[])
     if cmap == "cividis":
         for p, q in np.ndindex(picture.shape):
-            ax.text(q, p, f"{picture[p, q]:g}", ha="center", va="center", fontsize=8, color="w" if picture[p, q] < 5 else "k")
+            color = "white" if picture[p, q] < 5 else "black"
+            ax.text(q, p, f"{picture[p, q]:g}", ha="center", va="center", fontsize=8, color=color)
 axes[4].semilogy(errors, color=BLUE)
 axes[4].set(title="Finding the filter", xlabel="round", ylabel="mean squared error")
 save_figure("05_convolution_as_loops")

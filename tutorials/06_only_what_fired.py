@@ -1,0 +1,213 @@
+# %% [markdown]
+# # 6. Only what fired
+#
+# After this page you can convolve spikes without a single product, say exactly how many additions that took,
+# tell which gradients can be had the same way and which cannot, and know when it is not worth it.
+#
+# You need: tutorials 2 and 5. Explains: the loops at the head of `minisnn/ops/event_conv.py`, `method` in
+# `minisnn/ops/conv.py`, `minisnn/ledger.py`. Paper: Sections I and IV.
+#
+# A spike is 0 or 1. A weight times 1 is the weight, a weight times 0 is nothing: where the input is spikes, a
+# convolution needs no products, and no work at all for what kept silent. Tutorial 5's loop asked each output
+# pixel what it sees. Turn it around and ask each *spike* who sees it: input pixel p meets kernel row u at output
+# row i where p = i * stride + u - padding, that is i = (p + padding - u) / stride, if that is a whole number.
+
+# %%
+import time
+
+import matplotlib.pyplot as plt
+import numpy as np
+from sklearn.datasets import load_digits
+
+import minisnn as snn
+from helpers import BLUE, GREEN, ORANGE, exercise, save_figure
+from minisnn import ops
+from minisnn.ledger import ledger
+
+def seen_at(p, kernel, stride, padding, outputs):
+    """(output place, kernel entry) along one axis of the windows that see input place p."""
+    for u in range(kernel):
+        i, rest = divmod(p + padding - u, stride)
+        if rest == 0 and 0 <= i < outputs:
+            yield i, u
+
+def event_conv(x, w, stride=1, padding=0):
+    """x: [Cin, H, W] spikes, w: [Cout, Cin, kh, kw] -> y [Cout, Ho, Wo] and the number of additions."""
+    Ho, Wo = ((n + 2 * padding - k) // stride + 1 for n, k in zip(x.shape[1:], w.shape[2:]))
+    y, additions = np.zeros((len(w), Ho, Wo)), 0
+    for c, p, q in np.argwhere(x):  # the events: channel, row and column of each spike
+        for i, u in seen_at(p, w.shape[2], stride, padding, Ho):
+            for j, v in seen_at(q, w.shape[3], stride, padding, Wo):
+                y[:, i, j] += w[:, c, u, v]  # Cout additions, no product
+                additions += len(w)
+    return y, additions
+
+# %% [markdown]
+# The engine's `conv2d` has both ways: `method="dense"` multiplies everything, `method="event"` adds. With whole
+# numbers for weights no sum is rounded, so all three must agree to the last bit; and the additions that the
+# engine writes into its ledger (`ac`, for accumulations) must be those of our loop.
+
+# %%
+rng = np.random.default_rng(0)
+
+def random_spikes(rate, *shape):
+    return rng.random(shape) < rate  # Booleans: a Tensor keeps them as spikes
+
+w = rng.integers(-9, 10, (5, 3, 3, 3)).astype(float)
+for stride, padding in ((1, 0), (1, 1), (2, 1)):
+    x = random_spikes(0.1, 3, 9, 9)
+    y, additions = event_conv(x, w, stride, padding)
+    for method in ("dense", "event"):
+        with ledger() as entries:
+            engine = ops.conv2d(snn.Tensor(x[None], dtype="float64"), snn.Tensor(w), stride, padding, method)
+        assert np.array_equal(engine.data[0], y)
+    assert entries[0].ac == additions and entries[0].mac == 0
+
+# %% [markdown]
+# **Exact, not estimated.** One usually reads "operations of the dense layer times firing rate". That is right on
+# average if every window lies inside the image; those that hang over its border see less. On small maps it is
+# not a detail: on 8x8 pixels, 3x3 windows with padding 1 meet (3 * 8 - 2)^2 pixels, not 9 * 8^2.
+
+# %%
+x = random_spikes(0.1, 64, 8, 8)
+counted = event_conv(x, np.zeros((1, 64, 3, 3)), padding=1)[1]
+estimate = x.mean() * 64 * 9 * 8**2
+assert 9 * 8**2 == 576 and (3 * 8 - 2) ** 2 == 484
+assert 0.8 * estimate < counted < 0.9 * estimate  # 484 / 576 = 0.84
+
+# %% [markdown]
+# **Only spikes.** A layer whose input holds other numbers must multiply: the first one, which sees brightness,
+# and any that stands behind an ADD join, where 1 + 1 = 2 (tutorial 8). The engine refuses to pretend, and the
+# ledger says `mac` (multiply-accumulate). By the paper's Section IV a MAC costs 4.6 pJ and an addition 0.9 pJ.
+
+# %%
+twos = snn.Tensor(x[None] + x[None, ::-1].astype(float))
+try:
+    ops.conv2d(twos, snn.Tensor(np.zeros((1, 64, 3, 3))), padding=1, method="event")
+    raise AssertionError("2 has passed for a spike")
+except ValueError as refusal:
+    print("as expected:", refusal)
+with ledger() as entries:
+    ops.conv2d(twos, snn.Tensor(np.zeros((1, 64, 3, 3))), padding=1)  # method="auto"
+assert entries[0].ac == 0 and entries[0].mac == 64 * 484
+
+# %% [markdown]
+# **Backward.** The forward line is y += w for each spike, so dw += dy for each spike: additions only, of what
+# fired (exercise 2). The input gradient is another matter. It is wanted at every neuron, silent ones above all:
+# the surrogate (tutorial 3) must tell them in which direction to move. So the engine computes dx densely.
+
+# %%
+x = random_spikes(0.05, 1, 3, 9, 9)
+gradients = []
+for method in ("dense", "event"):
+    spikes, kernel = snn.Tensor(x, dtype="float64", requires_grad=True), snn.Tensor(w, requires_grad=True)
+    ops.conv2d(spikes, kernel, 1, 1, method).backward(np.ones((1, 5, 9, 9)))
+    gradients.append((spikes.grad, kernel.grad))
+assert all(np.array_equal(a, b) for a, b in zip(*gradients))
+assert (gradients[0][0][~x] != 0).mean() > 0.9  # silent inputs have a gradient too
+
+# %% [markdown]
+# **When is it worth it?** Per output pixel and pair of channels, a 3x3 window needs 9 products done plainly,
+# 36 / 16 = 2.25 by Winograd's trick (tutorial 5), and on average 9 * rate additions by events. So by counting,
+# events beat Winograd while less than a quarter of the inputs fire. The clock has another opinion: products come in
+# orderly rows, many at a time, while an event must first be found and its row of weights be fetched. So
+# `method="auto"` takes events only up to the rate `CROSSOVER`. The picture shows what your machine says just now.
+
+# %%
+assert 0.25 * 9 == 36 / 16 and ops.conv.CROSSOVER < 0.25
+rates = np.array([0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5])
+maps = [snn.Tensor(random_spikes(rate, 8, 4, 64, 14, 14)) for rate in rates]  # each [T, N, C, H, W]
+layer = snn.Tensor(rng.normal(size=(64, 64, 3, 3)).astype(np.float32))
+clock = {"event": np.full(8, np.inf), "dense": np.full(8, np.inf)}
+for _ in range(8):  # the best of 8 rounds: the first compiles, and other programs get in the way
+    for method, best in clock.items():
+        for k in range(8):
+            start = time.perf_counter()
+            ops.conv2d(maps[k], layer, padding=1, method=method)
+            best[k] = min(best[k], 1000 * (time.perf_counter() - start))
+
+# %% [markdown]
+# **A digit, step by step.** Its brightness goes as a constant current into one neuron per pixel (the paper's
+# direct encoding, Section III-A); what they fire is convolved to 16 channels. Bright pixels fire at every second
+# step, grey ones less often (tutorial 2's staircase), and those up to half of full brightness never.
+
+# %%
+current = np.tile(load_digits().images[0] / 8, (8, 1, 1, 1, 1))  # [T, N, C, H, W] = [8, 1, 1, 8, 8]
+fired = ops.lif(snn.Tensor(current))
+assert fired.data.mean(0).max() == 0.5 and fired.data[:, current[0] <= 1].sum() == 0
+per_step = [event_conv(frame, np.zeros((16, 1, 3, 3)), padding=1)[1] for frame in fired.data[:, 0]]
+with ledger() as entries:
+    ops.conv2d(fired, snn.Tensor(np.zeros((16, 1, 3, 3))), padding=1)
+assert entries[0].ac == sum(per_step) < 8 * 16 * 484 / 2  # less than half of the dense layer's products
+
+fig = plt.figure(figsize=(11, 5.2))
+fig.suptitle("What a digit's neurons fire, and what a layer of 16 channels adds for it", fontsize=11)
+grid = fig.add_gridspec(2, 8, height_ratios=[1, 2.2])
+for t in range(8):
+    ax = fig.add_subplot(grid[0, t])
+    ax.imshow(fired.data[t, 0, 0], cmap="gray", vmin=0, vmax=1)
+    ax.set(title=f"t = {t}", xlabel=f"{per_step[t]:,} additions", xticks=[], yticks=[])
+left, right = fig.add_subplot(grid[1, :4]), fig.add_subplot(grid[1, 4:])
+left.loglog(rates, 9 * rates, "o-", color=BLUE, label="events: additions")
+left.axhline(9, color=ORANGE, ls="--", label="plain: products")
+left.axhline(2.25, color=GREEN, ls="-.", label="Winograd: products")
+left.set(title="Counted, per output pixel and pair of channels", ylabel="operations")
+right.loglog(rates, clock["event"], "o-", color=BLUE, label='method="event"')
+right.loglog(rates, clock["dense"], "s--", color=ORANGE, label='method="dense"')
+right.axvline(ops.conv.CROSSOVER, color="0.4", ls=":", label="auto changes here")
+right.set(title="Timed: 64 to 64 channels, 32 maps of 14x14", ylabel="milliseconds")
+for ax in (left, right):
+    ax.set(xlabel="firing rate of the input (spikes per neuron and step)", xticks=rates, xticklabels=rates)
+    ax.minorticks_off()
+    ax.legend(fontsize=8)
+save_figure("06_only_what_fired")
+
+# %% [markdown]
+# ## Exercises
+# **1.** How many additions will the spikes x [Cin, H, W] cause? Count without convolving, borders exact, for any
+# stride and padding. (Whom does a spike meet?)
+
+# %%
+def additions_of(x, cout, kernel, stride, padding):
+    raise NotImplementedError
+
+def check_additions_of(additions_of):
+    for kernel, stride, padding in ((3, 1, 0), (3, 1, 1), (3, 2, 1), (1, 2, 0), (7, 2, 3)):
+        x = random_spikes(0.2, 2, 9, 9)
+        expected = event_conv(x, np.zeros((4, 2, kernel, kernel)), stride, padding)[1]
+        answer = additions_of(x, 4, kernel, stride, padding)
+        assert answer == expected, f"kernel {kernel}, stride {stride}, padding {padding}: {answer}, not {expected}"
+
+exercise(1, check_additions_of, additions_of)
+
+# %% [markdown]
+# **2.** The weight gradient by additions only: dw [Cout, Cin, kh, kw] from dy [Cout, Ho, Wo] and the spikes x.
+
+# %%
+def event_weight_gradient(dy, x, w_shape, stride, padding):
+    raise NotImplementedError
+
+def check_event_weight_gradient(event_weight_gradient):
+    for stride, padding in ((1, 0), (1, 1), (2, 1)):
+        x, kernel = random_spikes(0.2, 3, 9, 9), snn.Tensor(w, requires_grad=True)
+        y = ops.conv2d(snn.Tensor(x[None], dtype="float64"), kernel, stride, padding)
+        dy = rng.normal(size=y.shape)
+        y.backward(dy)
+        answer = event_weight_gradient(dy[0], x, w.shape, stride, padding)
+        assert np.allclose(answer, kernel.grad), f"wrong for stride {stride}, padding {padding}"
+
+exercise(2, check_event_weight_gradient, event_weight_gradient)
+
+# %% [markdown]
+# **3.** A conventional network multiplies everything once, at 4.6 pJ. A spiking one runs T steps and adds what
+# fired, at 0.9 pJ. At which firing rate do they cost the same?
+
+# %%
+def break_even_rate(timesteps):
+    raise NotImplementedError
+
+def check_break_even_rate(break_even_rate):
+    for T, rate in ((8, 0.638889), (16, 0.319444), (32, 0.159722)):
+        assert abs(break_even_rate(T) - rate) < 1e-6, f"with {T} steps it is {rate}"
+
+exercise(3, check_break_even_rate, break_even_rate)
