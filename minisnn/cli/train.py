@@ -43,12 +43,20 @@ def defaults(field):
 
 
 def add_arguments(parser):
-    own = parser.add_argument_group("what to train")
-    own.add_argument("--dataset", choices=data.NAMES, metavar="NAME", help=f"one of {', '.join(data.NAMES)} (default: digits)")
-    own.add_argument("--data-dir", metavar="DIR", help="where data lies (default: the variable MINISNN_DATA, else ~/.cache/minisnn)")
+    own = add_recipe_arguments(parser)
     own.add_argument("--model", choices=tuple(models.SYSTEMS), metavar="NAME", help=f"one of {', '.join(models.SYSTEMS)} (default: syna-t)")
     own.add_argument("--position", choices=models.POSITIONS, metavar="P", help="of attention in each pair of convolutions, a to d (default: a)")
     own.add_argument("--remove", type=shortcuts, dest="removed", metavar="K,K", help="do without these shortcuts, numbers from 1 to 3")
+    where = parser.add_argument_group("the folder of the run")
+    where.add_argument("--out", metavar="DIR", help="a new folder (default: runs/DATASET-MODEL-N)")
+    where.add_argument("--resume", metavar="DIR", help="go on with the run in DIR from its last finished epoch, to the same bits")
+
+
+def add_recipe_arguments(parser):
+    """The options that `minisnn ablate` shares: data and training, but not the system. Returns the group "what to train"."""
+    own = parser.add_argument_group("what to train")
+    own.add_argument("--dataset", choices=data.NAMES, metavar="NAME", help=f"one of {', '.join(data.NAMES)} (default: digits)")
+    own.add_argument("--data-dir", metavar="DIR", help="where data lies (default: the variable MINISNN_DATA, else ~/.cache/minisnn)")
     own.add_argument("--width", type=whole(8), metavar="W", help="channels of the first layer, a multiple of 8 " + defaults("width"))
     own.add_argument("-T", "--timesteps", type=whole(), metavar="T", help="time steps " + defaults("timesteps"))
     how = parser.add_argument_group("how to train it")
@@ -62,9 +70,7 @@ def add_arguments(parser):
     how.add_argument("--limit", type=whole(), metavar="N", help="train on N of the samples only, drawn by the seed (default: all)")
     how.add_argument("--split-seed", type=whole(0), metavar="N",
                      help="of the split into training and test of data that brings none along (default: 0)")
-    where = parser.add_argument_group("the folder of the run")
-    where.add_argument("--out", metavar="DIR", help="a new folder (default: runs/DATASET-MODEL-N)")
-    where.add_argument("--resume", metavar="DIR", help="go on with the run in DIR from its last finished epoch, to the same bits")
+    return own
 
 
 def given(options):
