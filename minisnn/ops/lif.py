@@ -137,16 +137,29 @@ class LIF(Function):
 
 
 def neuron(dtype, tau=2.0, v_threshold=1.0, v_reset=0.0, detach_reset=True, decay_input=True):
-    """Check the arguments of ``lif`` and turn them into the constants of its loops."""
+    """The constants of the loops, from the arguments of ``lif``.
+
+    Args:
+        dtype: of the input.
+        tau, v_threshold, v_reset, detach_reset, decay_input: as for ``lif``.
+
+    Returns:
+        Neuron.
+
+    Raises:
+        ValueError: a constant out of range.
+    """
     real = np.dtype(dtype).type
     if not (np.isfinite(tau) and tau >= 1.0):
         raise ValueError(f"tau is {tau!r} time steps; give a number of at least 1, where the potential does not overshoot")
     if not np.isfinite(v_threshold) or not (v_reset is None or np.isfinite(v_reset)):
         raise ValueError(f"v_threshold is {v_threshold!r} and v_reset {v_reset!r}; give finite numbers, or v_reset=None for soft reset")
     hard = v_reset is not None
-    if hard and v_reset >= v_threshold:
-        raise ValueError(f"v_reset {v_reset} is not below v_threshold {v_threshold}: the neuron would fire at every step")
-    return Neuron(*map(real, (0.0, 1.0, 1.0 / tau, 1.0 / tau if decay_input else 1.0, v_threshold, v_reset if hard else 0.0,
+    rest = v_reset if hard else 0.0
+    if rest >= v_threshold:
+        raise ValueError(f"the potential at rest, {'v_reset' if hard else 'with soft reset'} {rest}, is not below v_threshold "
+                         f"{v_threshold}: the neuron would fire without input")
+    return Neuron(*map(real, (0.0, 1.0, 1.0 / tau, 1.0 / tau if decay_input else 1.0, v_threshold, rest,
                               0.0 if hard else 1.0, v_reset if hard else -v_threshold, 0.0 if detach_reset else 1.0)))
 
 

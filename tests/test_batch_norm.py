@@ -1,0 +1,94 @@
+"""Batch norm: the loops against the formula in NumPy and against the same formula on the tape."""
+
+import numpy as np
+import pytest
+from checks import close, examples, leaf, same, seeds
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minisnn import Tensor, gradcheck, ops
+
+FULL = [(2, 2, 3, 2, 2), (4, 3, 1, 3, 2), (3, 2, 5, 4, 4), (6, 4, 3, 3), (2, 2, 8, 5, 7)]
+shapes = st.sampled_from(FULL)
+tiny = st.sampled_from([(1, 1, 2, 1, 2), (2, 1, 3, 2, 1), (2, 1, 1, 2), *FULL])  # of two values the input gradient all but cancels
+AXES = {5: (0, 1, 3, 4), 4: (0, 2, 3)}
+EPS = 1e-5
+
+
+def case(shape, seed, dtype=np.float64):
+    """x, weight and bias as leaves; running mean and variance."""
+    rng, C = np.random.default_rng(seed), shape[-3]
+    x = leaf(rng.normal(rng.normal(0, 3, (C, 1, 1)), 2, shape), dtype)
+    return (x, leaf(rng.uniform(0.5, 2, C), dtype), leaf(rng.normal(0, 1, C), dtype)), rng.normal(0, 1, C).astype(dtype), rng.uniform(0.5, 2, C).astype(dtype)
+
+
+def definition(x, weight, bias, mean, var, training):
+    """The equation in the head of batch_norm.py, from elementary operations."""
+    if training:
+        mean = x.mean(AXES[x.ndim], keepdims=True)
+        var = ((x - mean) * (x - mean)).mean(AXES[x.ndim], keepdims=True)
+    else:
+        mean, var = mean[:, None, None], Tensor(var[:, None, None])
+    return (x - mean) / (var + EPS).sqrt() * weight.reshape(-1, 1, 1) + bias.reshape(-1, 1, 1)
+
+
+@examples
+@given(shapes, st.booleans(), seeds)
+def test_equals_the_definition(shape, training, seed):
+    inputs, mean, var = case(shape, seed)
+    same(lambda *a: ops.batch_norm(*a, mean.copy(), var.copy(), training=training),
+         lambda *a: definition(*a, mean, var, training), inputs, 1e-11)
+
+
+@examples
+@given(tiny, st.booleans(), seeds)
+def test_gradcheck(shape, training, seed):
+    inputs, mean, var = case(shape, seed)
+    gradcheck(lambda *a: ops.batch_norm(*a, mean.copy(), var.copy(), training=training), inputs, rtol=1e-4)
+
+
+@examples
+@given(tiny, st.sampled_from([0.1, 1.0, 0.0]), seeds)
+def test_running_statistics(shape, momentum, seed):
+    (x, w, b), mean, var = case(shape, seed)
+    before, rows = (mean.copy(), var.copy()), x.size // shape[-3]
+    ops.batch_norm(x, w, b, mean, var, training=True, momentum=momentum)
+    for got, old, new in zip((mean, var), before, (x.data.mean(AXES[x.ndim]), x.data.var(AXES[x.ndim]) * rows / (rows - 1))):
+        np.testing.assert_allclose(got, (1 - momentum) * old + momentum * new, rtol=1e-12)
+    after = mean.copy(), var.copy()
+    ops.batch_norm(x, w, b, mean, var, training=False)
+    assert np.array_equal(after[0], mean) and np.array_equal(after[1], var)
+
+
+@examples
+@given(shapes, st.booleans(), seeds)
+def test_float32(shape, training, seed):
+    inputs, mean, var = case(shape, seed, np.float32)
+    same(lambda *a: ops.batch_norm(*a, mean.copy(), var.copy(), training=training),
+         lambda *a: definition(*a, mean, var, training), inputs, 2e-4)
+
+
+def test_a_large_mean_does_not_cancel_the_variance():
+    x = np.random.default_rng(0).normal(1e4, 1, (4, 2, 3, 8, 8)).astype(np.float32)
+    mean, var = np.zeros(3, np.float32), np.zeros(3, np.float32)
+    out = ops.batch_norm(Tensor(x), Tensor(np.ones(3, np.float32)), Tensor(np.zeros(3, np.float32)), mean, var, momentum=1.0)
+    np.testing.assert_allclose(var, x.astype(np.float64).var(AXES[5], ddof=1), rtol=1e-5)
+    assert abs(out.data.std() - 1) < 1e-3
+
+
+def test_one_value_for_each_channel_is_normalised_to_the_bias():
+    x, bias = leaf(np.full((1, 1, 2, 1, 1), 7.0)), leaf([1.0, 2.0])
+    out = ops.batch_norm(x, leaf([1.0, 1.0]), bias, np.zeros(2), np.ones(2))
+    close(out.data.reshape(-1), bias.data)
+    out.backward(np.ones(out.shape))
+    assert np.isfinite(x.grad).all()
+
+
+@pytest.mark.parametrize("shape, weights, complaint", [((2, 3, 4, 4), 4, "weight has shape"), ((3, 4), 3, "weight has shape"),
+                                                       ((0, 1, 3, 4, 4), 3, "is empty")])
+def test_what_does_not_fit_is_refused(shape, weights, complaint):
+    w = Tensor(np.ones(weights))
+    with pytest.raises(ValueError, match=f"batch_norm.*{complaint}"):
+        ops.batch_norm(Tensor(np.ones(shape)), w, w, np.zeros(weights), np.ones(weights))
+    with pytest.raises(ValueError, match="running_var"):
+        ops.batch_norm(Tensor(np.ones((2, 3, 4, 4))), *[Tensor(np.ones(3))] * 2, np.zeros(3), np.ones(4))
