@@ -59,6 +59,8 @@ class Options:
         if self.dataset not in data.NAMES:
             raise UsageError(f"--dataset: there is no data set '{self.dataset}'; give one of {', '.join(data.NAMES)}")
         recipe = RECIPES[self.dataset]
+        if self.warmup is None:  # of a run of one or two epochs it must leave something
+            self.warmup = min(recipe.warmup, (recipe.epochs if self.epochs is None else self.epochs) / 4)
         for field in dataclasses.fields(recipe):
             if getattr(self, field.name) is None:
                 setattr(self, field.name, getattr(recipe, field.name))
