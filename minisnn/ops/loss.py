@@ -78,7 +78,9 @@ class CrossEntropy(Function):
 
 
 def mse_loss(x, target):
-    """Mean squared error, the paper's loss: mean of (x - target)^2 over all entries.
+    """Mean squared error, the paper's loss.
+
+    loss = mean over all entries of (x - target)^2
 
     Args:
         x: scores, [N, K] (any shape).
@@ -97,7 +99,9 @@ def mse_loss(x, target):
 
 
 def cross_entropy(scores, labels):
-    """Mean over the batch of -log softmax(scores)[label].
+    """Cross-entropy of the softmax.
+
+    loss = mean over n of  log(sum over k of exp(scores[n, k])) - scores[n, label[n]]
 
     Args:
         scores: [N, K].
@@ -119,5 +123,17 @@ def cross_entropy(scores, labels):
 
 
 def one_hot(labels, classes, dtype=np.float32):
-    """[N] whole numbers -> [N, classes] with 1 at the label and 0 elsewhere."""
-    return np.eye(classes, dtype=dtype)[np.asarray(labels)]
+    """[N] whole numbers -> ndarray [N, classes] with 1 at the label and 0 elsewhere.
+
+    Args:
+        labels: N whole numbers from 0 to classes - 1.
+        classes: K.
+        dtype: of the result.
+
+    Raises:
+        ValueError: a label out of range, or not one whole number for each sample.
+    """
+    labels = np.asarray(labels)
+    if labels.ndim != 1 or labels.dtype.kind not in "iu" or not ((labels >= 0) & (labels < classes)).all():
+        raise ValueError(f"one_hot: labels {labels.shape} of {labels.dtype}; give [N] whole numbers from 0 to {classes - 1}")
+    return np.eye(classes, dtype=dtype)[labels]
