@@ -1,0 +1,408 @@
+"""Recordings of event cameras: N-MNIST, DVS Gesture and CIFAR10-DVS, in tonic's folders and through tonic's readers.
+
+Only this file knows tonic, and imports it where a recording is asked for: minisnn runs without it. tonic's dataset classes download
+unless they find the original archive and most of the files; so they serve for the download alone, and a folder that is there is
+read as it is, however few recordings it holds.
+
+Axes: T time steps, H height, W width; n events, M samples.
+"""
+
+import dataclasses
+import functools
+import os
+
+import numpy as np
+
+from ..errors import UsageError
+from .base import Dataset, stratified_split
+from .frames import Augmentation, EventSamples, FrameCache, FrameOptions, check_events
+
+__all__ = ["load", "read_recording", "windows", "Recording", "Source", "SOURCES", "CACHE_LIMIT", "cache_folder", "event_dataset"]
+
+EVENT = np.dtype([("x", np.int16), ("y", np.int16), ("t", np.int64), ("p", np.bool_)])
+TEST_SHARE = 0.1  # of recordings that come without an official test part
+CACHE_LIMIT = 4.0  # GB
+KEEP_BYTES = 64e6  # of events of recordings that were read last, for their other windows
+MEND = "restore it, remove it, or leave it out with --skip-bad"
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A data set on disk."""
+
+    tonic: str  # name of tonic's class, and of the folder
+    sensor: tuple  # (height, width), pixels
+    ending: str  # of a recording's file
+    parts: dict  # official part: its folder; empty where there is no official split
+    gigabytes: float  # of the download
+    augmentation: Augmentation
+
+
+SOURCES = {
+    "nmnist": Source("NMNIST", (34, 34), ".bin", {"train": "Train", "test": "Test"}, 1.2, Augmentation((2 / 34, 2 / 34))),
+    "dvsgesture": Source("DVSGesture", (128, 128), ".npy", {"train": "ibmGestureTrain", "test": "ibmGestureTest"}, 2.9,
+                         Augmentation((6 / 128, 6 / 128))),
+    # the paper's (Table X): a flip, and shifts of up to 2.5 of 48 and 5 of 128 pixels
+    "cifar10dvs": Source("CIFAR10DVS", (128, 128), ".aedat4", {}, 7.1, Augmentation((5 / 128, 2.5 / 48), flip=True)),
+}
+
+
+# ---- one recording -----------------------------------------------------------------------------------------------------
+
+
+def tonic_class(name):
+    """tonic's class of a data set: its dtype, its classes, its download."""
+    try:
+        import tonic.datasets  # late: GPL, and slow to import
+    except ImportError as error:
+        raise UsageError(f"{name} is read by tonic, which is not usable here ({error}); pip install tonic") from None
+    return getattr(tonic.datasets, SOURCES[name].tonic)
+
+
+def class_names(name):
+    """Names of the classes in the order of their labels."""
+    if name == "nmnist":
+        return tuple("0123456789")
+    return tuple(tonic_class(name).classes)  # a list, or a dictionary in the order of the labels
+
+
+def read_recording(name, path):
+    """Events of one file, checked.
+
+    Args:
+        name: "nmnist", "dvsgesture" or "cifar10dvs".
+        path: of the file.
+
+    Returns:
+        Structured array [n] with the fields x, y (pixels), t (microseconds), p (True: brighter), in the order of time.
+
+    Raises:
+        UsageError: the file is missing, empty, cut short or something else, or an event lies outside the sensor; names the file.
+    """
+    reader = {"nmnist": read_bin, "dvsgesture": read_npy, "cifar10dvs": read_aedat4}[name]
+    try:
+        if os.path.getsize(path) == 0:
+            raise UsageError(f"{path} is empty; {MEND}")
+        events = reader(path)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read ({error.strerror or error}); {MEND}") from None
+    checked = check_events(events, SOURCES[name].sensor, path)
+    return np.rec.fromarrays([checked[field] for field in EVENT.names], EVENT).view(np.ndarray)
+
+
+def read_bin(path):
+    """N-MNIST: five bytes for each event."""
+    from tonic.io import read_mnist_file
+
+    if os.path.getsize(path) % 5:
+        raise UsageError(f"{path} is cut short: {os.path.getsize(path)} bytes are no multiple of 5, the size of an event; {MEND}")
+    return read_mnist_file(path, dtype=tonic_class("nmnist").dtype)
+
+
+def read_npy(path):
+    """DVS Gesture: rows x, y, p, t, with t in milliseconds."""
+    try:
+        rows = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise UsageError(f"{path} is damaged or no .npy file ({one_line(error)}); {MEND}") from None
+    if not isinstance(rows, np.ndarray) or rows.ndim != 2 or rows.shape[1] != 4 or rows.dtype.kind not in "fiu":
+        raise UsageError(f"{path} holds {getattr(rows, 'dtype', 'an archive')} {getattr(rows, 'shape', '')}, expected [events, 4] numbers; {MEND}")
+    if not np.isfinite(rows).all():
+        raise UsageError(f"{path} holds numbers that are not finite; {MEND}")
+    events = np.empty(len(rows), [("x", np.int64), ("y", np.int64), ("p", np.int64), ("t", np.int64)])
+    for k, field in enumerate(tonic_class("dvsgesture").ordering):
+        events[field] = np.rint(rows[:, k].astype(np.float64) * (1000 if field == "t" else 1))
+    return events
+
+
+def read_aedat4(path):
+    """CIFAR10-DVS: iniVation's AEDAT 4."""
+    try:
+        import aedat  # noqa: F401  what tonic's reader needs, and only its test extra names
+    except ImportError:
+        raise UsageError(f"{path} needs the package that decodes .aedat4; pip install aedat") from None
+    from tonic.io import read_aedat4 as decode
+
+    try:
+        events = decode(path)
+    except (KeyboardInterrupt, SystemExit, MemoryError):
+        raise
+    except BaseException as error:  # the decoder panics, which is no Exception, on some damaged files
+        raise UsageError(f"{path} is damaged or no AEDAT 4 file ({one_line(error)}); {MEND}") from None
+    events.dtype.names = tonic_class("cifar10dvs").ordering
+    return events
+
+
+def one_line(error):
+    return " ".join(str(error).split())[:120] or type(error).__name__
+
+
+class Recording:
+    """A file of events, read when its events are asked for."""
+
+    def __init__(self, name, path, folder):
+        self.name, self.path = name, path
+        self.short = os.path.relpath(path, folder)
+
+    @property
+    def facts(self):
+        """What identifies the content, without reading it."""
+        status = os.stat(self.path)
+        return [self.name, os.path.abspath(self.path), status.st_size, status.st_mtime_ns]
+
+    def events(self):
+        return read_again(self.name, self.path)
+
+
+@functools.lru_cache(8)
+def read_small(name, path, size, mtime):
+    return read_recording(name, path)
+
+
+def read_again(name, path):
+    """A recording; the last few that are not large stay in memory, because their windows are asked for one after the other."""
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read ({error.strerror or error}); {MEND}") from None
+    if status.st_size > KEEP_BYTES / 8:
+        return read_recording(name, path)
+    return read_small(name, path, status.st_size, status.st_mtime_ns)
+
+
+# ---- windows -----------------------------------------------------------------------------------------------------------
+
+
+def windows(duration, window, stride, begin=0, end=None):
+    """Windows of a recording's part from ``begin`` to ``end``, all of them whole and within it.
+
+    Args:
+        duration: of the recording, microseconds.
+        window, stride: length of each, and from the start of one to that of the next, microseconds.
+        begin, end: of the part; by default all of the recording.
+
+    Returns:
+        list of (start, stop), microseconds.
+    """
+    end = duration if end is None else min(end, duration)
+    return [(start, start + window) for start in range(begin, end - window + 1, stride)]
+
+
+def cut_recordings(recordings, labels, window, stride, split_at=None):
+    """(labels, parts) of the windows of all recordings; with ``split_at`` those before it and those behind it, one pair each."""
+    found = [([], []) for _ in range(1 if split_at is None else 2)]
+    for r, (recording, label) in enumerate(zip(recordings, labels)):
+        events = recording.events()
+        duration = int(events["t"][-1] - events["t"][0]) + 1
+        pieces = [(0, None)] if split_at is None else [(0, split_at), (split_at, None)]
+        for (into_labels, into_parts), (begin, end) in zip(found, pieces):
+            for start, stop in windows(duration, window, stride, begin, end):
+                offsets = events["t"][0] + start, events["t"][0] + stop
+                first, last = np.searchsorted(events["t"], offsets)
+                if last > first:  # a window without a single event shows nothing
+                    into_labels.append(label)
+                    into_parts.append((r, start, stop))
+    return [(np.array(chosen, np.int64), parts) for chosen, parts in found]
+
+
+# ---- folders -----------------------------------------------------------------------------------------------------------
+
+
+def find_folder(name, data_dir):
+    """The folder of a data set: DIR/<tonic's name>, or DIR itself where it is that folder; None where there is none."""
+    source = SOURCES[name]
+    for folder in (os.path.join(data_dir, source.tonic), data_dir):
+        inside = list(source.parts.values()) or list(tonic_class(name).classes)
+        if any(os.path.isdir(os.path.join(folder, part)) for part in inside):
+            return folder
+    return None
+
+
+def label_of(name, path):
+    """A recording's class, from where it lies: Train/<digit>/, <user>_<light>/<label>.npy, <class>/."""
+    if name == "dvsgesture":
+        text, labels = os.path.splitext(os.path.basename(path))[0], 11
+    else:
+        text, labels = os.path.basename(os.path.dirname(path)), 10
+    if name == "cifar10dvs":
+        return tonic_class(name).classes.get(text)
+    return int(text) if text.isdecimal() and int(text) < labels else None
+
+
+def list_recordings(name, folder):
+    """(paths, labels int64) of all recordings in a folder and the folders within, in the order of their names."""
+    paths, labels = [], []
+    for where, folders, files in os.walk(folder):
+        folders.sort()
+        for file in sorted(files, key=lambda f: (len(f), f)):
+            if file.endswith(SOURCES[name].ending):
+                path = os.path.join(where, file)
+                label = label_of(name, path)
+                if label is None:
+                    raise UsageError(f"{path} lies where no class can be read off; tonic's layout is {LAYOUTS[name]}")
+                paths.append(path)
+                labels.append(label)
+    return paths, np.array(labels, np.int64)
+
+
+LAYOUTS = {"nmnist": "NMNIST/Train/<digit>/*.bin and NMNIST/Test/<digit>/*.bin",
+           "dvsgesture": "DVSGesture/ibmGestureTrain/<user>_<light>/<label>.npy and DVSGesture/ibmGestureTest/...",
+           "cifar10dvs": "CIFAR10DVS/<class>/*.aedat4"}
+
+
+def download(name, data_dir):
+    """Let tonic fetch a data set."""
+    source, cls = SOURCES[name], tonic_class(name)
+    folder = os.path.join(data_dir, source.tonic)
+    calls = [dict(train=True), dict(train=False)] if source.parts else [{}]
+    for arguments in calls:
+        part = {True: "train_", False: "test_"}.get(arguments.get("train"), "")
+        url, file = (getattr(cls, part + field) for field in ("url", "filename"))
+        archive = os.path.join(folder, file)
+        manual = (f"fetch {file} by hand (tonic's address: {url}) and unpack it to {LAYOUTS[name]} in {data_dir}, "
+                  "or say with --data-dir where the recordings lie")
+        try:
+            os.makedirs(data_dir, exist_ok=True)
+            cls(save_to=data_dir, **arguments)
+        except (KeyboardInterrupt, MemoryError):
+            raise
+        except Exception as error:  # of the network, of the archive, of the disk: tonic lets all of them through
+            why = f"tonic's download failed ({one_line(error)})"
+            if os.path.isfile(archive):
+                size = os.path.getsize(archive)
+                os.unlink(archive)  # a broken archive would be taken for the real one next time
+                why = f"tonic's download came with {size:,} bytes and " + ("is empty" if size == 0 else "does not pass its check") + f" ({one_line(error)})"
+            for empty in (folder, data_dir):  # leave nothing behind that looks like a data set
+                if os.path.isdir(empty) and not os.listdir(empty):
+                    os.rmdir(empty)
+            raise UsageError(f"{name} is not in {data_dir}, and {why}; {manual}") from None
+
+
+# ---- data sets ---------------------------------------------------------------------------------------------------------
+
+
+def cache_folder():
+    """Where frames are kept: the variable MINISNN_CACHE, else ~/.cache/minisnn/frames."""
+    return os.path.expanduser(os.environ.get("MINISNN_CACHE") or os.path.join("~", ".cache", "minisnn", "frames"))
+
+
+def load(name, data_dir, timesteps=None, seed=0, augment=None, slicing="count", frame_size=None, window=None, stride=None,
+         split_at=None, skip_bad=False, cache=None, cache_limit=CACHE_LIMIT):
+    """See ``data.load``.
+
+    Args:
+        augment: small random shifts in training, and flips for CIFAR10-DVS (the paper's); by default for CIFAR10-DVS and N-MNIST.
+        slicing: "count", T slices of equally many events, or "time", of equal length.
+        frame_size: height and width of the frames; by default the sensor's.
+        window, stride: milliseconds; cut recordings into samples of this length, one every ``stride`` (by default half a window).
+        split_at: milliseconds from a recording's first event: windows before it train, windows from there on test.
+        skip_bad: leave out recordings that cannot be used, and count them; otherwise the first one is an error.
+        cache: folder of the frames, see ``cache_folder``; "none" for no cache.
+        cache_limit: gigabytes that the folder may take.
+    """
+    source = SOURCES[name]
+    folder = find_folder(name, data_dir)
+    if folder is None:
+        print_download(name, data_dir)
+        download(name, data_dir)
+        folder = find_folder(name, data_dir)
+    found = {}
+    for part, sub in (source.parts or {"all": "."}).items():
+        paths, labels = list_recordings(name, os.path.join(folder, sub))
+        if paths:
+            found[part] = ([Recording(name, path, folder) for path in paths], labels)
+    if not found:
+        raise UsageError(f"{folder} holds no {source.ending} files; tonic's layout is {LAYOUTS[name]}")
+    options = FrameOptions(timesteps or 16, source.sensor, slicing, frame_size)
+    augmentation = source.augmentation if (name != "dvsgesture" if augment is None else augment) else None
+    return event_dataset(name, class_names(name), found, options, seed, augmentation, f"in {folder}", window, stride, split_at, skip_bad,
+                         cache, cache_limit)
+
+
+def print_download(name, data_dir):
+    import sys
+
+    print(f"minisnn: {name} is not in {data_dir}: tonic downloads it there, about {SOURCES[name].gigabytes} GB", file=sys.stderr, flush=True)
+
+
+def event_dataset(name, classes, found, options, seed, augmentation, where, window=None, stride=None, split_at=None, skip_bad=False,
+                  cache=None, cache_limit=CACHE_LIMIT):
+    """A Dataset from recordings.
+
+    Args:
+        found: {"train" or "test" or "all": (recordings, labels)}; "all", and "train" without "test", is split 9 to 1.
+        options: FrameOptions.
+        where: ends the note.
+        Others as for ``load``.
+    """
+    window, stride, split_at = milliseconds(window, stride, split_at)
+    skipped = []
+    if skip_bad:
+        found = {part: usable(recordings, labels, skipped) for part, (recordings, labels) in found.items()}
+        found = {part: content for part, content in found.items() if content[0]}
+        if not found:
+            raise UsageError(f"{name}: none of its {len(skipped)} recordings {where} can be used; the first: {skipped[0]}")
+    facts = {"recordings": {part: len(content[0]) for part, content in found.items()}, "skipped": len(skipped)}
+    cache_files = None if cache == "none" else FrameCache(cache or cache_folder(), int(cache_limit * 1e9))
+
+    def samples(recordings, labels, parts, training):
+        return EventSamples(recordings, labels, parts, options, augmentation if training else None, cache_files) if len(labels) else None
+
+    if split_at is not None:
+        recordings = [r for content in found.values() for r in content[0]]
+        labels = np.concatenate([content[1] for content in found.values()])
+        (train_labels, train_parts), (test_labels, test_parts) = cut_recordings(recordings, labels, window, stride, split_at)
+        train, test = samples(recordings, train_labels, train_parts, True), samples(recordings, test_labels, test_parts, False)
+        facts |= {"split": f"within each recording, at {split_at / 1000:g} ms"}
+        if train is None or test is None:
+            raise UsageError(f"--split-at {split_at / 1000:g}: no window of {window / 1000:g} ms fits on one side of it; give another --split-at or "
+                             "a shorter --window")
+    else:
+        if "test" in found or ("train" in found and len(found["train"][0]) < 2):
+            facts |= {"split": "official"}
+        else:
+            recordings, labels = found.get("all") or found["train"]
+            train, test = stratified_split(labels, TEST_SHARE, seed)
+            facts |= {"split": "stratified, 9 in 10 train", "split_seed": seed, "held_out": [recordings[k].short for k in test]}
+            found = {part: ([recordings[k] for k in chosen], labels[chosen]) for part, chosen in (("train", train), ("test", test)) if len(chosen)}
+        made = {}
+        for part, (recordings, labels) in found.items():
+            parts = [(k, None, None) for k in range(len(recordings))]
+            if window is not None:
+                ((labels, parts),) = cut_recordings(recordings, labels, window, stride)
+                if not parts:
+                    raise UsageError(f"--window {window / 1000:g}: every {part} recording is shorter; give a shorter --window")
+            made[part] = samples(recordings, labels, parts, part == "train")
+        train, test = made.get("train"), made.get("test")
+    facts |= {"train": len(train or ()), "test": len(test or ())}
+    total = sum(facts["recordings"].values())
+    note = f"{name}: {total:,} recordings found {where}"
+    note += f", {len(skipped):,} more left out (the first: {skipped[0]})" if skipped else ""
+    what = "windows" if window else "samples"
+    note += f"; {facts['train']:,} {what} to train on, {facts['test']:,} to test on ({facts['split']})"
+    return Dataset(name, name, classes, train, test, note, facts)
+
+
+def milliseconds(window, stride, split_at):
+    """Options in milliseconds -> whole microseconds, checked."""
+    for flag, value in (("--window", window), ("--stride", stride), ("--split-at", split_at)):
+        if value is not None and not (np.isfinite(value) and value * 1000 >= 1):
+            raise UsageError(f"{flag}: {value} is out of range; give milliseconds, above 0")
+    if window is None and (stride is not None or split_at is not None):
+        raise UsageError(f"{'--stride' if stride is not None else '--split-at'} needs --window, the length of a sample in milliseconds")
+    if window is None:
+        return None, None, None
+    stride = window / 2 if stride is None else stride
+    return round(window * 1000), max(1, round(stride * 1000)), None if split_at is None else round(split_at * 1000)
+
+
+def usable(recordings, labels, skipped):
+    """The recordings that can be read, and their labels; what is wrong with each of the others goes into ``skipped``."""
+    good = []
+    for k, recording in enumerate(recordings):
+        try:
+            recording.events()
+            good.append(k)
+        except UsageError as error:
+            skipped.append(str(error).removesuffix(f"; {MEND}"))
+    return [recordings[k] for k in good], labels[good]

@@ -1,0 +1,309 @@
+"""Events to frames, frames to a cache on disk, and batches of them.
+
+An event is (x, y, t, p): at pixel (x, y) and time t, microseconds, the light rose (p = 1, "on") or fell (p = 0, "off").
+A frame counts the events of one time slice in each pixel, off events in channel 0, on events in channel 1.
+
+Axes: T time steps, B batch, H height, W width; n events, M samples.
+"""
+
+import hashlib
+import json
+import os
+import sys
+import threading
+import zlib
+
+import numpy as np
+
+from ..errors import UsageError
+from .base import Samples
+
+__all__ = ["SLICINGS", "Augmentation", "EventSamples", "FrameCache", "FrameOptions", "check_events", "slice_numbers", "to_frames"]
+
+SLICINGS = ("count", "time")
+MOST = 255  # a frame's pixel holds one byte; more events than that in one pixel and one slice stay at 255
+FORMAT = 1  # of cached frames; a change of what to_frames computes must change it
+
+
+def check_events(events, sensor, source):
+    """Events ready to be counted: in the order of time, as a structured array with the fields x, y, t, p.
+
+    Args:
+        events: structured array [n].
+        sensor: (height, width), pixels.
+        source: what to name in an error.
+
+    Raises:
+        UsageError: no events at all, or one outside the sensor.
+    """
+    if len(events) == 0:
+        raise UsageError(f"{source} holds no events; restore it, remove it, or leave it out with --skip-bad")
+    for field, limit in (("x", sensor[1]), ("y", sensor[0]), ("p", 2), ("t", None)):
+        values = events[field]
+        wrong = (values < 0) | (values >= limit) if limit is not None else values < 0
+        if wrong.any():
+            k = int(np.argmax(wrong))
+            expected = f"0 to {limit - 1}" if limit is not None else "0 or more"
+            raise UsageError(f"{source}: event {k} has {field} = {int(values[k])}, expected {expected}; restore it, remove it, or leave it "
+                             "out with --skip-bad")
+    t = events["t"]
+    if (t[1:] < t[:-1]).any():
+        events = events[np.argsort(t, kind="stable")]
+    return events
+
+
+def slice_numbers(events, timesteps, slicing="count", span=None):
+    """The time slice of every event, int64 [n], 0 to T - 1.
+
+    count: slice(i) = floor(i T / n), equally many events each (the paper's); time: slice = floor((t - start) T / (stop - start)).
+
+    Args:
+        events: structured array [n], in the order of time.
+        timesteps: T.
+        slicing: "count" or "time".
+        span: (start, stop) in microseconds for "time"; by default from the first event to the last one, both included.
+    """
+    n = len(events)
+    if slicing == "count":
+        return np.arange(n) * timesteps // max(n, 1)
+    t = events["t"].astype(np.int64)
+    start, stop = span or (t[0], t[-1] + 1)
+    return np.clip((t - start) * timesteps // max(stop - start, 1), 0, timesteps - 1)
+
+
+def to_frames(events, timesteps, sensor, slicing="count", size=None, span=None):
+    """Count events in T time slices, two polarities and every pixel.
+
+    frames[k, p, y, x] = min(255, number of events of slice k and polarity p in that pixel)
+
+    Every event is counted, the last one included; no count wraps around.
+
+    Args:
+        events: structured array [n] with the fields x, y, t, p, in the order of time.
+        timesteps: T.
+        sensor: (height, width), pixels.
+        slicing: "count" or "time", see ``slice_numbers``.
+        size: height and width of the frames; pixels of the sensor that fall together are added up. By default the sensor's.
+        span: see ``slice_numbers``.
+
+    Returns:
+        uint8 [T, 2, H, W].
+    """
+    H, W = (size, size) if size else sensor
+    y = events["y"].astype(np.int64) * H // sensor[0]
+    x = events["x"].astype(np.int64) * W // sensor[1]
+    at = ((slice_numbers(events, timesteps, slicing, span) * 2 + events["p"].astype(np.int64)) * H + y) * W + x
+    counts = np.bincount(at, minlength=timesteps * 2 * H * W)
+    return np.minimum(counts, MOST).astype(np.uint8).reshape(timesteps, 2, H, W)
+
+
+class Augmentation:
+    """Random shift and flip of a sample's frames, the same for all of its time steps.
+
+    Args:
+        shift: most, in shares of (height, width).
+        flip: whether every other sample is mirrored, left and right.
+    """
+
+    def __init__(self, shift=(0.0, 0.0), flip=False):
+        self.shift, self.flip = shift, flip
+
+    def __call__(self, frames, rng):
+        """[T, 2, H, W] -> the same, moved; what leaves is lost, what is new is 0."""
+        H, W = frames.shape[-2:]
+        limits = int(self.shift[0] * H), int(self.shift[1] * W)
+        dy, dx = (int(rng.integers(-limit, limit + 1)) for limit in limits)
+        mirrored = rng.random() < 0.5
+        if self.flip and mirrored:
+            frames = frames[..., ::-1]
+        if dy == dx == 0:
+            return frames
+        moved = np.zeros_like(frames)
+        moved[..., max(dy, 0) : H + min(dy, 0), max(dx, 0) : W + min(dx, 0)] = (
+            frames[..., max(-dy, 0) : H + min(-dy, 0), max(-dx, 0) : W + min(-dx, 0)])
+        return moved
+
+
+class FrameCache:
+    """Frames on disk, packed, one file for each sample, named by a hash of all that made it.
+
+    A file appears under its name only once it is whole; one that is damaged all the same counts as absent. Where the cache is full, the files that
+    nobody has used for longest go first, but none that this cache has read or written itself: if those alone fill it, it stores no more
+    and says so once.
+
+    Args:
+        folder: of the cache, made when the first sample is stored.
+        limit: bytes that all of its files together may take.
+    """
+
+    def __init__(self, folder, limit):
+        self.folder, self.limit = os.path.abspath(os.path.expanduser(folder)), limit
+        self.used, self.mine, self.full, self.lock = None, set(), False, threading.Lock()
+        self.hits = self.misses = 0
+
+    @staticmethod
+    def key(facts):
+        """The name of what was made from ``facts``, anything that JSON can hold."""
+        return hashlib.sha256(json.dumps([FORMAT, facts], sort_keys=True).encode()).hexdigest()[:32]
+
+    def path(self, key):
+        return os.path.join(self.folder, key[:2], key[2:] + ".frames")
+
+    def get(self, key, shape):
+        """The stored frames, uint8 of ``shape``; None where there are none."""
+        path = self.path(key)
+        try:
+            with open(path, "rb") as file:
+                frames = np.frombuffer(zlib.decompress(file.read()), np.uint8).reshape(shape)
+            if key not in self.mine:
+                os.utime(path)  # used: the last to be thrown out
+        except (OSError, ValueError, zlib.error):  # absent, or damaged: zlib's checksum and the shape tell
+            self.misses += 1
+            return None
+        self.mine.add(key)
+        self.hits += 1
+        return frames
+
+    def put(self, key, frames):
+        """Store frames, uint8; nothing happens where there is no room or no permission."""
+        packed = zlib.compress(np.ascontiguousarray(frames).tobytes(), 1)
+        with self.lock:
+            if self.full or not self.make_room(len(packed)):
+                return
+            path = self.path(key)
+            temporary = f"{path}.{os.getpid()}-{threading.get_ident()}.part"
+            try:
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+                with open(temporary, "wb") as file:  # no fsync: what a power cut damages is made anew
+                    file.write(packed)
+                os.replace(temporary, path)
+            except OSError as error:
+                self.stop(f"{self.folder} cannot be written ({error.strerror or error})")
+                return
+            self.mine.add(key)
+            self.used += len(packed)
+
+    def files(self):
+        """(time of last use, bytes, path) of every file."""
+        for folder, _, names in os.walk(self.folder):
+            for name in names:
+                try:
+                    facts = os.stat(os.path.join(folder, name))
+                except OSError:  # another process was faster
+                    continue
+                yield facts.st_mtime, facts.st_size, os.path.join(folder, name)
+
+    def make_room(self, size):
+        """Whether ``size`` more bytes fit, after throwing out what is needed."""
+        if self.used is None:
+            self.used = sum(size for _, size, _ in self.files())
+        if self.used + size > self.limit:
+            found = sorted(self.files())  # anew: other processes write here too
+            self.used, mine = sum(size for _, size, _ in found), {self.path(key) for key in self.mine}
+            goal = self.limit - size - self.limit // 10  # some more, so that not every sample walks through all files
+            for _, bytes_of, path in found:
+                if self.used <= max(goal, 0):
+                    break
+                if path not in mine:
+                    try:
+                        os.unlink(path)
+                    except OSError:
+                        continue
+                    self.used -= bytes_of
+        if self.used + size > self.limit:
+            self.stop(f"{self.folder} has reached {self.limit / 1e9:.3g} GB; raise --cache-limit")
+            return False
+        return True
+
+    def stop(self, why):
+        self.full = True
+        print(f"minisnn: frame cache: {why}; further recordings are read anew each time", file=sys.stderr, flush=True)
+
+
+class FrameOptions:
+    """How events become frames: arguments as for ``to_frames``."""
+
+    def __init__(self, timesteps, sensor, slicing="count", size=None):
+        if slicing not in SLICINGS:
+            raise UsageError(f"--slicing: '{slicing}' is unknown; give one of {', '.join(SLICINGS)}")
+        self.timesteps, self.sensor, self.slicing, self.size = timesteps, tuple(sensor), slicing, size
+
+    @property
+    def shape(self):
+        """(T, 2, H, W)."""
+        return (self.timesteps, 2) + ((self.size, self.size) if self.size else self.sensor)
+
+    @property
+    def facts(self):
+        return [self.timesteps, self.sensor, self.slicing, self.size]
+
+    def frames(self, events, span=None):
+        return to_frames(events, self.timesteps, self.sensor, self.slicing, self.size, span)
+
+
+class EventSamples(Samples):
+    """Samples that are made from recordings of events when they are first asked for, and then kept in a cache.
+
+    Args:
+        recordings: each with ``events()``, its structured array, and ``facts``, what identifies its content.
+        labels: int64 [M].
+        parts: [M], the recording (its number) and the span of each sample: (r, start, stop) in microseconds from the
+            recording's first event, or (r, None, None) for all of it.
+        options: FrameOptions.
+        augmentation: Augmentation of training, None for none.
+        cache: FrameCache, None for none.
+    """
+
+    def __init__(self, recordings, labels, parts, options, augmentation=None, cache=None):
+        self.recordings, self.labels, self.parts = recordings, np.asarray(labels, np.int64), parts
+        self.options, self.augmentation, self.cache = options, augmentation, cache
+        self.timesteps, self.size = options.timesteps, options.shape[1:]
+        self.siblings = {}  # recording: its samples
+        for k, (r, _, _) in enumerate(parts):
+            self.siblings.setdefault(r, []).append(k)
+
+    def events(self, k):
+        """The events of sample ``k``, t counted from the recording's first event."""
+        r, start, stop = self.parts[k]
+        return cut(self.recordings[r].events(), start, stop)
+
+    def key(self, k):
+        return FrameCache.key([self.recordings[self.parts[k][0]].facts, self.parts[k][1:], self.options.facts])
+
+    def frames(self, k):
+        """Frames of sample ``k``, uint8 [T, 2, H, W]."""
+        if self.cache is None:
+            return self.options.frames(self.events(k), self.span(k))
+        found = self.cache.get(self.key(k), self.options.shape)
+        if found is not None:
+            return found
+        events = self.recordings[self.parts[k][0]].events()
+        for sibling in self.siblings[self.parts[k][0]]:  # all windows of this recording, now that it has been read
+            frames = self.options.frames(cut(events, *self.parts[sibling][1:]), self.span(sibling))
+            self.cache.put(self.key(sibling), frames)
+            if sibling == k:
+                found = frames
+        return found
+
+    def span(self, k):
+        """(start, stop) of a window; None for a whole recording, which spans its events."""
+        return self.parts[k][1:] if self.parts[k][1] is not None else None
+
+    def batch(self, indices, rng=None):
+        x = np.empty((self.timesteps, len(indices)) + self.size, np.float32)
+        for place, k in enumerate(indices):
+            frames = self.frames(int(k))
+            if rng is not None and self.augmentation is not None:
+                frames = self.augmentation(frames, rng)
+            x[:, place] = frames
+        return x
+
+
+def cut(events, start, stop):
+    """The events of start <= t < stop (all for None), t counted from the first event of the recording."""
+    events = events.copy()
+    events["t"] -= events["t"][0]
+    if start is None:
+        return events
+    first, last = np.searchsorted(events["t"], [start, stop])
+    return events[first:last]
