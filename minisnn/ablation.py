@@ -1,0 +1,390 @@
+"""A grid of runs, as the paper's Tables III to VIII are made: systems, positions of attention and seeds, trained and measured alike.
+
+The folder of an ablation:
+
+    ablation.json     the options that all cells share
+    CELL/             the run folder of each cell, such as syna-t-b-seed0
+    CELL/cell.json    what was measured on it; a cell that has this file is done and is skipped
+    cells.csv         one row per cell
+    table.csv, .md    one row per system: mean and deviation over the seeds
+    figure.png        accuracy against energy
+
+A cell that fails leaves the others alone; so does a process that dies. The same command goes on where it was stopped.
+"""
+
+import csv
+import dataclasses
+import io
+import json
+import re
+import shutil
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+
+from . import checkpoint, energy, pruning
+from .data import Loader, limited
+from .errors import UsageError
+from .models import POSITIONS, SYSTEMS
+
+__all__ = ["Cell", "grid", "run", "summarise", "markdown", "table_csv"]
+
+DONE, SHARED = "cell.json", "ablation.json"
+ONE_AT_A_TIME = threading.Lock()  # a Dask worker may have several threads, but compiled loops may run from one at a time
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One training run of the grid."""
+
+    model: str  # key of models.SYSTEMS
+    position: str = "a"
+    seed: int = 0
+    without: tuple = ()  # numbers of the shortcuts removed before training (Table VIII)
+
+    @property
+    def system(self):
+        """Name of the row that this cell counts for: "syna-t-b", "or", "syna-c-a-without-1,3"."""
+        placed = f"-{self.position}" if has_position(self.model) else ""
+        return self.model + placed + (f"-without-{','.join(map(str, self.without))}" if self.without else "")
+
+    @property
+    def name(self):
+        """Name of the cell's folder."""
+        return f"{self.system.replace(',', '')}-seed{self.seed}"
+
+
+def has_position(model):
+    """Whether the position makes a difference to a system: it does where attention stands on the backbone."""
+    options = SYSTEMS[model]
+    return options.get("attention") is not None and options.get("ma", True)
+
+
+def grid(models, positions=("a",), seeds=(0,)):
+    """All cells of models x positions x seeds, each once; positions are crossed only with systems that have attention on the backbone.
+
+    Args:
+        models: keys of models.SYSTEMS, each with "-without-1,3" behind it for shortcuts removed before training.
+        positions: "a" to "d" (Table V).
+        seeds: whole numbers.
+
+    Returns:
+        [Cell], seed by seed, so that a grid that is stopped half-way has every system.
+
+    Raises:
+        UsageError: an unknown model or position, or shortcuts that a system cannot do without.
+    """
+    cells = []
+    for seed in seeds:
+        for spec in models:
+            model, _, numbers = spec.partition("-without-")
+            if model not in SYSTEMS:
+                raise UsageError(f"--models: there is no model '{model}'; give some of {', '.join(SYSTEMS)}, "
+                                 "each with -without-1,3 behind it to remove those shortcuts before training")
+            without = tuple(sorted({int(k) for k in re.findall("[1-3]", numbers)}))
+            if "-without-" in spec and not re.fullmatch("[1-3](,?[1-3])*", numbers):
+                raise UsageError(f"--models: '{spec}' removes no shortcut; give the numbers 1, 2, 3, as in {model}-without-1,3")
+            if without and SYSTEMS[model]["residual"] not in (*pruning.PRUNABLE, "vanilla", "ms"):
+                raise UsageError(f"--models: '{spec}': {model} cannot do without a shortcut; give another model")
+            for position in positions if has_position(model) else positions[:1]:
+                if position not in POSITIONS:
+                    raise UsageError(f"--positions: there is no position '{position}'; give some of {', '.join(POSITIONS)}")
+                cells.append(Cell(model, position if has_position(model) else "a", seed, without))
+    return list(dict.fromkeys(cells))
+
+
+# ---- one cell ----------------------------------------------------------------------------------------------------------
+
+
+def run_cell(cell, options, folder, threads=None):
+    """Train and measure one cell, unless that has been done; in any process.
+
+    Args:
+        cell: Cell.
+        options: {name: value} of train.Options, shared by all cells.
+        folder: of the ablation.
+        threads: of compiled loops; None to leave them as they are.
+
+    Returns:
+        What cell.json holds, or {"error": one line} where the cell failed; with "seconds" spent now.
+    """
+    started = time.perf_counter()
+    with ONE_AT_A_TIME:
+        done = read_cell(folder, cell)
+        if done is not None:
+            return done | {"seconds": 0.0}
+        try:
+            if threads is not None:
+                limit_threads(threads)
+            result = train_and_measure(cell, options, Path(folder) / cell.name)
+        except Exception as error:  # whatever it is, the other cells go on
+            text = str(error).strip().splitlines()
+            return {"error": f"{type(error).__name__}: {text[0] if text else 'no message'}", "seconds": time.perf_counter() - started}
+    return result | {"seconds": time.perf_counter() - started}
+
+
+def limit_threads(threads):
+    """Use that many threads, or as many as this process has."""
+    import numba
+
+    numba.set_num_threads(max(1, min(threads, numba.config.NUMBA_NUM_THREADS)))
+
+
+def train_and_measure(cell, options, path):
+    """Train into the run folder ``path``, or go on with a run that was stopped there; measure; write cell.json."""
+    from . import train  # late: workers that only skip need not load it
+
+    started = time.perf_counter()
+    if (path / "last.npz").exists():
+        summary = train.resume(path, progress=False, say=unsaid)
+    else:
+        if path.exists():
+            shutil.rmtree(path)  # stopped before training began
+        own = dict(model=cell.model, position=cell.position, seed=cell.seed, removed=cell.without)
+        summary = train.train(train.Options(**options | own), path, progress=False, say=unsaid)
+    result = measure(path) | {"last_accuracy": summary["last_test_accuracy"], "training_seconds": time.perf_counter() - started}
+    checkpoint.write_text(path / DONE, json.dumps(dataclasses.asdict(cell) | result, indent=1) + "\n")
+    return read_cell(path.parent, cell)
+
+
+def unsaid(line):
+    """Takes the lines of a cell's training, of which there are too many."""
+
+
+def measure(path, batch_size=64):
+    """Accuracy, spikes, operations and energy of a run's best epoch on its test set, as trained and with its silent shortcuts pruned."""
+    from .runs import Run
+
+    run = Run.open(path)
+    net, data, options = run.network(), run.dataset(), run.config["options"]
+    trained_on = limited(data.train, options["limit"], options["seed"])
+
+    def batches(samples):
+        return (x for x, _ in Loader(samples, batch_size))
+
+    result = {"accuracy": float((pruning.scores(net, batches(data.test)).argmax(1) == data.test.labels).mean()),
+              **totals(energy.measure(net, batches(data.test))), "parameters": sum(p.size for p in net.parameters()),
+              "silent": [], "pruned": None, "shortcut_rates": {}}
+    if net.config.residual in pruning.PRUNABLE:
+        found = pruning.prune(net, lambda: batches(trained_on), lambda: batches(data.test))
+        result |= {"silent": list(found.removed), "shortcut_rates": {str(k): rate for k, rate in found.train_rates.items()}}
+        if found.removed:
+            result["pruned"] = totals(energy.measure(found.network, batches(data.test))) | {
+                "parameters": sum(p.size for p in found.network.parameters()), "identical": found.identical}
+    return result
+
+
+def totals(report):
+    """The totals of an energy report that the table shows."""
+    return {key: getattr(report, key) for key in ("spikes", "mac", "ac", "energy_mj", "spikes_per_neuron", "firing_rate")}
+
+
+def read_cell(folder, cell):
+    """What was measured on a cell, or None where it is not done."""
+    path = Path(folder) / cell.name / DONE
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} cannot be read ({error}); delete its folder to train that cell again") from None
+
+
+# ---- all cells ---------------------------------------------------------------------------------------------------------
+
+
+def run(cells, options, folder, jobs=1, threads=None, scheduler=None, tell=None):
+    """Train and measure the cells that are not done yet.
+
+    Args:
+        cells: [Cell].
+        options: {name: value} of train.Options, shared by all cells.
+        folder: of the ablation, new or one to go on with.
+        jobs: worker processes beside each other; 1 trains in this one.
+        threads: in total, divided among the workers; None for one per core.
+        scheduler: address of a Dask scheduler whose workers train the cells; they must see ``folder`` under the same path.
+        tell: called with (cell, result) whenever one is done.
+
+    Returns:
+        {Cell: result}, in the order of ``cells``; see ``run_cell``.
+
+    Raises:
+        UsageError: the folder holds an ablation with other options, or the scheduler or joblib is not to be had.
+    """
+    folder = Path(folder).absolute()
+    claim(folder, options)
+    results = {cell: done for cell in cells if (done := read_cell(folder, cell)) is not None}
+    todo = [cell for cell in cells if cell not in results]
+    try:
+        for cell, result in work(todo, options, folder, jobs, threads, scheduler):
+            results[cell] = result
+            if tell is not None:
+                tell(cell, result)
+    except WorkersLost as error:
+        for cell in todo:  # what the lost workers had finished is on disk
+            results[cell] = results.get(cell) or read_cell(folder, cell) or {"error": str(error), "seconds": 0.0}
+    return {cell: results[cell] for cell in cells}
+
+
+class WorkersLost(Exception):
+    """Worker processes ended before their cells did."""
+
+
+def work(todo, options, folder, jobs, threads, scheduler):
+    """(cell, result) as they get done."""
+    if scheduler is None and jobs == 1:
+        for cell in todo:
+            yield cell, run_cell(cell, options, folder, threads)
+        return
+    import joblib
+    import numba
+
+    total = threads or numba.config.NUMBA_NUM_THREADS
+    if scheduler is not None:
+        backend = dict(backend="dask", client=connect(scheduler))
+        each = threads  # the workers are the cluster's own; each takes what it has, or what --threads says
+    else:
+        each = max(1, total // jobs)
+        backend = dict(backend="loky", n_jobs=jobs, inner_max_num_threads=each)
+    try:
+        with joblib.parallel_config(**backend):
+            calls = (joblib.delayed(named_cell)(cell, options, folder, each) for cell in todo)
+            yield from joblib.Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="all")(calls)
+    except Exception as error:  # run_cell returns its own errors: this is a process that was killed, or a lost connection
+        raise WorkersLost(f"the worker was lost ({type(error).__name__}); run the command again to go on") from None
+    finally:
+        if scheduler is not None:
+            backend["client"].close()
+
+
+def named_cell(cell, options, folder, threads):
+    """(cell, result)."""
+    return cell, run_cell(cell, options, folder, threads)
+
+
+def connect(scheduler):
+    """A client of the Dask scheduler at that address."""
+    try:
+        from distributed import Client
+    except ImportError:
+        raise UsageError('--scheduler needs the package "dask[distributed]"; install it: pip install "minisnn[dask]"') from None
+    try:
+        return Client(scheduler, timeout="10s", set_as_default=False)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"--scheduler: nothing answers at {scheduler} ({reason}); start one: dask scheduler") from None
+
+
+def claim(folder, options):
+    """Make the folder, or check that it belongs to an ablation with these options."""
+    path, text = folder / SHARED, json.dumps(options, indent=1, sort_keys=True)
+    if path.exists():
+        try:
+            before, now = json.loads(path.read_text()), json.loads(text)
+            other = [name for name in sorted(before | now) if before.get(name) != now.get(name) and name not in ("data_dir", "threads")]
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise UsageError(f"{path} cannot be read ({error}); restore it, or give another --out") from None
+        if other:
+            name = other[0]
+            raise UsageError(f"{folder} holds an ablation with {name} {before.get(name)}, not {now.get(name)}; give the same options "
+                             "to go on with it, or another --out")
+        return
+    if folder.exists() and any(folder.iterdir()):
+        raise UsageError(f"{folder} is there already and is no ablation; give another --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoint.write_text(path, text + "\n")
+
+
+# ---- tables ------------------------------------------------------------------------------------------------------------
+
+
+def summarise(results):
+    """Mean and deviation over the seeds.
+
+    Args:
+        results: {Cell: result}, as ``run`` returns them; cells with an error are left out.
+
+    Returns:
+        [{"system", "model", "position", "without", "seeds", "silent": {shortcut: in how many seeds}, and for each of accuracy,
+        last_accuracy, spikes, mac, ac, energy_mj, pruned_mj, spikes_per_neuron: its mean and, under "<name>_sd", its sample deviation (None
+        for one seed)}], in the order of the cells. "pruned_mj" is the energy with the silent shortcuts pruned.
+    """
+    groups = {}
+    for cell, result in results.items():
+        if "error" not in result:
+            groups.setdefault(cell.system, []).append((cell, result))
+    rows = []
+    for system, members in groups.items():
+        cell = members[0][0]
+        row = {"system": system, "model": cell.model, "position": cell.position if has_position(cell.model) else "",
+               "without": ",".join(map(str, cell.without)), "seeds": len(members)}
+        for key in ("accuracy", "last_accuracy", "spikes", "mac", "ac", "energy_mj", "pruned_mj", "spikes_per_neuron"):
+            values = [(r["pruned"] or r)["energy_mj"] if key == "pruned_mj" else r[key] for _, r in members]
+            row[key], row[f"{key}_sd"] = float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None
+        silent = [k for _, r in members for k in r["silent"]]
+        rows.append(row | {"silent": {k: silent.count(k) for k in sorted(set(silent))}})
+    return rows
+
+
+def markdown(rows):
+    """The table as Markdown, like the paper's Tables III and IV: mean ± deviation over the seeds."""
+    scale = 1e3 if rows and max(row["energy_mj"] for row in rows) < 0.1 else 1.0
+    unit = "µJ" if scale == 1e3 else "mJ"
+    head = ["model", "seeds", "accuracy (%)", "last epoch (%)", "spikes (K)", "MAC (M)", "AC (M)", f"energy ({unit})", "silent shortcuts (in how many seeds)",
+            f"pruned ({unit})"]
+    lines = [head, ["---", "---:", "---:", "---:", "---:", "---:", "---:", "---:", "---", "---:"]]
+    for row in rows:
+        silent = ", ".join(f"{k} ({n})" for k, n in row["silent"].items())
+        lines.append([row["system"], str(row["seeds"]), spread(row, "accuracy", 100, 2), spread(row, "last_accuracy", 100, 2), spread(row, "spikes", 1e-3, 2), spread(row, "mac", 1e-6, 3),
+                      spread(row, "ac", 1e-6, 3), spread(row, "energy_mj", scale, 2), silent or "-",
+                      spread(row, "pruned_mj", scale, 2) if silent else "-"])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def spread(row, key, scale, digits):
+    """A mean with its deviation, as text."""
+    text = f"{row[key] * scale:.{digits}f}"
+    return text if row[f"{key}_sd"] is None else f"{text} ± {row[f'{key}_sd'] * scale:.{digits}f}"
+
+
+def table_csv(rows):
+    """Any list of flat dictionaries as CSV text; the first one's keys are the columns."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    if rows:
+        writer.writerow(rows[0])
+        writer.writerows([plain(row.get(key)) for key in rows[0]] for row in rows)
+    return file.getvalue()
+
+
+def plain(value):
+    """A value as one cell of CSV."""
+    if value is None:
+        return ""
+    if isinstance(value, dict):
+        return " ".join(f"{k}:{v}" for k, v in value.items())
+    return " ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
+
+
+def write_tables(results, folder):
+    """Write cells.csv, table.csv, table.md and figure.png; returns the rows of ``summarise``."""
+    from . import plots
+
+    folder, rows = Path(folder), summarise(results)
+    columns = ("accuracy", "last_accuracy", "spikes", "mac", "ac", "energy_mj", "spikes_per_neuron", "parameters", "silent", "training_seconds")
+    cells = []
+    for cell, result in results.items():
+        pruned = result.get("pruned") or {}
+        cells.append({"cell": cell.name, "model": cell.model, "position": cell.position, "without": cell.without, "seed": cell.seed}
+                     | {key: result.get(key) for key in columns} | {f"pruned_{key}": pruned.get(key) for key in ("mac", "ac", "energy_mj", "parameters")}
+                     | {"identical": pruned.get("identical"), "error": result.get("error", "")})
+    checkpoint.write_text(folder / "cells.csv", table_csv(cells))
+    checkpoint.write_text(folder / "table.csv", table_csv(rows))
+    checkpoint.write_text(folder / "table.md", markdown(rows))
+    if rows:
+        points = [(row["system"], row["accuracy"], row["accuracy_sd"] or 0.0, row["pruned_mj"], row["pruned_mj_sd"] or 0.0) for row in rows]
+        with checkpoint.replace(folder / "figure.png") as file:
+            plots.accuracy_against_energy(points, "Mean and deviation over the seeds, silent shortcuts pruned").savefig(file, format="png")
+    return rows

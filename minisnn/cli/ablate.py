@@ -1,0 +1,77 @@
+"""`minisnn ablate`: a grid of systems, positions and seeds, trained and measured alike."""
+
+import dataclasses
+import sys
+from pathlib import Path
+
+from .. import ablation, models
+from ..errors import UsageError
+from . import train as train_command
+from . import whole
+
+HELP = "train and compare many systems"
+DESCRIPTION = ("Train and measure every system of a grid, as the paper's Tables III to VIII do, and write a table (Markdown and CSV) with "
+               "mean and deviation over the seeds, and a figure of accuracy against energy. The same command goes on where it was "
+               "stopped, and skips what is done. A cell that fails does not stop the others.")
+PAPER = ("vanilla", "ms", "sew-add", "sew-and", "sew-iand", "or", "syna-t", "syna-c", "syna-s")
+
+
+def add_arguments(parser):
+    grid = parser.add_argument_group("the grid")
+    grid.add_argument("--models", nargs="+", default=PAPER, metavar="NAME",
+                      help=f"some of {', '.join(models.SYSTEMS)}; with -without-1,3 behind a name: those shortcuts removed before training "
+                           f"(default: {' '.join(PAPER)})")
+    grid.add_argument("--positions", nargs="+", choices=models.POSITIONS, default=("a",), metavar="P",
+                      help="of attention, a to d; crossed with the systems that have attention on the backbone (default: a)")
+    grid.add_argument("--seeds", nargs="+", type=whole(0), metavar="N", help="(default: the one of --seed)")
+    grid.add_argument("--out", metavar="DIR", default="runs/ablation", help="folder of tables, figure and runs; new, or to go on with")
+    workers = parser.add_argument_group("workers")
+    workers.add_argument("--jobs", type=whole(), default=1, metavar="N", help="processes side by side; --threads is divided among them")
+    workers.add_argument("--scheduler", metavar="ADDRESS",
+                         help="train on the workers of a Dask scheduler, such as tcp://host:8786; they must see --out under the same path")
+    train_command.add_recipe_arguments(parser)
+
+
+def run(options):
+    from .. import train
+
+    if options.scheduler is not None and options.jobs != 1:
+        raise UsageError("--jobs: a cluster has its own number of workers; give either --jobs or --scheduler")
+    cells = ablation.grid(options.models, options.positions, options.seeds or [options.seed])
+    given = train_command.given(options)
+    given.pop("out", None)
+    shared = dataclasses.asdict(train.Options(**given))  # checks them, and fills in the data set's own
+    for own in ("model", "position", "removed", "seed", "threads"):
+        del shared[own]
+    number = 0
+
+    def tell(cell, result):
+        nonlocal number
+        number += 1
+        said = result.get("error") or (f"{result['accuracy']:.2%}, {result['energy_mj'] * 1e3:.3g} µJ, silent shortcuts: "
+                                       f"{', '.join(map(str, result['silent'])) or 'none'}, {result['seconds']:.0f} s")
+        print(f"[{number}] {cell.name}: {said}", file=sys.stderr, flush=True)
+        ablation.write_tables(results_so_far(cell, result), options.out)
+
+    known = {}
+
+    def results_so_far(cell, result):
+        known[cell] = result
+        return {c: known[c] for c in cells if c in known}
+
+    for cell in cells:
+        done = ablation.read_cell(options.out, cell)
+        if done is not None:
+            known[cell] = done
+    print(f"{len(cells)} cells, {len(known)} of them done already", file=sys.stderr)
+    results = ablation.run(cells, shared, options.out, options.jobs, options.threads, options.scheduler, tell)
+    rows = ablation.write_tables(results, options.out)
+    failed = {cell.name: result["error"] for cell, result in results.items() if "error" in result}
+    print(ablation.markdown(rows))
+    for name, error in failed.items():
+        print(f"failed: {name}: {error}", file=sys.stderr)
+    folder = Path(options.out)
+    print(f"written to {folder}: table.md, table.csv, cells.csv, figure.png and the runs")
+    if len(failed) == len(cells):
+        raise UsageError(f"every cell failed, the first one with: {next(iter(failed.values()))}")
+    return {"out": str(folder), "table": rows, "failed": failed, "cells": {cell.name: r for cell, r in results.items() if cell.name not in failed}}

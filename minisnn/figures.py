@@ -1,0 +1,193 @@
+"""The figures of one run: which there are, what they are drawn from, and what they say. How they look is in plots.py."""
+
+import dataclasses
+import functools
+from pathlib import Path
+
+import numpy as np
+
+from . import checkpoint, energy, plots
+from .data import Loader, limited
+from .errors import UsageError
+
+__all__ = ["Subject", "Drawing", "of_run", "save", "NAMES", "batches", "chosen_steps"]
+
+
+@dataclasses.dataclass
+class Drawing:
+    """One figure of a run."""
+
+    name: str  # of its file, without .png
+    caption: str  # one or two sentences
+    figure: object  # matplotlib Figure
+
+    def png(self, file):
+        """Write it to a binary file."""
+        self.figure.savefig(file, format="png")
+
+
+def save(drawing, folder):
+    """Write a Drawing into a folder, which is made where it does not exist; returns the path."""
+    path = Path(folder) / f"{drawing.name}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with checkpoint.replace(path) as file:
+        drawing.png(file)
+    return path
+
+
+def batches(samples, batch_size=64, limit=None):
+    """Batches [T, N, C, H, W] of samples in order, without their labels."""
+    return (x for x, _ in Loader(samples, batch_size, limit=limit))
+
+
+def chosen_steps(timesteps):
+    """Up to five time steps (from 1) over the whole sample; of 32 those of Figs. 3 and 4: 1, 8, 16, 24, 32."""
+    return sorted({1, *(max(1, timesteps * k // 4) for k in (1, 2, 3, 4))})
+
+
+def joined(net, activity):
+    """Spikes [T, N, C, H, W] behind the first join; where the join puts out numbers, those of the neurons behind it."""
+    behind = {"vanilla": "stages.0", "ms": "stages.0.after.0"}.get(net.config.residual)
+    return activity.joins[0] if behind is None else activity.spikes[behind]
+
+
+class Subject:
+    """A run, with what several figures need computed once."""
+
+    def __init__(self, run, which="best", data_dir=None, batch_size=64, limit=None):
+        self.run, self.net, self.data_dir, self.batch_size, self.limit = run, run.network(which), data_dir, batch_size, limit
+
+    @property
+    def title(self):
+        """The run in a few words."""
+        o = self.run.config["options"]
+        return f"{o['model']} on {o['dataset']}, width {self.net.config.width}, T = {self.net.config.timesteps}"
+
+    @functools.cached_property
+    def dataset(self):
+        data = self.run.dataset(data_dir=self.data_dir)
+        if data.test is None or not len(data.test):
+            raise UsageError(f"the copy of {data.name} holds no test samples, which the figures need; complete it: {data.note}")
+        return data
+
+    @functools.cached_property
+    def tested(self):
+        """(energy.Report, accuracy) on the test set."""
+        scores, test = [], limited(self.dataset.test, self.limit)
+        with energy.listen(self.net, lambda _, out: scores.append(out.data)):
+            report = energy.measure(self.net, batches(test, self.batch_size))
+        return report, float((np.concatenate(scores).argmax(1) == test.labels).mean())
+
+    report = property(lambda self: self.tested[0])
+    accuracy = property(lambda self: self.tested[1])
+
+    def sample(self, number):
+        """(x [T, 1, C, H, W], name of its class) of one test sample."""
+        test = self.dataset.test
+        if not 0 <= number < len(test):
+            raise UsageError(f"--sample: there is no test sample {number}; give a number from 0 to {len(test) - 1}")
+        return np.asarray(test.batch(np.array([number]))), str(self.dataset.classes[test.labels[number]])
+
+    @functools.cache
+    def activity(self, number):
+        """What happens in every layer on one test sample."""
+        return plots.watch(self.net, self.sample(number)[0])
+
+
+def training_curves(subject, _):
+    rows = subject.run.metrics()
+    if not rows:
+        return None
+    figure = plots.training_curves({name: [row[name] for row in rows] for name in rows[0]}, subject.title)
+    return "Loss, accuracy and firing rate over the epochs.", figure
+
+
+def thermogram(subject, _):
+    names, rates = subject.run.firing_rates()
+    if not len(rates):
+        return None
+    figure = plots.thermogram(rates, names, title=subject.title)
+    return "Firing rate of every neuron layer over the epochs, with that of the shortcuts beside it (Fig. 5).", figure
+
+
+def spike_intensity(subject, options):
+    x, label = subject.sample(options["sample"])
+    subjects = [subject, *options["compare"]]
+    maps = []
+    for other in subjects:
+        if other is not subject and other.net.config.timesteps != subject.net.config.timesteps:
+            raise UsageError(f"--compare: {other.run.path} has {other.net.config.timesteps} time steps, {subject.run.path} has "
+                             f"{subject.net.config.timesteps}; compare runs of one T")
+        if other is not subject and other.sample(options["sample"])[0].shape != x.shape:
+            raise UsageError(f"--compare: {other.run.path} was trained on samples of another shape; compare runs on one data set")
+        activity = subject.activity(options["sample"]) if other is subject else plots.watch(other.net, x)
+        maps.append(joined(other.net, activity)[:, 0])
+    steps = options["steps"] or chosen_steps(len(x))
+    if not all(1 <= t <= len(x) for t in steps):
+        raise UsageError(f"--steps: {' '.join(map(str, steps))}; give numbers from 1 to {len(x)}")
+    figure = plots.spike_intensity(x[:, 0], maps, [t - 1 for t in steps], [other.run.config["options"]["model"] for other in subjects],
+                                   f"Behind the first join, test sample {options['sample']} ({label})")
+    return "Spikes of all channels behind the first join, over the input (white outline), at chosen time steps (Figs. 3 and 4).", figure
+
+
+def attention(subject, options):
+    scores = subject.activity(options["sample"]).scores
+    if not scores:
+        return None
+    if subject.net.config.attention != "s":  # few numbers each: over many samples
+        x = next(batches(subject.dataset.test, 64, subject.limit))
+        scores = plots.watch(subject.net, x).scores
+    figure = plots.attention_maps(scores, subject.title)
+    where = {"t": "time", "c": "channels", "s": "space"}[subject.net.config.attention]
+    return f"Scores of attention over {where}: MA's lie between 0 and 1, those of IA on the shortcuts are spikes.", figure
+
+
+def membranes(subject, options):
+    activity, layer = subject.activity(options["sample"]), options["layer"]
+    if layer is None:
+        layer = "stages.0.main.1" if "stages.0.main.1" in activity.spikes else "stages.0"  # vanilla's neurons stand behind the join
+    if layer not in activity.spikes:
+        raise UsageError(f"--layer: there is no layer of neurons '{layer}'; give one of {', '.join(activity.spikes)}")
+    current, spikes = activity.currents[layer][:, 0], activity.spikes[layer][:, 0]
+    neurons = options["neurons"] or plots.chosen_neurons(current, spikes)
+    for neuron in neurons:
+        if len(neuron) != 3 or not all(0 <= k < n for k, n in zip(neuron, spikes.shape[1:])):
+            raise UsageError(f"--neurons: {','.join(map(str, neuron))} is not in {layer}; give CHANNEL,ROW,COLUMN below "
+                             f"{','.join(map(str, spikes.shape[1:]))}")
+    label = subject.sample(options["sample"])[1]
+    figure = plots.membranes(current, spikes, activity.neurons[layer], neurons, layer, f"Test sample {options['sample']} ({label})")
+    return "Membrane potential of chosen neurons, from the busiest to one that stays silent, and the raster of the busiest.", figure
+
+
+def energy_by_layer(subject, _):
+    return "Energy per sample by layer, as measured on the test set, and the firing rates.", plots.energy_by_layer(subject.report, subject.title)
+
+
+DRAW = {"training_curves": training_curves, "thermogram": thermogram, "spike_intensity": spike_intensity, "attention": attention,
+        "membranes": membranes, "energy_by_layer": energy_by_layer}
+NAMES = tuple(DRAW)
+
+
+def of_run(subject, compare=(), sample=0, steps=None, layer=None, neurons=None, only=NAMES):
+    """The figures of a run, one after another.
+
+    Args:
+        subject: Subject.
+        compare: Subjects whose spikes are shown beside its own (Figs. 3 and 4).
+        sample: number of the test sample shown, from 0.
+        steps: time steps shown, from 1; by default up to five.
+        layer: dotted name of the neurons whose potentials are shown.
+        neurons: [(c, h, w)] of that layer; by default from the busiest to a silent one.
+        only: some of NAMES.
+
+    Yields:
+        Drawing; a figure that this network has nothing for (attention without attention) is left out.
+
+    Raises:
+        UsageError: a run, sample, step, layer or neuron that is not there.
+    """
+    options = dict(compare=compare, sample=sample, steps=steps, layer=layer, neurons=neurons)
+    for name in only:
+        drawn = DRAW[name](subject, options)
+        if drawn is not None:
+            yield Drawing(name, *drawn)

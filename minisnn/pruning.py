@@ -1,0 +1,186 @@
+"""Natural pruning (Section V-B3): a shortcut whose neurons never fire is taken out, and nothing else changes.
+
+Behind an OR join a silent shortcut y = 0 leaves x + y - x * y = x, and behind ADD x + y = x: there the network without the
+shortcut computes the same numbers, bit for bit. The other joins have no neutral input:
+
+    AND    x * 0 = 0          the join itself goes silent: what stands behind it sees nothing
+    IAND   (1 - x) * 0 = 0    likewise (Table II: the complement of the main branch, AND the shortcut)
+    vanilla, MS               the shortcut ends in batch norm, not in neurons; with no spike at its input it still adds a constant
+
+Axes of arrays: T time steps, N batch, C channels, H height, W width.
+"""
+
+import contextlib
+import dataclasses
+import os
+import secrets
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from . import energy
+from .engine import Tensor
+from .errors import UsageError
+from .models import ResNet21
+
+__all__ = ["prune", "Pruned", "shortcut_rates", "without", "scores", "check_join", "write_run", "PRUNABLE"]
+
+PRUNABLE = ("or", "add")  # joins that an absent shortcut does not change
+WHY_NOT = {
+    "and": "a silent shortcut makes its AND join silent too, so taking it out would change the network",
+    "iand": "a silent shortcut makes its IAND join silent too, (1 - x) * 0 = 0, so taking it out would change the network",
+    "vanilla": "its shortcuts have no neurons of their own: they end in batch norm, which adds a constant even without spikes",
+    "ms": "its shortcuts end in batch norm, which adds a constant even where the neurons in front of them are silent",
+    "none": "it has no shortcuts",
+}
+
+
+def check_join(residual):
+    """Raises ValueError, with the reason, where a silent shortcut of this ``residual`` cannot be taken out."""
+    if residual not in PRUNABLE:
+        raise ValueError(f"a network with residual '{residual}' has nothing to prune: {WHY_NOT[residual]}")
+
+
+@dataclasses.dataclass
+class Pruned:
+    """What ``prune`` found. Rates are spikes per neuron and time step; shortcuts have the numbers 1, 2 and 3."""
+
+    network: ResNet21  # without the shortcuts in ``removed``
+    removed: tuple  # numbers of the shortcuts taken out
+    train_rates: dict  # {shortcut: firing rate on the training set}
+    test_rates: dict  # {shortcut: firing rate on the test set}
+    kept: tuple  # silent on the training set, but not on the test set: kept, since predictions would change
+    scores_before: np.ndarray  # [N, classes] on the test set
+    scores_after: np.ndarray
+
+    @property
+    def identical(self):
+        """Whether the scores on the test set are the same to the last bit."""
+        return self.scores_before.tobytes() == self.scores_after.tobytes()
+
+
+def shortcut_rates(net, batches):
+    """Firing rate of the neurons of each shortcut, in evaluation mode; exactly 0.0 where not one of them fired.
+
+    Args:
+        net: a network of ``models.build`` whose join is one of PRUNABLE.
+        batches: arrays or Tensors [T, N, C, H, W]; or one of them.
+
+    Returns:
+        {number from 1: spikes per neuron and time step}, of the shortcuts that are there.
+    """
+    return run(net, batches)[1]
+
+
+def scores(net, batches):
+    """Class scores [N, classes] of all batches one after another, in evaluation mode."""
+    return run(net, batches)[0]
+
+
+def run(net, batches):
+    """(scores [N, classes], {shortcut: firing rate}) in evaluation mode."""
+    counts, results = {}, []
+
+    def count(k, spikes):
+        total, entries = counts.get(k, (0, 0))
+        counts[k] = total + np.count_nonzero(spikes.storage), entries + spikes.size
+
+    with contextlib.ExitStack() as stack:
+        for k, stage in enumerate(net.stages, 1):
+            if stage.shortcut is not None:
+                stack.enter_context(energy.listen(stage.shortcut, lambda _, out, k=k: count(k, out)))
+        stack.enter_context(energy.evaluating(net))
+        for batch in energy.batches(batches):
+            results.append(net(batch if isinstance(batch, Tensor) else Tensor(batch, dtype=net.config.dtype)).data)
+    if not results:
+        raise ValueError("there is nothing to run the network on: no samples")
+    return np.concatenate(results), {k: total / entries for k, (total, entries) in counts.items()}
+
+
+def without(net, numbers):
+    """The same network without some of its shortcuts: a new one, with copies of all other parameters and buffers.
+
+    Args:
+        net: a network of ``models.build``.
+        numbers: of the shortcuts, from 1.
+
+    Returns:
+        ResNet21 in evaluation mode.
+
+    Raises:
+        ValueError: no such shortcut, or a join that has no neutral input.
+    """
+    check_join(net.config.residual)
+    smaller = ResNet21(dataclasses.replace(net.config, removed=(*net.config.removed, *numbers)), np.random.default_rng(0))
+    kept = {name for name, _ in smaller.named_parameters() + smaller.named_buffers()}
+    smaller.load_state_dict({name: array for name, array in net.state_dict().items() if name in kept})
+    return smaller.eval()
+
+
+def prune(net, train, test, tolerance=0.0):
+    """Take out the shortcuts that fire on no sample of the training set, or hardly, and hold the result against the test set.
+
+    With tolerance 0 predictions stay the same: a shortcut that is silent on the training set, but fires on the test set, is
+    kept. With a tolerance above 0 it goes, whatever the test set says.
+
+    Args:
+        net: a network of ``models.build`` whose join is one of PRUNABLE.
+        train, test: functions that return batches, [T, N, C, H, W] each; the sets are gone through one or two times.
+        tolerance: highest firing rate on the training set, spikes per neuron and time step, of a shortcut to take out.
+
+    Returns:
+        Pruned.
+
+    Raises:
+        ValueError: a join that has no neutral input, or a set without samples.
+    """
+    check_join(net.config.residual)
+    train_rates = shortcut_rates(net, train())
+    before, test_rates = run(net, test())
+    silent = [k for k, rate in train_rates.items() if rate <= tolerance]
+    kept = tuple(k for k in silent if not tolerance and test_rates[k])
+    removed = tuple(k for k in silent if k not in kept)
+    smaller = without(net, removed)
+    after = scores(smaller, test()) if removed else before
+    return Pruned(smaller, removed, train_rates, test_rates, kept, before, after)
+
+
+# ---- run folders -------------------------------------------------------------------------------------------------------
+
+
+def check_new(path):
+    """Raises UsageError where something of that name exists."""
+    if Path(path).exists():
+        raise UsageError(f"--out: {path} exists already; give the name of a folder that does not")
+
+
+def write_run(run, found, path, which, summary):
+    """Write the pruned network as a run folder of its own: in full or not at all.
+
+    Args:
+        run: runs.Run that the network came from; its record of training goes along.
+        found: Pruned.
+        path: of the new folder, which must not exist.
+        which: checkpoint that was pruned, "best" or "last".
+        summary: for config.json, beside the numbers of the shortcuts.
+    """
+    path = Path(path).absolute()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    before = run.config.get("pruned")
+    config = run.config | {"network": run.config["network"] | {"removed": list(found.network.config.removed)},
+                           "pruned": {"from": str(run.path), "checkpoint": which, **summary} | ({"before": before} if before else {})}
+    _, facts = run.load(which)
+    draft = path.parent / f".{path.name}.{secrets.token_hex(4)}.part"
+    draft.mkdir()
+    try:
+        new = type(run).create(draft, config)
+        for name in ("metrics.csv", "firing_rates.csv"):
+            if (run.path / name).exists():
+                shutil.copyfile(run.path / name, draft / name)
+        new.save_network("best", found.network, {key: facts[key] for key in ("epoch",) if key in facts})
+        check_new(path)
+        os.rename(draft, path)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
