@@ -149,12 +149,17 @@ def batch_norm(x, weight, bias, running_mean, running_var, training=True, moment
     Raises:
         ValueError: fewer than 3 axes, weights that do not match the channels, or nothing to average over.
     """
-    C = x.shape[-3] if x.ndim >= 3 else None
-    for name, array in (("weight", weight), ("bias", bias), ("running_mean", running_mean), ("running_var", running_var)):
-        if array.shape != (C,):
-            raise ValueError(f"batch_norm: {name} has shape {array.shape}, but x of shape {x.shape} wants one number per "
-                             "channel of [..., C, H, W]")
-    if x.size == 0:
-        raise ValueError(f"batch_norm: x of shape {x.shape} is empty")
+    check_batch_norm(x.shape, weight, bias, running_mean, running_var)
     return BatchNorm.apply(x, weight, bias, running_mean=running_mean, running_var=running_var, training=training,
                            momentum=momentum, eps=eps)
+
+
+def check_batch_norm(shape, *weights):
+    """Refuse weight, bias, running mean and variance that do not fit an input of ``shape``, [..., C, H, W]."""
+    C = shape[-3] if len(shape) >= 3 else None
+    for name, array in zip(("weight", "bias", "running_mean", "running_var"), weights):
+        if array.shape != (C,):
+            raise ValueError(f"batch_norm: {name} has shape {array.shape}, but x of shape {shape} wants one number per "
+                             "channel of [..., C, H, W]")
+    if 0 in shape:
+        raise ValueError(f"batch_norm: x of shape {shape} is empty")
