@@ -6,6 +6,7 @@ from .. import data, train
 from ..errors import UsageError
 from ..runs import WHICH, Run
 from . import whole
+from .event_options import EVENT_OPTIONS, add_event_arguments
 
 HELP = "test accuracy, confusion matrix, spikes and energy of a run"
 
@@ -18,27 +19,34 @@ def add_arguments(parser):
     parser.add_argument("--part", choices=("test", "train"), default="test", help="of the data set")
     parser.add_argument("-b", "--batch-size", type=whole(), default=64, metavar="B", help="samples at once; changes memory, not results")
     parser.add_argument("--limit", type=whole(), metavar="N", help="only N samples, drawn by the seed (default: all)")
+    parser.add_argument("--shuffle-time", action="store_true",
+                        help="give each sample's time steps in a random order: does the network use the order?")
+    add_event_arguments(parser)
 
 
 def run(options):
     trained = Run.open(options.run)
     net = trained.network(options.checkpoint)
-    dataset = trained.dataset(name=options.dataset, data_dir=options.data_dir)
+    dataset = trained.dataset(name=options.dataset, data_dir=options.data_dir, **{name: getattr(options, name) for name in EVENT_OPTIONS})
     train.check_fits(net, dataset, f"the network of {options.run}")
     samples = getattr(dataset, options.part)
     if samples is None or len(samples) == 0:
         raise UsageError(f"{dataset.name} has no samples to {options.part} with here ({dataset.note}); complete the copy, or give another --part")
+    if options.shuffle_time:
+        samples = data.ShuffledTime(samples, options.seed)
     loss = trained.config["options"].get("loss") or "mse"
     found = train.evaluate(net, samples, options.batch_size, loss, options.seed, options.limit)
     report, confusion = found["report"], found["confusion"]
     print(dataset.note)
-    print(f"test accuracy  {found['accuracy']:.2%} of {report.samples:,} samples ({options.part} set), loss {found['loss']:.4f}")
+    print(f"test accuracy  {found['accuracy']:.2%} of {report.samples:,} samples ({options.part} set{', time steps shuffled' * options.shuffle_time}), "
+          f"loss {found['loss']:.4f}")
     print(f"spikes         {report.spikes:,.0f} per sample, {report.firing_rate:.4f} per neuron and step")
     print(f"energy         {report.energy_mj:.4g} mJ per sample (45 nm): {report.ac:,.0f} AC, {report.mac:,.0f} MAC")
     print()
     print(table(confusion, found["class_accuracy"], dataset.classes))
     each = {name: None if np.isnan(a) else float(a) for name, a in zip(dataset.classes, found["class_accuracy"])}
     return {"run": str(trained.path), "dataset": dataset.name, "part": options.part, "checkpoint": options.checkpoint,
+            "shuffle_time": options.shuffle_time,
             "samples": report.samples, "test_accuracy": found["accuracy"], "test_loss": found["loss"], "class_accuracy": each,
             "classes": list(dataset.classes), "confusion": confusion.tolist(), "spikes": report.spikes, "ac": report.ac,
             "mac": report.mac, "energy_mj": report.energy_mj, "firing_rate": report.firing_rate, "firing_rates": report.rates}

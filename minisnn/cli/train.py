@@ -7,13 +7,14 @@ from .. import data, models, train
 from ..errors import UsageError
 from ..recipes import RECIPES
 from . import above_zero, real, whole
+from .event_options import EVENT_OPTIONS, add_event_arguments
 
 HELP = "train a network; writes the folder of the run"
 DESCRIPTION = ("Train a network, with a progress bar, and evaluate it after each epoch. Writes the folder of the run: config.json, "
                "metrics.csv, firing_rates.csv, last.npz, best.npz. Ctrl-C keeps all finished epochs; --resume goes on.")
 
 # Options that say how a data set is loaded: they end up in Options.data_options, and so in data.load.
-DATA_OPTIONS = ()
+DATA_OPTIONS = EVENT_OPTIONS
 
 
 def shortcuts(text):
@@ -70,6 +71,7 @@ def add_recipe_arguments(parser):
     how.add_argument("--limit", type=whole(), metavar="N", help="train on N of the samples only, drawn by the seed (default: all)")
     how.add_argument("--split-seed", type=whole(0), metavar="N",
                      help="of the split into training and test of data that brings none along (default: 0)")
+    add_event_arguments(parser)
     return own
 
 
@@ -85,7 +87,8 @@ def run(options):
     chosen = given(options)
     if options.resume is not None:
         chosen.pop("data_dir", None)
-        clash = [name for name in ("out",) if getattr(options, name)] + list(chosen) + ([] if options.seed == 0 else ["seed"])
+        clash = [name for name in ("out",) if getattr(options, name)] + list(chosen.pop("data_options", ())) + list(chosen)
+        clash += [] if options.seed == 0 else ["seed"]
         if clash:
             raise UsageError(f"{train.flag(clash[0])} cannot be changed by --resume: the run keeps its own options; leave it away, or begin a new run")
         return train.resume(options.resume, data_dir=options.data_dir, thread_count=options.threads)

@@ -1,13 +1,14 @@
 """Data sets by name: still images, recordings of event cameras, and a simulator of one."""
 
 import importlib
+import inspect
 import os
 
 from ..errors import UsageError
-from .base import Dataset, Samples, Subset, limited, stratified_split
+from .base import Dataset, Samples, ShuffledTime, Subset, limited, stratified_split
 from .loader import Loader
 
-__all__ = ["load", "data_folder", "NAMES", "Dataset", "Samples", "Subset", "Loader", "limited", "stratified_split"]
+__all__ = ["load", "data_folder", "NAMES", "Dataset", "Samples", "ShuffledTime", "Subset", "Loader", "limited", "stratified_split"]
 
 # Which module knows a data set; it is imported when that data set is asked for.
 MODULES = {"digits": "images", "mnist": "images", "fashion-mnist": "images", "gestures": "gestures", "nmnist": "events",
@@ -40,4 +41,7 @@ def load(name, data_dir=None, timesteps=None, seed=0, **options):
         raise UsageError(f"there is no data set '{name}'; give one of {', '.join(NAMES)}")
     module = importlib.import_module(f".{MODULES[name]}", __name__)
     options = {key: value for key, value in options.items() if value is not None}
+    unknown = [key for key in options if key not in inspect.signature(module.load).parameters]
+    if unknown:
+        raise UsageError(f"--{unknown[0].replace('_', '-')} means nothing to the data set '{name}'; leave it away")
     return module.load(name, data_dir=data_folder(data_dir), timesteps=timesteps, seed=seed, **options)

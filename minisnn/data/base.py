@@ -7,7 +7,7 @@ import dataclasses
 
 import numpy as np
 
-__all__ = ["Dataset", "Samples", "Subset", "limited", "stratified_split"]
+__all__ = ["Dataset", "Samples", "ShuffledTime", "Subset", "limited", "stratified_split"]
 
 
 class Samples:
@@ -49,6 +49,19 @@ class Subset(Samples):
 
     def batch(self, indices, rng=None):
         return self.samples.batch(self.indices[indices], rng)
+
+
+class ShuffledTime(Samples):
+    """Samples whose time steps come in a random order, each sample's own, the same one at every call: what is left without time?"""
+
+    def __init__(self, samples, seed=0):
+        self.samples, self.seed = samples, seed
+        self.labels, self.size, self.timesteps = samples.labels, samples.size, samples.timesteps
+
+    def batch(self, indices, rng=None):
+        x = self.samples.batch(indices, rng)
+        orders = [np.random.default_rng([self.seed, int(k)]).permutation(self.timesteps) for k in indices]
+        return np.stack([x[order, b] for b, order in enumerate(orders)], 1)
 
 
 @dataclasses.dataclass

@@ -10,6 +10,7 @@ Axes: T time steps, H height, W width; n events, M samples.
 import dataclasses
 import functools
 import os
+import sys
 
 import numpy as np
 
@@ -303,7 +304,7 @@ def load(name, data_dir, timesteps=None, seed=0, augment=None, slicing="count", 
     source = SOURCES[name]
     folder = find_folder(name, data_dir)
     if folder is None:
-        print_download(name, data_dir)
+        announce_download(name, data_dir)
         download(name, data_dir)
         folder = find_folder(name, data_dir)
     found = {}
@@ -315,24 +316,23 @@ def load(name, data_dir, timesteps=None, seed=0, augment=None, slicing="count", 
         raise UsageError(f"{folder} holds no {source.ending} files; tonic's layout is {LAYOUTS[name]}")
     options = FrameOptions(timesteps or 16, source.sensor, slicing, frame_size)
     augmentation = source.augmentation if (name != "dvsgesture" if augment is None else augment) else None
-    return event_dataset(name, class_names(name), found, options, seed, augmentation, f"in {folder}", window, stride, split_at, skip_bad,
-                         cache, cache_limit)
+    return event_dataset(name, class_names(name), found, options, seed, augmentation, f"found in {folder}", "official", window, stride,
+                         split_at, skip_bad, cache, cache_limit)
 
 
-def print_download(name, data_dir):
-    import sys
-
+def announce_download(name, data_dir):
     print(f"minisnn: {name} is not in {data_dir}: tonic downloads it there, about {SOURCES[name].gigabytes} GB", file=sys.stderr, flush=True)
 
 
-def event_dataset(name, classes, found, options, seed, augmentation, where, window=None, stride=None, split_at=None, skip_bad=False,
-                  cache=None, cache_limit=CACHE_LIMIT):
+def event_dataset(name, classes, found, options, seed, augmentation, where, split, window=None, stride=None, split_at=None,
+                  skip_bad=False, cache=None, cache_limit=CACHE_LIMIT):
     """A Dataset from recordings.
 
     Args:
         found: {"train" or "test" or "all": (recordings, labels)}; "all", and "train" without "test", is split 9 to 1.
         options: FrameOptions.
-        where: ends the note.
+        where: "found in ..." or "made by ...", for the note.
+        split: what to call the split into "train" and "test".
         Others as for ``load``.
     """
     window, stride, split_at = milliseconds(window, stride, split_at)
@@ -341,7 +341,7 @@ def event_dataset(name, classes, found, options, seed, augmentation, where, wind
         found = {part: usable(recordings, labels, skipped) for part, (recordings, labels) in found.items()}
         found = {part: content for part, content in found.items() if content[0]}
         if not found:
-            raise UsageError(f"{name}: none of its {len(skipped)} recordings {where} can be used; the first: {skipped[0]}")
+            raise UsageError(f"{name}: none of the {len(skipped)} recordings {where} can be used; the first: {skipped[0]}")
     facts = {"recordings": {part: len(content[0]) for part, content in found.items()}, "skipped": len(skipped)}
     cache_files = None if cache == "none" else FrameCache(cache or cache_folder(), int(cache_limit * 1e9))
 
@@ -359,7 +359,7 @@ def event_dataset(name, classes, found, options, seed, augmentation, where, wind
                              "a shorter --window")
     else:
         if "test" in found or ("train" in found and len(found["train"][0]) < 2):
-            facts |= {"split": "official"}
+            facts |= {"split": split}
         else:
             recordings, labels = found.get("all") or found["train"]
             train, test = stratified_split(labels, TEST_SHARE, seed)
@@ -376,7 +376,7 @@ def event_dataset(name, classes, found, options, seed, augmentation, where, wind
         train, test = made.get("train"), made.get("test")
     facts |= {"train": len(train or ()), "test": len(test or ())}
     total = sum(facts["recordings"].values())
-    note = f"{name}: {total:,} recordings found {where}"
+    note = f"{name}: {total:,} recordings {where}"
     note += f", {len(skipped):,} more left out (the first: {skipped[0]})" if skipped else ""
     what = "windows" if window else "samples"
     note += f"; {facts['train']:,} {what} to train on, {facts['test']:,} to test on ({facts['split']})"
