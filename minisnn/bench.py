@@ -24,7 +24,6 @@ from . import models, ops, optim, threads
 from .engine import Tensor, no_grad
 from .errors import UsageError
 from .ops import dense_conv, event_conv, fused
-from .ops.conv import CROSSOVER
 from .surrogate import ATan
 
 __all__ = ["add_arguments", "run", "bench_conv", "bench_lif", "bench_step", "bench_rate"]
@@ -404,7 +403,7 @@ def run(args):
         except OSError as error:
             raise UsageError(f"--figures {folder} cannot be made ({error.strerror}); give a folder that can be written")
     network = dict(width=args.width, timesteps=args.timesteps, batch_size=args.batch_size)
-    result = dict(threads=threads.get_num_threads(), crossover=CROSSOVER)
+    result = dict(threads=threads.get_num_threads())
     if "step" in sections:  # first, so that the peak of the memory is its own
         result["step"] = bench_step(**network, model=args.model, repeat=args.repeat, seed=args.seed)
         print_step(result["step"])

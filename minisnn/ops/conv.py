@@ -15,13 +15,13 @@ from .. import ledger
 from ..engine import Function
 from ..jit import kernel
 from . import dense_conv, event_conv
+from .cost import events_pay_backward, events_pay_forward
 from .layout import channels_first_view, channels_last
 from .pool import images, public
 
 __all__ = ["conv2d", "Conv2d", "METHODS"]
 
 METHODS = AUTO, DENSE, EVENT = "auto", "dense", "event"
-CROSSOVER = 0.12  # share of inputs that fired above which multiplying everything is faster (``minisnn bench`` measures it)
 
 
 @kernel
@@ -79,20 +79,23 @@ class Conv2d(Function):
         if method == EVENT and spikes is None:
             raise ValueError("conv2d: method 'event' adds weights for spikes, but x holds values other than 0 and 1; "
                              "give method 'auto' or 'dense'")
+        taps = (taps_inside(H, kh, stride[0], padding[0], y.shape[1]) * taps_inside(W, kw, stride[1], padding[1], y.shape[2]))
         self.events = event_conv.find_events(spikes) if spikes is not None and method != DENSE else None
-        if method == AUTO and self.events is not None and self.events.spikes > CROSSOVER * x.size:
-            self.events = None
-        if self.events is not None:
+        forward_by_events = backward_by_events = self.events is not None
+        if method == AUTO and self.events is not None:
+            size = self.events.spikes, B, H, W, *y.shape[1:3], taps, self.w.shape
+            forward_by_events = events_pay_forward(*size, self.window, self.dtype)
+            backward_by_events = events_pay_backward(*size)
+        if forward_by_events:
             additions = event_conv.event_forward(y, self.events, self.w, row, *self.window)
         else:
-            self.x = x if self.recording else None
             dense_conv.dense_forward(y, x.astype(self.dtype, copy=False), self.w, row, *self.window)
+        if not backward_by_events:
+            self.events, self.x = None, x if self.recording else None
         if ledger.is_open():
-            products = B * cin * cout * (taps_inside(H, kh, stride[0], padding[0], y.shape[1])
-                                         * taps_inside(W, kw, stride[1], padding[1], y.shape[2]))
             if spikes is None:
-                ledger.record("conv2d", mac=products)
-            elif self.events is None:
+                ledger.record("conv2d", mac=B * cin * cout * taps)
+            elif not forward_by_events:
                 ledger.record("conv2d", ac=accumulations(spikes, y.shape, self.w.shape, *self.window))
             else:
                 ledger.record("conv2d", ac=additions)
@@ -131,7 +134,8 @@ def conv2d(x, w, stride=1, padding=0, method="auto", bias=None):
         w: [Cout, Cin, kh, kw].
         stride, padding: pixels; one number, or one for each axis. Padding is zeros.
         method: "event" adds the weights of the inputs that fired and multiplies nothing, so x must hold only 0 and 1;
-            "dense" multiplies everything; "auto" takes events where x is spikes and few enough for that to be faster.
+            "dense" multiplies everything; "auto" takes events where x is spikes, and few enough for that to be faster,
+            for the forward pass and for the weight gradient each on its own (cost.py).
         bias: [Cout] or None.
 
     Returns:

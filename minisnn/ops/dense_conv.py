@@ -23,6 +23,8 @@ __all__ = ["conv_forward", "conv_input_gradient", "conv_weight_gradient", "outpu
 COLUMNS = 64  # columns per matrix product
 # Multiplications of a product that OpenBLAS still does without packing its operands first, a quarter faster.
 SMALL = 1000000
+GROUPS = 8  # of images, whose weight gradients are summed apart: a fixed number, whatever the number of threads
+PIXELS = 512  # summed over by one product of a weight gradient
 # An index masked with these is visibly not negative, without which the compiler would not vectorise a loop over it.
 OFFSET, STEP = (1 << 47) - 1, (1 << 31) - 1
 
@@ -251,18 +253,21 @@ def dense_input_gradient(dx, dy, wt, sh, sw, ph, pw):
 
 
 @parallel_kernel
-def _weight_gradient_parts(parts, x, dy, taps, sh, sw, images):
-    # parts[G, taps*Cin, Cout] <- sums over groups of images
-    ho, wo, n = dy.shape[1], dy.shape[2], dy.shape[3]
-    k = parts.shape[1]
-    for g in prange(parts.shape[0]):
-        rows = np.empty((ho * wo, k), x.dtype)
+def _weight_gradient_parts(parts, x, dy, taps, sh, sw, block):
+    # parts[G, taps*Cin, Cout] <- sums over groups of images, `block` images to a product
+    batch, ho, wo, n = dy.shape
+    k, groups, pixels = parts.shape[1], parts.shape[0], dy.shape[1] * dy.shape[2]
+    for g in prange(groups):
+        rows = np.empty((block * pixels, k), x.dtype)
         product = np.empty((k, n), x.dtype)
         part = parts[g]
         part[:] = 0
-        for b in range(g * images, min((g + 1) * images, x.shape[0])):
-            _patches(rows, x, taps, 0, ho * wo, wo, sh, sw, b)
-            np.dot(rows.T, dy[b].reshape(ho * wo, n), product)
+        last = batch * (g + 1) // groups
+        for b0 in range(batch * g // groups, last, block):
+            b1 = min(b0 + block, last)
+            for b in range(b0, b1):
+                _patches(rows[(b - b0) * pixels:], x, taps, 0, pixels, wo, sh, sw, b)
+            np.dot(rows[:(b1 - b0) * pixels].T, dy[b0:b1].reshape((b1 - b0) * pixels, n), product)
             for i in range(k):
                 for j in range(n):
                     part[i, j] += product[i, j]
@@ -272,9 +277,10 @@ def dense_weight_gradient(dwt, x, dy, sh, sw, ph, pw):
     """Write the gradient by the convolution's weights into dwt."""
     kh, kw, cin, cout = dwt.shape
     taps = np.array([(ky - ph, kx - pw) for ky in range(kh) for kx in range(kw)], np.int64).reshape(-1, 2)
-    images = (x.shape[0] + 7) // 8
-    parts = np.empty((8, kh * kw * cin, cout), dwt.dtype)
-    _weight_gradient_parts(parts, x, dy, taps, sh, sw, images)
+    parts = np.empty((min(GROUPS, len(x)), kh * kw * cin, cout), dwt.dtype)
+    # A product over few pixels would mostly wait for the weights' memory, one over many for the patches'.
+    block = max(1, PIXELS // (dy.shape[1] * dy.shape[2]))
+    _weight_gradient_parts(parts, x, dy, taps, sh, sw, block)
     parts.sum(axis=0, out=dwt.reshape(-1, cout))
 
 
@@ -497,12 +503,32 @@ def _winograd_by_columns(y, x, wt, bias, transposed, u, plane, v, m, batch, h, w
             _transform_back(y, m[worker], scratch, bias, h, w, cols, 0, batch, 0, all_rows, n0, n)
 
 
+_workspaces = {}
+
+
+def workspace(name, size):
+    """A float32 scratch array that is kept from call to call: fresh memory costs as much as the transforms that fill it."""
+    if name not in _workspaces or _workspaces[name].size < size:
+        _workspaces[name] = np.empty(size, np.float32)
+    return _workspaces[name][:size]
+
+
 def winograd_applies(x, y, wt, sh, sw, ph, pw):
-    """Whether `winograd_conv` can compute y from x, or x's gradient from y's: float32, 3x3, stride 1, padding 1, and
-    enough channels to pay for the transforms."""
-    k = max(wt.shape[2:])
-    return (x.dtype == np.float32 and wt.shape[:2] == (3, 3) and (sh, sw, ph, pw) == (1, 1, 1, 1)
-            and min(wt.shape[2:]) >= 16 and (x.shape[2] + 3) // 4 * max(k, COLUMNS) <= CAPACITY)
+    """Whether `winograd_conv` can compute y from x, or x's gradient from y's."""
+    return winograd_fits(x.shape[2], wt.shape, (sh, sw, ph, pw), x.dtype)
+
+
+def winograd_fits(width, w_shape, window, dtype):
+    """float32, 3x3, stride 1, padding 1, enough channels to pay for the transforms, and a row of tiles that fits the
+    workspace."""
+    kh, kw, cin, cout = w_shape
+    return (dtype == np.float32 and (kh, kw) == (3, 3) and tuple(window) == (1, 1, 1, 1) and min(cin, cout) >= 16
+            and (width + 3) // 4 * max(cin, cout, COLUMNS) <= CAPACITY)
+
+
+def tile_points(size):
+    """Multiplications along an axis, for each pair of channels."""
+    return sum(_tile_count(size, i) for i in range(6))
 
 
 def winograd_conv(y, x, wt, bias, transposed):
@@ -524,16 +550,16 @@ def winograd_conv(y, x, wt, bias, transposed):
     by_columns = b * th * tw * max(k, COLUMNS) <= CAPACITY and k * cols >= 1 << 17
     if by_columns:
         images, tile_rows, plane = b, th, k * COLUMNS + 1040
-        u = np.empty(workers * 36 * plane, x.dtype)
+        u = workspace("filters", workers * 36 * plane)
     else:
         target = max(1, min(block, 49, CAPACITY // max(k, COLUMNS)) // tw)  # tile rows
         tile_rows = -(-th // -(-th // min(th, target)))
         images = max(1, target // th)
         plane = k * cols + 1040
-        u = np.empty(36 * plane, x.dtype)
+        u = workspace("filters", 36 * plane)
         _all_filters(u, plane, wt.reshape(-1), transposed, *wt.shape[2:])
-    v = np.empty((1 if by_columns else workers, 36 * PLANE), x.dtype)
-    m = np.empty((workers, 36 * PLANE), x.dtype)
+    v = workspace("images", (1 if by_columns else workers) * 36 * PLANE).reshape(-1, 36 * PLANE)
+    m = workspace("products", workers * 36 * PLANE).reshape(-1, 36 * PLANE)
     run = _winograd_by_columns if by_columns else _winograd_by_tiles
     run(y.reshape(-1), x.reshape(-1), wt.reshape(-1), bias, transposed, u, plane, v, m, b, h, w, k, cols, images,
         tile_rows, block, workers)

@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import ledger
 from ..engine import Function, Tensor
-from ..jit import parallel_kernel, prange
+from ..jit import kernel, parallel_kernel, prange
 from ..surrogate import derivative_kernel
 from .attention import (attention_scores, check_attention, feature_gradient_rows, groups, record_attention, strides_of,
                         to_places, to_rows)
@@ -48,92 +48,194 @@ def norm_pool_forward(sums, tops, y_tops, ties, y, a, b, by_time, by_pixel):
                     tg[c] = max(z, top)
 
 
+# The loops of a block. Its pixels and channels lie behind each other, M numbers in all, so what belongs to a channel is repeated
+# for each pixel ("tiled") and every loop is a plain one over M. Few arrays to a loop, and none given twice: only where
+# the compiler sees that no two overlap does it take several numbers at a time.
+
+
+@kernel
+def tile(out, row):
+    # out: [M], row: [C], repeated
+    C = row.size
+    for i in range(0, out.size, C):
+        to = out[i : i + C]
+        for c in range(C):
+            to[c] = row[c]
+
+
+@kernel
+def copy(out, x):
+    for i in range(out.size):
+        out[i] = x[i]
+
+
+@kernel
+def scale_and_shift(z, y, a, b):
+    for i in range(z.size):
+        z[i] = a[i] * y[i] + b[i]
+
+
+@kernel
+def scale_shift_and_gate(x, y, a, b, w, zero):
+    for i in range(x.size):
+        x[i] = max(w[i] * (a[i] * y[i] + b[i]), zero)
+
+
+@kernel
+def spikes_of(s, h, x, n):
+    for i in range(h.size):
+        u = charge(h[i], x[i], n)
+        fired = u >= n.v_threshold
+        s[i] = fired
+        h[i] = n.keep * u + n.drop if fired else u
+
+
+@kernel
+def potentials_of(u, h, x, n):
+    for i in range(h.size):
+        u[i] = charge(h[i], x[i], n)
+        h[i] = n.keep * u[i] + n.drop if u[i] >= n.v_threshold else u[i]
+
+
+@kernel
+def uncharge_all(du, dh, ds, sg, u, n):
+    # as in lif_backward: through the reset and the step
+    for i in range(du.size):
+        s = n.one if u[i] >= n.v_threshold else n.zero
+        dh_du = n.one - (n.one - n.keep) * s
+        dh_ds = n.drop - (n.one - n.keep) * u[i]
+        du[i] = ds[i] * sg[i] + dh[i] * (dh_du + n.through_reset * dh_ds * sg[i])
+
+
+@kernel
+def leak_back(dh, du, n):
+    # charge: u = h + (gain * x - leak * (h - v_rest)); du becomes dx
+    for i in range(dh.size):
+        dh[i] = (n.one - n.leak) * du[i]
+        du[i] = n.gain * du[i]
+
+
+@kernel
+def ungate(dz, dw, z, w, zero):
+    # x = max(w * z, 0); dz holds dx
+    for i in range(dz.size):
+        d = dz[i] if w[i] * z[i] > zero else zero
+        dw[i] += d * z[i]
+        dz[i] = d * w[i]
+
+
+@kernel
+def add_all(total, x):
+    for i in range(total.size):
+        total[i] += x[i]
+
+
+@kernel
+def add_products(total, dz, y, mean):
+    for i in range(total.size):
+        total[i] += dz[i] * (y[i] - mean[i])
+
+
+@kernel
+def add_pixels(row, x):
+    # row: [C] float64; x: [M]
+    C = row.size
+    for i in range(0, x.size, C):
+        xi = x[i : i + C]
+        for c in range(C):
+            row[c] += xi[c]
+
+
+@kernel
+def scores_of(out, w, t, first, by_time, by_pixel):
+    # out: [M], the scores of a block at time t; w: [G, C]
+    if by_pixel:
+        copy(out, w[first : first + out.size // w.shape[1]].reshape(-1))
+    elif by_time:
+        out[:] = w[t, 0]
+    else:
+        tile(out, w[0])
+
+
 @parallel_kernel
 def norm_fire_forward(s, y, a, b, w, gated, n, by_time, by_pixel):
-    # s: bytes [T, N, P, C]; y: [T, N, P, C]; a, b: [C]; w: [N, G, C] where gated; n: Neuron
-    T, N, P, C = y.shape
+    # s: bytes, y: [T, N, P * C]; a, b: [C]; w: [N, G, C] where gated; n: Neuron
+    T, N, C = y.shape[0], y.shape[1], a.size
+    P = y.shape[2] // C
     step = max(1, BLOCK // C)
     for task in prange(N * PARTS):
         k, part = task // PARTS, task % PARTS
-        h = np.empty((step, C), y.dtype)
         last = P * (part + 1) // PARTS
+        block = np.empty((5, step * C), y.dtype)
         for first in range(P * part // PARTS, last, step):
+            i, M = first * C, min(step, last - first) * C
+            at, bt, wt, h, x = block[0, :M], block[1, :M], block[2, :M], block[3, :M], block[4, :M]
+            tile(at, a)
+            tile(bt, b)
             h[:] = n.v_rest
             for t in range(T):
-                for p in range(first, min(last, first + step)):
-                    hp, yp, sp = h[p - first], y[t, k, p], s[t, k, p]
-                    if gated:
-                        wp = w[k, t * by_time + p * by_pixel]
-                        for c in range(C):
-                            u = charge(hp[c], max(wp[c] * (a[c] * yp[c] + b[c]), n.zero), n)
-                            fired = u >= n.v_threshold
-                            sp[c] = fired
-                            hp[c] = n.keep * u + n.drop if fired else u
-                    else:
-                        for c in range(C):
-                            u = charge(hp[c], a[c] * yp[c] + b[c], n)
-                            fired = u >= n.v_threshold
-                            sp[c] = fired
-                            hp[c] = n.keep * u + n.drop if fired else u
+                if gated and (t == 0 or by_time):
+                    scores_of(wt, w[k], t, first, by_time, by_pixel)
+                if gated:
+                    scale_shift_and_gate(x, y[t, k, i : i + M], at, bt, wt, n.zero)
+                else:
+                    scale_and_shift(x, y[t, k, i : i + M], at, bt)
+                spikes_of(s[t, k, i : i + M], h, x, n)
 
 
 @parallel_kernel
 def norm_fire_backward(dz, dw, sums, ds, y, a, b, mean, w, gated, n, kind, alpha, by_time, by_pixel):
-    # dz, ds, y: [T, N, P, C]; dw: float64 [N, PARTS, G, C], zero, w: [N, G, C], both where gated; a, b, mean: [C]
+    # dz, ds, y: [T, N, P * C]; dw: float64 [N, PARTS, G, C], zero, w: [N, G, C], both where gated; a, b, mean: [C]
     # sums: float64 [N * PARTS, 2, C], of dz and of dz * (y - mean), which batch norm's gradient needs
-    T, N, P, C = y.shape
+    T, N, C = y.shape[0], y.shape[1], a.size
+    P = y.shape[2] // C
     step = max(1, BLOCK // C)
     for task in prange(N * PARTS):
         k, part = task // PARTS, task % PARTS
-        sums[task] = 0
-        u = np.empty((T, step, C), y.dtype)
-        sg, dh = np.empty((step, C), y.dtype), np.empty((step, C), y.dtype)
-        near = np.empty((2, C), y.dtype)  # sums of one block
         last = P * (part + 1) // PARTS
+        potentials, block = np.empty((T, step * C), y.dtype), np.empty((8, step * C), y.dtype)
+        totals = np.zeros((2, step * C), y.dtype)  # of dz and of dz * (y - mean)
+        score_totals = np.zeros((T if by_time else 1, step * C), y.dtype)
         for first in range(P * part // PARTS, last, step):
-            width = min(last, first + step) - first
-            h = dh
+            i, M = first * C, min(step, last - first) * C
+            at, bt, meant, wt, h, x = block[0, :M], block[1, :M], block[2, :M], block[3, :M], block[4, :M], block[5, :M]
+            du, sg = block[6, :M], block[7, :M]
+            tile(at, a)
+            tile(bt, b)
+            tile(meant, mean)
             h[:] = n.v_rest
             for t in range(T):  # the potentials, once more
-                for q in range(width):
-                    hq, yq, uq = h[q], y[t, k, first + q], u[t, q]
-                    if gated:
-                        wq = w[k, t * by_time + (first + q) * by_pixel]
-                        for c in range(C):
-                            uq[c] = charge(hq[c], max(wq[c] * (a[c] * yq[c] + b[c]), n.zero), n)
-                            hq[c] = n.keep * uq[c] + n.drop if uq[c] >= n.v_threshold else uq[c]
-                    else:
-                        for c in range(C):
-                            uq[c] = charge(hq[c], a[c] * yq[c] + b[c], n)
-                            hq[c] = n.keep * uq[c] + n.drop if uq[c] >= n.v_threshold else uq[c]
+                if gated and (t == 0 or by_time):
+                    scores_of(wt, w[k], t, first, by_time, by_pixel)
+                if gated:
+                    scale_shift_and_gate(x, y[t, k, i : i + M], at, bt, wt, n.zero)
+                else:
+                    scale_and_shift(x, y[t, k, i : i + M], at, bt)
+                potentials_of(potentials[t, :M], h, x, n)
+            dh = h
             dh[:] = 0
-            near[:] = 0
             for t in range(T - 1, -1, -1):
-                derivative_kernel(kind, alpha, u[t].reshape(-1)[: width * C], n.v_threshold, sg.reshape(-1)[: width * C])
-                for q in range(width):
-                    uq, sgq, dhq, yq = u[t, q], sg[q], dh[q], y[t, k, first + q]
-                    dsq, dzq = ds[t, k, first + q], dz[t, k, first + q]
-                    for c in range(C):  # as in lif_backward: through the reset, the step and the charge
-                        s = n.one if uq[c] >= n.v_threshold else n.zero
-                        dh_du = n.one - (n.one - n.keep) * s
-                        dh_ds = n.drop - (n.one - n.keep) * uq[c]
-                        du = dsq[c] * sgq[c] + dhq[c] * (dh_du + n.through_reset * dh_ds * sgq[c])
-                        dzq[c] = n.gain * du
-                        dhq[c] = (n.one - n.leak) * du
-                    if gated:
-                        g = t * by_time + (first + q) * by_pixel
-                        wq, dwq = w[k, g], dw[k, part, g]
-                        for c in range(C):  # relu(w * z)
-                            z = a[c] * yq[c] + b[c]
-                            d = dzq[c] if wq[c] * z > n.zero else n.zero
-                            dzq[c] = d * wq[c]
-                            dwq[c] += d * z
-                    for c in range(C):
-                        near[0, c] += dzq[c]
-                        near[1, c] += dzq[c] * (yq[c] - mean[c])
-            for c in range(C):
-                sums[task, 0, c] += near[0, c]
-                sums[task, 1, c] += near[1, c]
+                u, yt = potentials[t, :M], y[t, k, i : i + M]
+                derivative_kernel(kind, alpha, u, n.v_threshold, sg)
+                uncharge_all(du, dh, ds[t, k, i : i + M], sg, u, n)
+                leak_back(dh, du, n)
+                if gated:
+                    if by_time:
+                        scores_of(wt, w[k], t, first, by_time, by_pixel)
+                    scale_and_shift(x, yt, at, bt)
+                    ungate(du, score_totals[t * by_time, :M], x, wt, n.zero)
+                add_all(totals[0, :M], du)
+                add_products(totals[1, :M], du, yt, meant)
+                copy(dz[t, k, i : i + M], du)
+            if gated and by_pixel:
+                copy(dw[k, part, first : first + M // C].reshape(-1), score_totals[0, :M])
+                score_totals[0] = 0
+        for which in range(2):
+            sums[task, which] = 0
+            add_pixels(sums[task, which], totals[which])
+        if gated and not by_pixel:
+            for g in range(score_totals.shape[0]):
+                add_pixels(dw[k, part, g], score_totals[g])
 
 
 @parallel_kernel
@@ -172,7 +274,8 @@ class NormFire(Function):
         if dim is not None:
             self.attend(y, constants, attention, dim, spiking, last.shape[2:4])
         s = np.empty(y.shape, np.uint8)
-        norm_fire_forward(s, y, *constants[:2], self.w, dim is not None, n, *self.strides)
+        flat = (*y.shape[:2], -1)
+        norm_fire_forward(s.reshape(flat), y.reshape(flat), *constants[:2], self.w, dim is not None, n, *self.strides)
         if ledger.is_open():
             with ledger.scope("norm", inner=True):
                 ledger.record("batch_norm", mac=y.size)
@@ -209,7 +312,8 @@ class NormFire(Function):
         ds, dz = channels_last(grad).reshape(y.shape), np.empty_like(y)
         sums = np.empty((N * PARTS, 2, C))
         dw = np.zeros((N, PARTS) + self.w.shape[1:])
-        norm_fire_backward(dz, dw, sums, ds, y, a, b, mean, self.w, dim is not None, self.n, self.surrogate.kind,
+        flat = (T, N, P * C)
+        norm_fire_backward(dz.reshape(flat), dw, sums, ds.reshape(flat), y.reshape(flat), a, b, mean, self.w, dim is not None, self.n, self.surrogate.kind,
                            self.surrogate.alpha, *self.strides)
         attention = ()
         if dim is not None:

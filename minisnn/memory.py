@@ -1,0 +1,22 @@
+"""Keep freed memory: a training step asks for the same large arrays again and again.
+
+By default the C library hands large freed blocks back to the system, and the next array of that size begins with page after
+page of faults and zeros, which takes longer than the convolution that fills it. Here the library is told to keep them.
+"""
+
+import ctypes
+
+__all__ = ["keep_freed_memory"]
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+LARGEST = 32 << 20  # bytes; glibc takes no larger threshold, and still maps what is above afresh
+
+
+def keep_freed_memory():
+    """Ask glibc to keep what is freed for the next array; elsewhere nothing happens, and nothing is lost but time."""
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # another C library
+        return
+    mallopt(M_MMAP_THRESHOLD, LARGEST)
+    mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
