@@ -205,7 +205,7 @@ def run(cells, options, folder, jobs=1, threads=None, scheduler=None, tell=None)
         jobs: worker processes beside each other; 1 trains in this one.
         threads: in total, divided among the workers; None for one per core.
         scheduler: address of a Dask scheduler whose workers train the cells; they must see ``folder`` under the same path.
-        tell: called with (cell, result) whenever one is done.
+        tell: called with (cell, result, results so far) whenever a cell is done.
 
     Returns:
         {Cell: result}, in the order of ``cells``; see ``run_cell``.
@@ -221,7 +221,7 @@ def run(cells, options, folder, jobs=1, threads=None, scheduler=None, tell=None)
         for cell, result in work(todo, options, folder, jobs, threads, scheduler):
             results[cell] = result
             if tell is not None:
-                tell(cell, result)
+                tell(cell, result, {c: results[c] for c in cells if c in results})
     except WorkersLost as error:
         for cell in todo:  # what the lost workers had finished is on disk
             results[cell] = results.get(cell) or read_cell(folder, cell) or {"error": str(error), "seconds": 0.0}

@@ -75,7 +75,7 @@ def load(path):
         UsageError: the file is missing, cut short, damaged, of a newer version, or no checkpoint at all.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         facts = json.loads(str(arrays.pop(FACTS)))
         version = facts.pop("format")

@@ -84,7 +84,7 @@ def run(net, batches):
 
     def count(k, spikes):
         total, entries = counts.get(k, (0, 0))
-        counts[k] = total + np.count_nonzero(spikes.storage), entries + spikes.size
+        counts[k] = total + int(np.count_nonzero(spikes.storage)), entries + spikes.size
 
     with contextlib.ExitStack() as stack:
         for k, stage in enumerate(net.stages, 1):

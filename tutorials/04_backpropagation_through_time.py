@@ -52,7 +52,7 @@ def lif_loop(x, tau=2.0, v_threshold=1.0, v_reset=0.0, fire=step):
 
 # %%
 def slope(u):
-    return ATan(2.0).derivative(np.array(u) - 1.0)
+    return ATan(2.0).derivative(u - 1.0)
 
 x = np.array([1.2, 1.6, 0.8])
 u, s = lif_loop(x)
@@ -160,6 +160,7 @@ for early in range(T):
 x = snn.Tensor(rng.normal(1.5, 0.6, (40, 2000)), requires_grad=True)  # [T, neurons]
 size = {}  # of d s[39] / d x[t], root mean square over the neurons, from the last step back
 for alpha in (2.0, 25.0):
+    assert np.isclose(1.0 * ATan(alpha).derivative(0.0), alpha / 2)  # u sg where u is at the threshold
     for detach_reset in (True, False):
         x.zero_grad()
         ops.lif(x, tau=8.0, surrogate=ATan(alpha), detach_reset=detach_reset)[39].sum().backward()

@@ -5,7 +5,7 @@
 # tell which gradients can be had the same way and which cannot, and know when it is not worth it.
 #
 # You need: tutorials 2 and 5. Explains: the loops at the head of `minisnn/ops/event_conv.py`, `method` in
-# `minisnn/ops/conv.py`, `minisnn/ledger.py`. Paper: Sections I and IV.
+# `minisnn/ops/conv.py`, `minisnn/ledger.py`. Paper: Sections I, III-A and IV.
 #
 # A spike is 0 or 1. A weight times 1 is the weight, a weight times 0 is nothing: where the input is spikes, a
 # convolution needs no products, and no work at all for what kept silent. Tutorial 5's loop asked each output
@@ -51,7 +51,7 @@ def event_conv(x, w, stride=1, padding=0):
 rng = np.random.default_rng(0)
 
 def random_spikes(rate, *shape):
-    return rng.random(shape) < rate  # Booleans: a Tensor keeps them as spikes
+    return rng.random(shape) < rate  # Booleans: a Tensor keeps them as spikes (and computes in float32 by default)
 
 w = rng.integers(-9, 10, (5, 3, 3, 3)).astype(float)
 for stride, padding in ((1, 0), (1, 1), (2, 1)):

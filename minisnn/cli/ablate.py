@@ -43,27 +43,15 @@ def run(options):
     shared = dataclasses.asdict(train.Options(**given))  # checks them, and fills in the data set's own
     for own in ("model", "position", "removed", "seed", "threads"):
         del shared[own]
-    number = 0
+    done = sum(ablation.read_cell(options.out, cell) is not None for cell in cells)
+    print(f"{len(cells)} cells, {done} of them done already", file=sys.stderr)
 
-    def tell(cell, result):
-        nonlocal number
-        number += 1
+    def tell(cell, result, results):
         said = result.get("error") or (f"{result['accuracy']:.2%}, {result['energy_mj'] * 1e3:.3g} µJ, silent shortcuts: "
                                        f"{', '.join(map(str, result['silent'])) or 'none'}, {result['seconds']:.0f} s")
-        print(f"[{number}] {cell.name}: {said}", file=sys.stderr, flush=True)
-        ablation.write_tables(results_so_far(cell, result), options.out)
+        print(f"[{len(results)}/{len(cells)}] {cell.name}: {said}", file=sys.stderr, flush=True)
+        ablation.write_tables(results, options.out)
 
-    known = {}
-
-    def results_so_far(cell, result):
-        known[cell] = result
-        return {c: known[c] for c in cells if c in known}
-
-    for cell in cells:
-        done = ablation.read_cell(options.out, cell)
-        if done is not None:
-            known[cell] = done
-    print(f"{len(cells)} cells, {len(known)} of them done already", file=sys.stderr)
     results = ablation.run(cells, shared, options.out, options.jobs, options.threads, options.scheduler, tell)
     rows = ablation.write_tables(results, options.out)
     failed = {cell.name: result["error"] for cell, result in results.items() if "error" in result}

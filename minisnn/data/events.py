@@ -40,7 +40,7 @@ class Source:
 
 
 SOURCES = {
-    "nmnist": Source("NMNIST", (34, 34), ".bin", {"train": "Train", "test": "Test"}, 1.2, Augmentation((2 / 34, 2 / 34))),
+    "nmnist": Source("NMNIST", (34, 34), ".bin", {"train": "Train", "test": "Test"}, 1.2, Augmentation((2 / 34, 2 / 34), degrees=10, zoom=0.1)),
     "dvsgesture": Source("DVSGesture", (128, 128), ".npy", {"train": "ibmGestureTrain", "test": "ibmGestureTest"}, 2.9,
                          Augmentation((6 / 128, 6 / 128))),
     # the paper's (Table X): a flip, and shifts of up to 2.5 of 48 and 5 of 128 pixels

@@ -98,30 +98,30 @@ def to_frames(events, timesteps, sensor, slicing="count", size=None, span=None):
 
 
 class Augmentation:
-    """Random shift and flip of a sample's frames, the same for all of its time steps.
+    """Random shift, turn, zoom and flip of a sample's frames, the same for all of its time steps.
 
     Args:
-        shift: most, in shares of (height, width).
+        shift: most, in shares of (height, width); a whole number of pixels is drawn.
+        degrees: most that the picture is turned by, either way.
+        zoom: most that it grows or shrinks by, a share.
         flip: whether every other sample is mirrored, left and right.
     """
 
-    def __init__(self, shift=(0.0, 0.0), flip=False):
-        self.shift, self.flip = shift, flip
+    def __init__(self, shift=(0.0, 0.0), degrees=0.0, zoom=0.0, flip=False):
+        self.shift, self.degrees, self.zoom, self.flip = shift, degrees, zoom, flip
 
     def __call__(self, frames, rng):
-        """[T, 2, H, W] -> the same, moved; what leaves is lost, what is new is 0."""
+        """[T, 2, H, W] -> the same, moved: each pixel takes the counts of the pixel nearest to where it comes from, or 0."""
         H, W = frames.shape[-2:]
-        limits = int(self.shift[0] * H), int(self.shift[1] * W)
-        dy, dx = (int(rng.integers(-limit, limit + 1)) for limit in limits)
-        mirrored = rng.random() < 0.5
-        if self.flip and mirrored:
-            frames = frames[..., ::-1]
-        if dy == dx == 0:
-            return frames
-        moved = np.zeros_like(frames)
-        moved[..., max(dy, 0) : H + min(dy, 0), max(dx, 0) : W + min(dx, 0)] = (
-            frames[..., max(-dy, 0) : H + min(-dy, 0), max(-dx, 0) : W + min(-dx, 0)])
-        return moved
+        dy, dx = (int(rng.integers(-limit, limit + 1)) for limit in (int(self.shift[0] * H + 1e-6), int(self.shift[1] * W + 1e-6)))
+        turn, scale = np.deg2rad(rng.uniform(-self.degrees, self.degrees)), 1 + rng.uniform(-self.zoom, self.zoom)
+        mirror = -1 if self.flip and rng.random() < 0.5 else 1
+        y, x = np.arange(H)[:, None] - (H - 1) / 2 - dy, np.arange(W) - (W - 1) / 2 - dx  # from the middle
+        from_y = np.rint((np.cos(turn) * y - np.sin(turn) * x) / scale + (H - 1) / 2).astype(np.int64)
+        from_x = np.rint(mirror * (np.sin(turn) * y + np.cos(turn) * x) / scale + (W - 1) / 2).astype(np.int64)
+        inside = (from_y >= 0) & (from_y < H) & (from_x >= 0) & (from_x < W)
+        at = np.where(inside, from_y * W + from_x, 0)
+        return frames.reshape(*frames.shape[:2], H * W)[:, :, at] * inside
 
 
 class FrameCache:

@@ -1,6 +1,7 @@
 """Layers: parameters and a call into ``ops``, nothing else.
 
-Initial weights are those of PyTorch's layers: uniform within 1 / sqrt(fan_in); batch norm starts at weight 1, bias 0.
+Initial weights are those of PyTorch's layers: uniform within 1 / sqrt(fan_in); batch norm starts at weight 1, bias 0. Attention is the
+exception, see there.
 """
 
 import numpy as np
@@ -77,8 +78,18 @@ class LIF(Module):
                              self.options["surrogate"], norm.training, norm.momentum, norm.eps, **gate)
 
 
+def averaging(shape, fan_in, rng, dtype):
+    """Uniform numbers from 0 to 2 / fan_in: what they weigh is, on average, averaged."""
+    return (generator() if rng is None else rng).uniform(0, 2 / fan_in, shape).astype(dtype)
+
+
 class Attention(Module):
     """MA, or with ``spiking`` IA, over one dimension (``ops.attention``).
+
+    It starts open. With initial weights of both signs a score begins at sigmoid(0) = 1/2, which halves what neurons of tau = 2 halve
+    once more: hardly one of them fires, and IA's neurons, which pass nothing until they fire, may never do so. Weights
+    that average the maxima, which are positive behind a batch norm, begin with scores near 1 and with neurons that fire: the
+    network starts as the one without attention, and learns what to close.
 
     Args:
         dim: "t", "c" or "s".
@@ -91,12 +102,12 @@ class Attention(Module):
     def __init__(self, dim, timesteps, channels, spiking=False, kernel=3, rng=None, dtype="float32"):
         self.dim, self.spiking = dim, spiking
         if dim == "s":
-            self.weight = Parameter(uniform((1, 2, kernel, kernel), 2 * kernel * kernel, rng, dtype))
+            self.weight = Parameter(averaging((1, 2, kernel, kernel), kernel * kernel, rng, dtype))
         else:
             places = timesteps if dim == "t" else channels
             hidden = max(1, timesteps // 4) if dim == "t" else min(8, channels)
-            self.squeeze = Parameter(uniform((hidden, places), places, rng, dtype))
-            self.excite = Parameter(uniform((places, hidden), hidden, rng, dtype))
+            self.squeeze = Parameter(averaging((hidden, places), places, rng, dtype))
+            self.excite = Parameter(averaging((places, hidden), hidden, rng, dtype))
 
     @property
     def weights(self):

@@ -1,0 +1,115 @@
+"""`minisnn show`."""
+
+import os
+
+import numpy as np
+
+from .. import data
+from ..checkpoint import replace
+from ..data.frames import EventSamples, slice_numbers
+from ..errors import UsageError
+from ..recipes import RECIPES
+from . import whole
+from .event_options import EVENT_OPTIONS, add_event_arguments
+
+HELP = "draw a sample of a data set"
+SHORTEST = 40  # milliseconds that a picture of the moving figure stands
+
+
+def add_arguments(parser):
+    parser.add_argument("dataset", choices=data.NAMES, metavar="DATASET", help=f"one of {', '.join(data.NAMES)}")
+    parser.add_argument("--index", type=whole(0), default=0, metavar="I", help="number of the sample, from 0")
+    parser.add_argument("--part", choices=("train", "test"), help="of the data set (default: train, or test where there is no other)")
+    parser.add_argument("--data-dir", metavar="DIR", help="where data lies (default: the variable MINISNN_DATA, else ~/.cache/minisnn)")
+    parser.add_argument("-T", "--timesteps", type=whole(), metavar="T", help="time steps (default: as in training)")
+    parser.add_argument("--split-seed", type=whole(0), default=0, metavar="N", help="of a split that the data set does not bring along, and of gestures")
+    parser.add_argument("--out", metavar="FILE", help="the figure; .png, .pdf or .svg (default: DATASET-INDEX.png)")
+    parser.add_argument("--gif", metavar="FILE", help="also write a moving figure, one picture for each slice")
+    add_event_arguments(parser)
+
+
+def run(options):
+    name, index = options.dataset, options.index
+    out = options.out or f"{name}-{index}.png"
+    kind = ending(out, "--out", (".png", ".pdf", ".svg"))
+    if options.gif:
+        ending(options.gif, "--gif", (".gif",))
+    chosen = RECIPES[name].data_options | {key: getattr(options, key) for key in EVENT_OPTIONS if getattr(options, key) is not None}
+    dataset = data.load(name, options.data_dir, options.timesteps or RECIPES[name].timesteps, options.split_seed, **chosen)
+    part = options.part or ("train" if dataset.train is not None else "test")
+    samples = getattr(dataset, part)
+    if samples is None:
+        raise UsageError(f"--part {part}: {dataset.name} has no such part here ({dataset.note}); give the other one, or complete the copy")
+    if index >= len(samples):
+        raise UsageError(f"--index: {index} is out of range; the {part} part of {name} has the samples 0 to {len(samples) - 1}")
+    label = dataset.classes[samples.labels[index]]
+    facts = {"dataset": name, "part": part, "index": index, "class": label, "samples": len(samples)}
+    print(dataset.note)
+    if isinstance(samples, EventSamples):
+        facts |= draw_events(samples, index, f"{name}, {part} sample {index}: {label}", out, kind, options.gif)
+    elif options.gif:
+        raise UsageError(f"--gif: {name} holds still images; leave --gif away")
+    else:
+        from .. import event_plots
+
+        save(event_plots.image_figure(samples.batch([index])[0, 0], f"{name}, {part} sample {index}: {label}"), out, kind)
+    written = [file for file in (out, options.gif) if file]
+    print(f"{part} sample {index} of {len(samples):,}: {label}" + (f", {facts['events']:,} events in {facts['duration_ms']:.0f} ms, "
+          f"{facts['events'] / facts['duration_ms']:.1f} per ms" if "events" in facts else ""))
+    print("wrote " + " and ".join(written))
+    return facts | {"figure": out, "gif": options.gif}
+
+
+def draw_events(samples, index, title, out, kind, gif):
+    """Write the figure, and the moving one where asked for; what was drawn, as a dict."""
+    from .. import event_plots
+
+    events, frames = samples.events(index), samples.frames(index)
+    duration = max(int(events["t"][-1] - events["t"][0]) + 1, 1)
+    edges = slice_edges(events, samples.timesteps, samples.options.slicing, samples.span(index))
+    save(event_plots.event_figure(events, frames, samples.options.sensor, edges, title), out, kind)
+    if gif:
+        from PIL import Image
+
+        pictures = [Image.fromarray(picture) for picture in event_plots.gif_frames(frames)]
+        stands = max(SHORTEST, round(duration / 1000 / samples.timesteps))
+        with writable(gif), replace(gif) as file:
+            pictures[0].save(file, format="GIF", save_all=True, append_images=pictures[1:], duration=stands, loop=0)
+    return {"events": len(events), "on": int(events["p"].sum()), "duration_ms": duration / 1000, "timesteps": samples.timesteps,
+            "frame_size": list(samples.size[1:]), "largest_count": int(frames.max())}
+
+
+def slice_edges(events, timesteps, slicing, span):
+    """Where the slices begin and end, microseconds, [T + 1]."""
+    if slicing == "time":
+        return np.linspace(*(span or (events["t"][0], events["t"][-1] + 1)), timesteps + 1)
+    first = np.searchsorted(slice_numbers(events, timesteps, slicing), np.arange(timesteps))
+    t = np.append(events["t"], events["t"][-1] + 1)  # a slice without an event begins where the next one does
+    return np.append(t[first], t[-1])
+
+
+def save(figure, path, kind):
+    with writable(path), replace(path) as file:
+        figure.savefig(file, format=kind)
+
+
+class writable:
+    """Turns a refusal of the file system into one line that names the file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        if isinstance(error, OSError):
+            raise UsageError(f"{self.path} cannot be written ({error.strerror or error}); give another file") from None
+
+
+def ending(path, flag, allowed):
+    """The file's format, from its name."""
+    kind = os.path.splitext(path)[1].lower()
+    if kind not in allowed:
+        raise UsageError(f"{flag}: '{path}' has no ending that says its format; give a name that ends in {' or '.join(allowed)}")
+    return kind[1:]

@@ -1,0 +1,45 @@
+"""Run folders for tests, without training: every layer of their networks fires, but for the shortcuts that shall be silent."""
+
+import dataclasses
+
+from minisnn import nn, no_grad, train
+from minisnn.runs import Run
+
+
+def fire(net, x):
+    """Set batch norms to the statistics of x [T, N, C, H, W], a little above, so that every layer of an untrained network fires."""
+    norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = 1.0  # one pass sets the running statistics to those of x
+        norm.bias.data += 0.5
+    with no_grad():
+        net.train()(x)
+    for norm in norms:
+        norm.momentum = 0.1
+    return net.eval()
+
+
+def silence(net, shortcuts):
+    """Keep the neurons of these shortcuts (from 1) from ever firing."""
+    for k in shortcuts:
+        norm = net.stages[k - 1].shortcut.norm
+        norm.weight.data[...], norm.bias.data[...] = 0.0, -1.0
+    return net
+
+
+def small_run(path, model="or", silent=(), epochs=3, **options):
+    """The folder of a run on the digits as if trained for some epochs, width 8, T 2, 64 training samples."""
+    options = train.Options(model=model, epochs=epochs, limit=64, **{"width": 8, "timesteps": 2} | options)
+    dataset = options.load()
+    net, config = train.new_network(options, dataset)
+    x = dataset.train.batch(range(16))
+    silence(fire(net, x), silent)
+    run = Run.create(path, {"command": train.command(options), "options": dataclasses.asdict(options), "network": config,
+                            "dataset": dataset.facts, "parameters": 0, "versions": {}})
+    run.save_network("best", net, {"epoch": epochs})
+    rates = list(train.evaluate(net, dataset.test, limit=8)["report"].rates.items())
+    run.write_table("firing_rates.csv", ["epoch", *(name for name, _ in rates)],
+                    [[k + 1, *(rate * (k + 1) / epochs for _, rate in rates)] for k in range(epochs)])
+    run.write_table("metrics.csv", train.COLUMNS, [[k + 1, 0.09 - k / 100, 0.2 + k / 10, 0.1 - k / 100, 0.1 + k / 10, 1.0, 64.0, 0.1, 1e-3, 0.0]
+                                                   for k in range(epochs)])
+    return run

@@ -1,0 +1,227 @@
+"""The command line: exit statuses, one line for an error, JSON last, and nothing overwritten."""
+
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+
+from minisnn import cli, train
+from minisnn.data import images
+
+TINY = "--width 8 -T 2 --epochs 1 -b 16 --limit 16 --threads 1".split()
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(images, "TEST_SHARE", 0.02)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MINISNN_DATA", str(tmp_path / "data"))
+    for name, source in list(images.SOURCES.items()):  # no test reaches for the network
+        monkeypatch.setitem(images.SOURCES, name, images.dataclasses.replace(source, url="http://127.0.0.1:9/", installed=()))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The folder of a small finished run; to be read, not written."""
+    before, images.TEST_SHARE = images.TEST_SHARE, 0.02
+    path = tmp_path_factory.mktemp("cli") / "run"
+    assert cli.main(["train", *TINY, "--out", str(path)]) == 0
+    images.TEST_SHARE = before
+    return path
+
+
+@pytest.fixture
+def copy(trained, tmp_path):
+    return shutil.copytree(trained, tmp_path / "copy")
+
+
+def errors(capsys):
+    return [line for line in capsys.readouterr().err.splitlines() if "compiling" not in line]
+
+
+def files(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+# ---- what works --------------------------------------------------------------------------------------------------------
+
+
+def test_train_prints_json_last(tmp_path, capsys):
+    assert cli.main(["train", *TINY, "--json", "--model", "or"]) == 0
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert {"test_accuracy", "spikes", "energy_mj", "silent_shortcuts", "run"} <= set(found) and found["model"] == "or"
+    assert os.path.isfile(os.path.join(found["run"], "last.npz")) and found["run"] == "runs/digits-or-1".replace("/", os.sep)
+
+
+def test_evaluate(trained, capsys):
+    assert cli.main(["evaluate", str(trained), "--json"]) == 0
+    *text, last = capsys.readouterr().out.splitlines()
+    found = json.loads(last)
+    assert {"test_accuracy", "spikes", "energy_mj", "confusion", "class_accuracy"} <= set(found)
+    confusion = np.array(found["confusion"])
+    assert confusion.shape == (10, 10) and np.trace(confusion) / confusion.sum() == found["test_accuracy"]
+    assert any("confusion matrix" in line for line in text) and any("energy" in line for line in text)
+
+
+def test_resume_of_a_finished_run(copy, capsys):
+    assert cli.main(["train", "--resume", str(copy), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["epochs"] == 1
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate"])
+def test_help_tells_the_defaults(command, capsys):
+    assert cli.main([command, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert f"usage: minisnn {command}" in text and "default:" in text
+    for option in ("--json", "--seed", "--threads", "--batch-size", "-b"):
+        assert option in text
+
+
+def test_help_lists_the_commands(capsys):
+    assert cli.main(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(f"  {name} " in text for name in cli.COMMANDS)
+    assert cli.main([]) == 2 and cli.main(["--version"]) == 0
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_every_command_is_there(command):
+    parser, module = cli.parser_of(command)
+    assert callable(module.run) and isinstance(module.HELP, str) and module.HELP == cli.COMMANDS[command][1]
+    text = parser.format_help()
+    assert all(option in text for option in ("--json", "--seed", "--threads"))
+
+
+def test_ctrl_c(monkeypatch, capsys, tmp_path):
+    def stop(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "loss_of", stop)
+    assert cli.main(["train", *TINY, "--out", "a"]) == 130
+    (line,) = errors(capsys)
+    assert "minisnn train --resume a" in line
+
+
+# ---- what does not -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("arguments, culprit", [
+    ("trian", "trian"), ("train --epoch 3", "--epoch"), ("train more", "more"), ("train --epochs 0", "--epochs"), ("train --epochs x", "--epochs"),
+    ("train --epochs 1.5", "--epochs"), ("train --width 12", "--width"), ("train --width 0", "--width"), ("train -T 0", "--timesteps"),
+    ("train -b 0", "--batch-size"), ("train --lr 0", "--lr"), ("train --lr nan", "--lr"), ("train --lr inf", "--lr"), ("train --lr -1", "--lr"),
+    ("train --limit 0", "--limit"), ("train --seed -1", "--seed"), ("train --threads 0", "--threads"), ("train --threads 9999", "--threads"),
+    ("train --model resnet", "--model"), ("train --dataset imagenet", "--dataset"), ("train --position e", "--position"),
+    ("train --remove 4", "--remove"), ("train --remove x", "--remove"), ("train --remove 1 --model plain", "--remove"),
+    ("train --loss l1", "--loss"), ("train --optimizer lion", "--optimizer"), ("train --warmup -1", "--warmup"),
+    ("train --warmup 9 --epochs 2", "--warmup"), ("train --dataset mnist", "data/MNIST/raw"), ("train --dataset mnist --data-dir none", "none"),
+    ("train --resume none", "none"), ("evaluate none", "none"), ("evaluate", "RUN"), ("evaluate x --checkpoint first", "--checkpoint")])
+def test_wrong_arguments(arguments, culprit, tmp_path, capsys):
+    assert cli.main(arguments.split()) == 2
+    (line,) = errors(capsys)
+    assert culprit in line and "Traceback" not in line
+    assert not files(tmp_path)
+
+
+def test_a_folder_that_holds_a_run(copy, capsys):
+    before = files(copy)
+    assert cli.main(["train", *TINY, "--out", str(copy)]) == 2
+    (line,) = errors(capsys)
+    assert str(copy) in line and "--resume" in line and files(copy) == before
+
+
+def test_a_folder_that_is_a_file(tmp_path, capsys):
+    (tmp_path / "file").write_text("mine")
+    for out in ("file", "file/run"):
+        assert cli.main(["train", *TINY, "--out", out]) == 2
+        (line,) = errors(capsys)
+        assert out in line and "--out" in line
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_cannot_be_written(tmp_path, capsys):
+    (tmp_path / "locked").mkdir(mode=0o500)
+    assert cli.main(["train", *TINY, "--out", "locked/run"]) == 2
+    (line,) = errors(capsys)
+    assert "locked/run" in line and "Permission denied" in line
+
+
+def test_a_folder_of_the_system_that_cannot_be_written(capsys):
+    assert cli.main(["train", *TINY, "--out", "/proc/minisnn/run"]) == 2
+    (line,) = errors(capsys)
+    assert "/proc/minisnn/run" in line
+
+
+def test_options_beside_resume(copy, capsys):
+    before = files(copy)
+    for extra in (["--epochs", "5"], ["--lr", "1"], ["--out", "b"], ["--seed", "3"], ["--window", "40"]):
+        assert cli.main(["train", "--resume", str(copy), *extra]) == 2
+        (line,) = errors(capsys)
+        assert extra[0] in line
+    assert files(copy) == before
+
+
+def spoil(folder, how):
+    last, best, config = folder / "last.npz", folder / "best.npz", folder / "config.json"
+    if how == "cut short":
+        for path in (last, best):
+            path.write_bytes(path.read_bytes()[:-200])
+        return "npz"
+    if how == "no checkpoint":
+        for path in (last, best):
+            path.write_text("hello")
+        return "npz"
+    if how == "missing":
+        last.unlink()
+        best.unlink()
+        return "last.npz"
+    if how == "of another model":
+        text = json.loads(config.read_text())
+        text["network"]["width"] = 16
+        config.write_text(json.dumps(text))
+        return "npz"
+    if how == "config is no JSON":
+        config.write_text("{")
+        return "config.json"
+    if how == "config is something else":
+        config.write_text("[1]")
+        return "config.json"
+    if how == "config describes no network":
+        text = json.loads(config.read_text())
+        text["network"]["shape"] = 3
+        config.write_text(json.dumps(text))
+        return "config.json"
+    config.unlink()
+    return str(folder)
+
+
+@pytest.mark.parametrize("command", [["evaluate"], ["train", "--resume"]], ids=" ".join)
+@pytest.mark.parametrize("how", ["cut short", "no checkpoint", "missing", "of another model", "config is no JSON", "config is something else",
+                                 "config describes no network", "no config"])
+def test_damaged_runs(copy, capsys, command, how):
+    culprit = spoil(copy, how)
+    before = files(copy)
+    assert cli.main([*command, str(copy)]) == 2
+    (line,) = errors(capsys)
+    assert culprit in line and "; " in line and "Traceback" not in line
+    assert files(copy) == before
+
+
+def test_a_data_set_that_does_not_fit(trained, capsys):
+    assert cli.main(["evaluate", str(trained), "--dataset", "gestures"]) == 2
+    (line,) = errors(capsys)
+    assert "gestures" in line and "channels" in line
+
+
+def test_a_full_disk_is_one_line(monkeypatch, capsys, tmp_path):
+    from minisnn import checkpoint
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint.os, "fsync", full)
+    assert cli.main(["train", *TINY, "--out", "a"]) == 2
+    (line,) = errors(capsys)
+    assert "No space left" in line

@@ -1,0 +1,234 @@
+"""Training: the folder of a run, the same bits after every kind of stop, and clear ends."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from minisnn import UsageError, checkpoint, data, energy, models, optim, train
+from minisnn.data import images
+from minisnn.engine import Tensor
+from minisnn.runs import Run
+
+TINY = dict(width=8, timesteps=2, epochs=3, batch_size=16, limit=48, threads=1)
+
+
+@pytest.fixture(autouse=True)
+def few_to_test_on(monkeypatch):
+    monkeypatch.setattr(images, "TEST_SHARE", 0.02)
+
+
+def silent(*_):
+    pass
+
+
+def run(path, **options):
+    return train.train(train.Options(**TINY | options), out=path, progress=False, say=silent)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished run and its summary; to be read, not written."""
+    before, images.TEST_SHARE = images.TEST_SHARE, 0.02
+    path, lines = tmp_path_factory.mktemp("runs") / "a", []
+    found = train.train(train.Options(**TINY), out=path, progress=False, say=lines.append)
+    images.TEST_SHARE = before
+    return path, found, "\n".join(lines)
+
+
+def test_the_folder_of_a_run(finished):
+    path, found, _ = finished
+    assert sorted(os.listdir(path)) == ["best.npz", "config.json", "firing_rates.csv", "last.npz", "metrics.csv"]
+    config = json.loads((path / "config.json").read_text())
+    assert config["options"]["width"] == 8 and config["options"]["lr"] > 0 and config["options"]["seed"] == 0
+    assert set(config["options"]) == {f.name for f in train.dataclasses.fields(train.Options)}
+    assert {"minisnn", "python", "numpy", "numba"} <= set(config["versions"]) and config["dataset"]["split"]
+    opened = Run.open(path)
+    rows = opened.metrics()
+    assert [row["epoch"] for row in rows] == [1, 2, 3] and all(math.isfinite(v) for row in rows for v in row.values())
+    needed = ["epoch", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "seconds", "samples_per_second", "firing_rate"]
+    assert list(rows[0])[:8] == needed
+    names, rates = opened.firing_rates()
+    assert len(names) == 20 and rates.shape == (3, 20) and names[0] == "stem" and "stages.2.shortcut" in names
+    with open(path / "firing_rates.csv") as file:
+        assert file.readline().startswith("epoch,stem,features.0")
+
+
+def test_the_summary_is_what_evaluation_finds(finished):
+    path, found, text = finished
+    opened = Run.open(path)
+    again = train.evaluate(opened.network(), opened.dataset().test, batch_size=7)
+    assert again["accuracy"] == found["test_accuracy"] == max(row["test_accuracy"] for row in opened.metrics())
+    assert again["report"].spikes == found["spikes"] and again["report"].energy_mj == pytest.approx(found["energy_mj"])
+    for word in ("test accuracy", "spikes", "energy", "silent shortcuts", str(path), "minisnn evaluate", "minisnn plot", "samples/s"):
+        assert word in text
+    json.dumps(found)
+
+
+def test_the_repeating_command_repeats(finished):
+    path, _, _ = finished
+    command = Run.open(path).config["command"]
+    assert command.startswith("minisnn train ") and all(f in command for f in ("--width 8", "--timesteps 2", "--limit 48", "--seed 0"))
+
+
+def checkpoints(path):
+    return {which: checkpoint.load(path / f"{which}.npz") for which in ("last", "best")}
+
+
+def assert_same_bits(a, b):
+    found, expected = checkpoints(a), checkpoints(b)
+    for which in expected:
+        (arrays, facts), (arrays_b, facts_b) = found[which], expected[which]
+        assert arrays.keys() == arrays_b.keys()
+        assert [name for name in arrays if arrays[name].tobytes() != arrays_b[name].tobytes()] == []
+        assert facts["firing_rates"] == facts_b["firing_rates"] and facts["best"] == facts_b["best"]
+    seconds = ("seconds", "samples_per_second", "waiting")
+    rows, rows_b = ([{k: v for k, v in row.items() if k not in seconds} for row in Run.open(p).metrics()] for p in (a, b))
+    assert rows == rows_b
+    assert (a / "firing_rates.csv").read_bytes() == (b / "firing_rates.csv").read_bytes()
+
+
+def test_same_seed_same_bits_and_another_seed_others(finished, tmp_path):
+    run(tmp_path / "b")
+    assert_same_bits(tmp_path / "b", finished[0])
+    run(tmp_path / "c", seed=1, epochs=1)
+    assert Run.open(tmp_path / "c").metrics()[0]["train_loss"] != Run.open(finished[0]).metrics()[0]["train_loss"]
+
+
+def interrupt_at(monkeypatch, name, call):
+    """Ctrl-C at that call of a function of train.py."""
+    calls, function = [], getattr(train, name)
+
+    def stop(*arguments, **options):
+        calls.append(1)
+        if len(calls) == call:
+            raise KeyboardInterrupt
+        return function(*arguments, **options)
+
+    monkeypatch.setattr(train, name, stop)
+    return function
+
+
+@pytest.mark.parametrize("where, call", [("loss_of", 2), ("loss_of", 6), ("evaluate", 2), ("write_tables", 1)],
+                         ids=["in the first epoch", "in the second epoch", "while evaluating", "before the tables"])
+def test_ctrl_c_then_resume_gives_the_bits_of_one_go(finished, tmp_path, monkeypatch, where, call):
+    function = interrupt_at(monkeypatch, where, call)
+    with pytest.raises(KeyboardInterrupt, match="minisnn train --resume"):
+        run(tmp_path / "b")
+    monkeypatch.setattr(train, where, function)
+    np.random.default_rng().random(3)
+    train.resume(tmp_path / "b", progress=False, say=silent)
+    assert_same_bits(tmp_path / "b", finished[0])
+
+
+def test_resume_with_momentum_and_cross_entropy(tmp_path, monkeypatch):
+    options = dict(optimizer="sgd", loss="ce", lr=0.05, model="ms", epochs=2)
+    run(tmp_path / "a", **options)
+    function = interrupt_at(monkeypatch, "loss_of", 6)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "b", **options)
+    monkeypatch.setattr(train, "loss_of", function)
+    train.resume(tmp_path / "b", progress=False, say=silent)
+    assert_same_bits(tmp_path / "b", tmp_path / "a")
+
+
+def test_a_finished_run_resumes_to_its_summary(finished, tmp_path):
+    path, found, _ = finished
+    lines = []
+    again = train.resume(path, progress=False, say=lines.append)
+    assert again["test_accuracy"] == found["test_accuracy"] and "nothing is left to do" in "\n".join(lines)
+
+
+def command_line(*arguments):
+    return [sys.executable, "-m", "minisnn", *map(str, arguments)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_killed_then_resumed(tmp_path, how):
+    options = "--width 8 -T 2 --epochs 6 -b 16 --limit 160 --threads 1".split()
+    subprocess.run(command_line("train", *options, "--out", tmp_path / "a"), check=True, capture_output=True)
+    victim = subprocess.Popen(command_line("train", *options, "--out", tmp_path / "b"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    while not (tmp_path / "b/metrics.csv").exists():
+        assert victim.poll() is None
+        time.sleep(0.01)
+    victim.send_signal(how)
+    error = victim.communicate()[1]
+    assert victim.returncode == (130 if how == signal.SIGINT else -how)
+    if how == signal.SIGINT:
+        assert "minisnn train --resume" in error and "Traceback" not in error
+    assert 1 <= checkpoint.load(tmp_path / "b/last.npz")[1]["epoch"] < 6
+    subprocess.run(command_line("train", "--resume", tmp_path / "b"), check=True, capture_output=True)
+    assert_same_bits(tmp_path / "b", tmp_path / "a")
+
+
+def test_a_loss_that_is_no_number_stops_with_a_mend(tmp_path, monkeypatch):
+    def spoil(self):
+        if self.steps == 4:
+            self.parameters[-1].data[:] = np.nan
+        return step(self)
+
+    step = optim.Adam.step
+    monkeypatch.setattr(optim.Adam, "step", spoil)
+    with pytest.raises(UsageError, match=r"loss is nan in epoch 2, batch 3; lower --lr .*last good epoch, 1") as error:
+        run(tmp_path / "a")
+    assert "\n" not in str(error.value)
+    arrays, facts = checkpoint.load(tmp_path / "a/last.npz")
+    assert facts["epoch"] == 1 and all(np.isfinite(a).all() for a in arrays.values())
+
+
+def test_removed_shortcuts_and_every_system(tmp_path):
+    for name in models.SYSTEMS:
+        assert models.build("digits", width=8, **{k: v for k, v in train.Options(model=name).network().items() if k != "width"})
+    found = run(tmp_path / "a", removed=(1, 3), epochs=1)
+    net = Run.open(tmp_path / "a").network()
+    assert [stage.shortcut is None for stage in net.stages] == [True, False, True] and 1 not in found["silent_shortcuts"]
+    with pytest.raises(UsageError, match="--remove"):
+        run(tmp_path / "b", model="sew-and", removed=(1,))
+    assert not (tmp_path / "b").exists()
+
+
+def test_default_folders_count_up(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = [run(None, epochs=1, limit=16, model="plain")["run"] for _ in range(2)]
+    assert names == [os.path.join("runs", f"digits-plain-{n}") for n in (1, 2)]
+
+
+def test_the_loss_falls(tmp_path):
+    run(tmp_path / "a", epochs=8, limit=64, augment=False, batch_size=8)
+    losses = [row["train_loss"] for row in Run.open(tmp_path / "a").metrics()]
+    assert losses[-1] < 0.9 * losses[0]
+
+
+def test_evaluation_by_hand():
+    d = data.load("digits", timesteps=2)
+    net = models.build("digits", width=8, timesteps=2, seed=0)
+    found = train.evaluate(net, d.test, batch_size=16)
+    net.eval()
+    scores = net(Tensor(np.array(d.test.batch(np.arange(len(d.test)))))).data
+    right = scores.argmax(1) == d.test.labels
+    assert found["accuracy"] == right.mean() and np.trace(found["confusion"]) == right.sum()
+    assert np.array_equal(found["confusion"].sum(1), np.bincount(d.test.labels, minlength=10))
+    assert found["loss"] == pytest.approx(np.mean((scores - np.eye(10)[d.test.labels]) ** 2), rel=1e-4)
+    assert found["class_accuracy"][3] == right[d.test.labels == 3].mean()
+    assert found["report"] == energy.measure(net, np.array(d.test.batch(np.arange(len(d.test))))) or found["report"].samples == len(d.test)
+    limited = train.evaluate(net, d.test, limit=5)
+    assert limited["report"].samples == 5 and np.isnan(limited["class_accuracy"]).any()
+
+
+def test_a_step_of_the_engine_takes_frames_as_a_view():
+    d = data.load("digits", timesteps=4)
+    x = d.train.batch(np.arange(4))
+    net = models.build("digits", width=8, timesteps=4, seed=0)
+    assert Tensor(x).storage.strides[0] == 0  # one image in memory, not T
+    net(Tensor(x)).sum().backward()
+    view = net.stem.conv.weight.grad
+    net.zero_grad()
+    net(Tensor(np.array(x))).sum().backward()
+    assert np.array_equal(view, net.stem.conv.weight.grad)

@@ -1,0 +1,232 @@
+# %% [markdown]
+# # 11. Spikes and energy
+#
+# After this page you can count what a spiking network really computes, estimate it from firing rates as the
+# paper does, say where the two part, and tell at which firing rate spikes stop paying.
+#
+# You need: tutorials 6, 7 and 8. Explains: `minisnn/energy.py`, `minisnn/ledger.py`. Paper: Section IV.
+#
+# Multiplying and adding (a MAC) costs 4.6 pJ in a 45 nm process, 3.7 for the product and 0.9 for the sum; adding
+# alone (an AC) costs 0.9 pJ. A convolution that gets spikes only adds. The paper's energy of one inference:
+#
+#     E_total = E_MAC FL_conv^1 + E_AC ( sum_n=2..N FL_conv^n fr^n + sum_m FL_fc^m fr^m )      (Eq. 11)
+#
+# FL is the number of products of a layer that multiplies everything, over all T steps; fr is the firing rate of
+# the layer's input, spikes per neuron and step. The first convolution gets the image, which is numbers, and pays
+# for MACs; all others pay for what fired. It is an estimate: it takes the mean rate and an average place.
+# Here is the exact count, spike by spike, and beside it the estimate.
+
+# %%
+import contextlib
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+import minisnn as snn
+from helpers import BLUE, ORANGE, exercise, save_figure
+from minisnn import data, energy, models, nn, ops
+
+E_MAC, E_AC = 4.6, 0.9  # pJ
+
+def additions(spikes, cout, k, stride=1, padding=0):
+    """spikes: [B, Cin, H, W] zeros and ones -> how many weights a convolution adds."""
+    B, Cin, H, W = spikes.shape
+    Ho, Wo = (H + 2 * padding - k) // stride + 1, (W + 2 * padding - k) // stride + 1
+    count = 0
+    for _, _, i, j in np.argwhere(spikes):
+        for a in range(k):
+            for b in range(k):  # does tap (a, b) of some output pixel lie on this spike?
+                row, column = i + padding - a, j + padding - b
+                at_row = row % stride == 0 and 0 <= row // stride < Ho
+                count += cout * (at_row and column % stride == 0 and 0 <= column // stride < Wo)
+    return count
+
+def estimate(spikes, cout, k, stride=1, padding=0):
+    """FL fr: every output is charged Cin k^2 products, times the input's mean rate."""
+    B, Cin, H, W = spikes.shape
+    Ho, Wo = (H + 2 * padding - k) // stride + 1, (W + 2 * padding - k) // stride + 1
+    return B * Cin * k * k * Ho * Wo * cout * spikes.mean()
+
+def ledger_count(spikes, cout, k, stride=1, padding=0):
+    """What the engine's loops write down while they run."""
+    w = snn.Tensor(np.ones((cout, spikes.shape[1], k, k), np.float32))
+    with snn.ledger.ledger() as entries:
+        ops.conv2d(snn.Tensor(spikes), w, stride, padding)
+    return entries[0].ac
+
+rng = np.random.default_rng(0)
+spikes = rng.random((2, 3, 9, 9)) < 0.1
+for k, stride, padding in ((3, 1, 1), (3, 2, 1), (1, 2, 0), (5, 1, 2)):
+    exact = additions(spikes, 4, k, stride, padding)
+    assert exact == ledger_count(spikes, 4, k, stride, padding)
+    print(f"{k}x{k}, stride {stride}: {exact} additions, Eq. 11 says {estimate(spikes, 4, k, stride, padding):.0f}")
+
+# %% [markdown]
+# **Why they differ.** With stride 1 a spike is added k^2 times per output channel, unless it lies at the border,
+# where part of its taps fall outside. The estimate knows no border, so it is too high; the smaller the map, the
+# more. On the 4 x 4 maps of DVS Gesture's last stage a third of it does not exist. With stride 2 it can also be
+# too low: a 1x1 convolution of stride 2 sees every fourth pixel only, and all depends on where the spikes are.
+
+# %%
+for side in (32, 16, 8, 4, 2):
+    everything = np.ones((1, 3, side, side), bool)
+    share = ledger_count(everything, 4, 3, padding=1) / estimate(everything, 4, 3, padding=1)
+    assert np.isclose(share, ((3 * side - 2) / (3 * side)) ** 2)
+    print(f"{side} x {side}: {share:.1%} of the estimate exist")
+seen, unseen = np.zeros((2, 1, 1, 4, 4), bool)
+seen[..., ::2, ::2], unseen[..., 1::2, 1::2] = True, True
+assert estimate(seen, 4, 1, 2) == estimate(unseen, 4, 1, 2) == 4
+assert ledger_count(seen, 4, 1, 2) == 16 and ledger_count(unseen, 4, 1, 2) == 0
+
+# %% [markdown]
+# **A whole network.** `energy.measure` runs a network in evaluation mode and collects what every layer wrote down.
+# Ours is untrained, but its batch norms have seen data (one pass in training mode with momentum 1), so it fires.
+# What it costs does not depend on whether its answers are right.
+
+# %%
+def network(residual):
+    net = models.build("digits", residual=residual, width=8, timesteps=4, seed=0)
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1.0
+    net(images)
+    return net
+
+images = data.load("digits", timesteps=4).train.batch(np.arange(64))  # [T, N, 1, 16, 16]
+net = network("or")
+report = energy.measure(net, images)
+print(report)
+
+# %% [markdown]
+# The numbers are per image. Most of the energy is not the spikes: with 8 channels the stem and the batch norms,
+# both MAC, weigh two thirds. (A batch norm can be folded into the weights in front of it, exercise 1; then it is
+# free: `fold_norm=True`.) Now the estimate by Eq. 11 for each convolution, from its input's rate:
+
+# %%
+shares = {row.name: row.share for row in report.layers}
+assert 0.6 < shares["stem"] + shares["batch norm"] < 0.7
+assert energy.measure(net, images, fold_norm=True).energy_mj < 0.7 * report.energy_mj
+estimates, exact = {}, {row.name: row.ac for row in report.layers if row.kind == "conv" and row.ac}
+
+def listener(name, conv):
+    def heard(inputs, output):
+        x = inputs[0].data.reshape(-1, *inputs[0].shape[2:])  # [T * N, C, H, W]
+        cout, _, k, _ = conv.weight.shape
+        estimates[name] = estimate(x, cout, k, conv.stride, conv.padding) / images.shape[1]
+    return heard
+
+with contextlib.ExitStack() as stack, snn.no_grad():
+    for name, module in net.named_modules():
+        if isinstance(module, nn.Conv2d) and name != "stem.conv":
+            stack.enter_context(energy.listen(module, listener(name.removesuffix(".conv"), module)))
+    net.eval()(images)
+assert estimates.keys() == exact.keys() and len(exact) == 19
+for name in exact:
+    if "shortcut" not in name and "main.0" not in name:  # stride 1: the estimate is an upper bound
+        assert exact[name] <= estimates[name] * (1 + 1e-9)
+total_estimate = E_MAC * report.layers[0].mac + E_AC * sum(estimates.values())  # pJ, the linear layer left out
+total_exact = E_MAC * report.layers[0].mac + E_AC * sum(exact.values())
+print(f"stem and convolutions: {total_exact / 1e3:.1f} nJ measured, {total_estimate / 1e3:.1f} nJ by Eq. 11")
+assert total_exact < total_estimate
+
+# %% [markdown]
+# **What a 2 costs.** The same weights with ADD joins (tutorial 8): the convolution behind each join multiplies.
+# And `energy.published_of` counts as the published scripts do, for comparison with the paper's tables; its rules
+# are in the docstring of `energy.published`, and tutorial 14 has one of its rows.
+
+# %%
+add_report = energy.measure(network("add"), images)
+by_name = {row.name: row for row in add_report.layers}
+for stage in range(3):
+    behind = by_name[f"stages.{stage}.after.0"]
+    assert behind.ac == 0 and behind.mac > 0 and exact[f"stages.{stage}.after.0"] > 0
+published = energy.published_of(net, report)
+for name, r in (("OR", report), ("ADD", add_report), ("OR, published rules", published)):
+    print(f"{name:20} {r.ac / 1e3:6.0f} K AC {r.mac / 1e3:6.0f} K MAC {r.energy_mj * 1e6:7.0f} nJ")
+assert add_report.energy_mj > 1.5 * report.energy_mj and published.ac > report.ac
+
+# %% [markdown]
+# **Is it worth it?** A network without spikes runs each convolution once, at 4.6 pJ per product. With spikes it
+# runs T times, at 0.9 pJ for the share fr. So spikes pay while T fr < 4.6 / 0.9: fewer than 5.1 spikes per neuron
+# and inference. The paper reports 0.8 for its best network, ours has a fifth of that, in T = 4 steps.
+
+# %%
+break_even = E_MAC / E_AC
+assert round(break_even, 1) == 5.1
+print(f"{report.spikes_per_neuron:.2f} spikes per neuron")
+assert np.isclose(report.spikes_per_neuron, report.firing_rate * 4) and round(report.spikes_per_neuron, 1) == 0.2
+
+fig, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6), gridspec_kw={"width_ratios": [1.5, 1]})
+at = np.arange(len(exact))
+thousands = [estimates[n] / 1e3 for n in exact]
+left.barh(at - 0.2, thousands, 0.38, color=ORANGE, hatch="//", edgecolor="white", label="Eq. 11, from rates")
+left.barh(at + 0.2, [exact[n] / 1e3 for n in exact], 0.38, color=BLUE, label="counted")
+left.set_yticks(at, [energy.label(n) for n in exact], fontsize=8)
+left.set(xlabel="additions per image (thousands)", title="Estimated and counted: small maps, large gaps")
+left.set_ylim(len(at) - 0.4, -0.6)
+left.legend()
+n = np.linspace(0, 8, 50)
+right.plot(n, n * E_AC / E_MAC, color=BLUE, ls="-")
+right.axhline(1, color="0.3", ls=":", lw=1.2)
+right.text(0.1, 1.03, "one pass without spikes")
+for x, name in ((0.8, "0.8, the paper's SynA-C on DVS Gesture"), (break_even, "5.1, break-even")):
+    right.plot([x], [x / break_even], "o", color=ORANGE)
+    right.text(x + 0.35, x / break_even - 0.05, name, va="center")
+right.set(xlabel="spikes per input neuron, all T steps together", ylabel="energy of a convolution (dense pass = 1)",
+          title="When spikes pay", xlim=(0, 8), ylim=(0, 1.6))
+save_figure("11_spikes_and_energy")
+
+# %% [markdown]
+# ## Exercises
+# **1.** Fold a batch norm in evaluation mode, out = weight (y - mean) / sqrt(var + eps) + bias for each of the Cout
+# channels of y = conv(x, w), into the convolution: return new weights [Cout, Cin, k, k] and a bias [Cout].
+
+# %%
+def fold(w, weight, bias, mean, var, eps=1e-5):
+    raise NotImplementedError
+
+def check_fold(fold):
+    rng = np.random.default_rng(1)
+    x, w = snn.Tensor(rng.normal(size=(2, 3, 6, 6))), rng.normal(size=(4, 3, 3, 3))
+    weight, bias, mean, var = rng.normal(size=4), rng.normal(size=4), rng.normal(size=4), rng.uniform(0.1, 2, 4)
+    y = ops.conv2d(x, snn.Tensor(w), padding=1)
+    y = ops.batch_norm(y, snn.Tensor(weight), snn.Tensor(bias), mean, var, training=False)
+    new_w, new_bias = fold(w, weight, bias, mean, var)
+    folded = ops.conv2d(x, snn.Tensor(new_w), padding=1).data + new_bias[:, None, None]
+    assert np.allclose(folded, y.data), f"off by up to {np.abs(folded - y.data).max():.3g}"
+
+exercise(1, check_fold, fold)
+
+# %% [markdown]
+# **2.** On an n x n map where everything fires: which share of Eq. 11's additions does a k x k convolution (k odd,
+# padding k // 2, stride 1, n at least k) really do?
+
+# %%
+def share_inside(n, k):
+    raise NotImplementedError
+
+def check_share_inside(share_inside):
+    for n, k in ((4, 3), (9, 5), (7, 7), (5, 1)):
+        everything = np.ones((1, 2, n, n), bool)
+        expected = ledger_count(everything, 4, k, padding=k // 2) / estimate(everything, 4, k, padding=k // 2)
+        mine = share_inside(n, k)
+        assert np.isclose(mine, expected), f"n {n}, k {k}: {mine:.4f}, not {expected:.4f}"
+
+exercise(2, check_share_inside, share_inside)
+
+# %% [markdown]
+# **3.** The paper's DVS Gesture runs T = 32 steps. Up to which firing rate do its convolutions need less energy
+# than one pass of a network without spikes?
+
+# %%
+def highest_rate(T):
+    raise NotImplementedError
+
+def check_highest_rate(highest_rate):
+    for T in (1, 8, 32):
+        rate = highest_rate(T)
+        assert rate <= 1, "a neuron fires at most once a step"
+        assert T * 0.99 * rate * E_AC < E_MAC, f"T {T}: at {rate} spikes cost more"
+        assert rate == 1 or T * 1.01 * rate * E_AC > E_MAC, f"T {T}: {rate} could be higher"
+
+exercise(3, check_highest_rate, highest_rate)

@@ -1,0 +1,31 @@
+"""Solutions to tutorial 11; each wrong_... is a mistake that is easy to make, and that the check rejects."""
+
+import numpy as np
+
+
+def fold(w, weight, bias, mean, var, eps=1e-5):
+    a = weight / np.sqrt(var + eps)
+    return w * a[:, None, None, None], bias - a * mean
+
+
+def wrong_fold(w, weight, bias, mean, var, eps=1e-5):
+    a = weight / np.sqrt(var + eps)
+    return w * a[:, None, None, None], bias - mean  # the mean is scaled too
+
+
+def share_inside(n, k):
+    half = k // 2
+    lost = half * (half + 1)  # along one axis: half taps at the first pixel, half - 1 at the next, ..., at both ends
+    return ((n * k - lost) / (n * k)) ** 2
+
+
+def wrong_share_inside(n, k):
+    return (n - k + 1) ** 2 / n**2  # share of the pixels that are no border: the border does part of the work
+
+
+def highest_rate(T):
+    return min(1.0, 4.6 / (0.9 * T))
+
+
+def wrong_highest_rate(T):
+    return 4.6 / 0.9 / T  # 5.1 spikes in one step are not to be had
