@@ -1,4 +1,4 @@
-"""``minisnn bench``: how long things take here, as ratios measured side by side.
+"""How long things take here, as ratios measured side by side.
 
     conv   3x3 convolution of spikes at the four shapes of the network: events against the dense path, over densities
     lif    the neurons, forward and backward, per neuron-step
@@ -11,7 +11,6 @@ process of its own: two pools of threads in one process slow each other down.
 
 import collections
 import json
-import pathlib
 import resource
 import statistics
 import subprocess
@@ -20,18 +19,17 @@ import time
 
 import numpy as np
 
-from . import models, ops, optim, threads
+from . import ledger, models, ops, optim, threads
 from .engine import Tensor, no_grad
-from .errors import UsageError
 from .ops import dense_conv, event_conv, fused
+from .ops.cost import events_pay_backward, events_pay_forward
 from .surrogate import ATan
 
-__all__ = ["add_arguments", "run", "bench_conv", "bench_lif", "bench_step", "bench_rate"]
+__all__ = ["Peer", "bench_conv", "bench_lif", "bench_step", "bench_rate", "plot_conv", "plot_rate", "geometric_mean"]
 
 SHAPES = ((64, 28), (128, 14), (256, 7), (512, 4))  # channels and side of the map, in the features and the three stages
 DENSITIES = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3)
 IMAGES = 128  # T * N
-SECTIONS = ("conv", "lif", "step", "rate")
 
 # Runs in the other process: reads a shape per line, answers with seconds per pass in the faster of both memory layouts.
 PEER = """
@@ -74,7 +72,10 @@ class Peer:
         self.process.stdin.flush()
         return json.loads(self.process.stdout.readline())
 
-    def close(self):
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
         if self.process is not None:
             self.process.stdin.close()
             self.process.wait()
@@ -90,6 +91,18 @@ def median_seconds(call, repeat):
     return statistics.median(times[1:])
 
 
+def paired_seconds(calls, repeat):
+    """The median of each call, taken in turn, so that a machine that slows down slows them all."""
+    times = []
+    for _ in range(repeat + 1):
+        times.append([])
+        for call in calls:
+            start = time.perf_counter()
+            call()
+            times[-1].append(time.perf_counter() - start)
+    return np.median(times[1:], 0).tolist()
+
+
 def bench_conv(repeat=7, peer=None, densities=DENSITIES, seed=0):
     """Seconds of each pass of a 3x3 convolution of spikes, by shape and density.
 
@@ -100,7 +113,7 @@ def bench_conv(repeat=7, peer=None, densities=DENSITIES, seed=0):
         seed: of spikes and weights.
 
     Returns:
-        A list of dicts: channels, size, density, the seconds of event_forward (finding the events included), dense_forward,
+        A list of dicts: channels, size, density, auto_forward and auto_weight_gradient (which way "auto" takes), the seconds of event_forward (finding the events included), dense_forward,
         event_weight_gradient, dense_weight_gradient and dense_input_gradient, and PyTorch's forward, input_gradient and
         weight_gradient under "torch" (None without it).
     """
@@ -113,7 +126,10 @@ def bench_conv(repeat=7, peer=None, densities=DENSITIES, seed=0):
         for density in densities:
             x = (rng.random((IMAGES, h, h, c)) < density).astype(np.uint8)
             numbers, events = x.astype(np.float32), event_conv.find_events(x)
-            row = dict(channels=c, size=h, density=density)
+            size = events.spikes, IMAGES, h, h, h, h, (3 * h - 2) ** 2, w.shape
+            row = dict(channels=c, size=h, density=density,
+                       auto_forward="event" if events_pay_forward(*size, window, w.dtype) else "dense",
+                       auto_weight_gradient="event" if events_pay_backward(*size) else "dense")
             row["event_forward"] = median_seconds(
                 lambda: event_conv.event_forward(y, event_conv.find_events(x), w, zero, *window), repeat)
             row["torch"] = peer.times(IMAGES, c, h, density, repeat) if peer else None
@@ -200,7 +216,8 @@ def bench_step(width=64, timesteps=16, batch_size=8, model="syna-t", repeat=5, s
     """A training step (forward, backward, Adam) and an inference of a network with initial weights on 28x28 images.
 
     Returns:
-        dict: seconds of forward, backward, optimiser, step, inference; operations (seconds by loop within a step); peak_mb of
+        dict: seconds of forward, backward, optimiser, step, inference, counting (an inference that
+        counts spikes and operations); operations (seconds by loop within a step); peak_mb of
         this process so far; firing_rate; losses of the steps.
     """
     net = models.build("mnist", width=width, timesteps=timesteps, seed=seed, **models.SYSTEMS[model])
@@ -223,21 +240,28 @@ def bench_step(width=64, timesteps=16, batch_size=8, model="syna-t", repeat=5, s
             parts.append(np.diff(times))
     forward, backward, update = np.median(parts[2:], 0)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    rate = firing_rate(net, x)
     net.eval()
     with no_grad():
-        inference = median_seconds(lambda: net(x), repeat)
+        inference, counting = paired_seconds((lambda: net(x), lambda: counted(net, x)), repeat)
     return dict(model=model, width=width, timesteps=timesteps, batch_size=batch_size, forward=forward, backward=backward,
-                optimiser=update, step=float(np.median(np.sum(parts[2:], 1))), inference=inference, peak_mb=peak,
-                firing_rate=firing_rate(net, x), losses=losses,
+                optimiser=update, step=float(np.median(np.sum(parts[2:], 1))), inference=inference, counting=counting,
+                peak_mb=peak, firing_rate=rate, losses=losses,
                 operations={name: s / repeat for name, s in watch.seconds.most_common()})
+
+
+def counted(net, x):
+    """What the ledger says of one call."""
+    with ledger.ledger() as entries:
+        net(x)
+    return entries
 
 
 def firing_rate(net, x):
     """Spikes per neuron per step in the mode that the network is in, without moving anything."""
-    from .ledger import ledger
     state = net.state_dict()
-    with no_grad(), ledger() as entries:
-        net(x)
+    with no_grad():
+        entries = counted(net, x)
     net.load_state_dict(state)
     fired = [e for e in entries if e.op == "lif"]
     return sum(e.spikes for e in fired) / max(1, sum(e.neurons for e in fired))
@@ -332,94 +356,3 @@ def plot_rate(rows, path):
 
 def geometric_mean(values):
     return float(np.exp(np.mean(np.log(values))))
-
-
-def print_conv(rows):
-    print(f"3x3 convolution of spikes, {IMAGES} images; milliseconds, and how many times faster than dense and than PyTorch")
-    print(f"{'shape':>12} {'density':>8} {'event':>8} {'dense':>8} {'ratio':>6} {'PyTorch':>8} {'ratio':>6}   "
-          f"{'event dW':>9} {'dense dW':>9} {'dense dx':>9}")
-    for r in rows:
-        torch = r["torch"]["forward"] if r["torch"] else None
-        print(f"{r['channels']:>5} {r['size']:>2}x{r['size']:<3} {r['density']:>7.0%} {1e3 * r['event_forward']:>8.2f} "
-              f"{1e3 * r['dense_forward']:>8.2f} {r['dense_forward'] / r['event_forward']:>6.1f} "
-              + (f"{1e3 * torch:>8.2f} {torch / r['event_forward']:>6.1f}" if torch else f"{'-':>8} {'-':>6}")
-              + f"   {1e3 * r['event_weight_gradient']:>9.2f} {1e3 * r['dense_weight_gradient']:>9.2f} "
-                f"{1e3 * r['dense_input_gradient']:>9.2f}")
-    for density in sorted({r["density"] for r in rows}):
-        own = [r for r in rows if r["density"] == density]
-        line = f"{density:>6.0%}: {geometric_mean([r['dense_forward'] / r['event_forward'] for r in own]):.1f} x dense"
-        if own[0]["torch"]:
-            line += f", {geometric_mean([r['torch']['forward'] / r['event_forward'] for r in own]):.1f} x PyTorch"
-        print(line + " (geometric mean over the shapes)")
-
-
-def print_step(row):
-    print(f"{row['model']}, width {row['width']}, T {row['timesteps']}, batch {row['batch_size']}: training step "
-          f"{row['step']:.3f} s (forward {row['forward']:.3f}, backward {row['backward']:.3f}, Adam {row['optimiser']:.3f}), "
-          f"inference {row['inference']:.3f} s, peak memory {row['peak_mb']:.0f} MB, firing rate {row['firing_rate']:.2%}")
-    for name, seconds in row["operations"].items():
-        print(f"  {name:<26} {1e3 * seconds:8.1f} ms  {seconds / row['step']:6.1%}")
-
-
-def print_lif(row):
-    for name in ("", "fused_"):
-        print(f"LIF{' with batch norm' if name else '':<17} forward {1e9 * row[name + 'forward'] / row['neuron_steps']:.2f} ns, backward "
-              f"{1e9 * row[name + 'backward'] / row['neuron_steps']:.2f} ns per neuron-step")
-
-
-def print_rate(rows):
-    for r in rows:
-        print(f"firing rate {r['firing_rate']:6.2%}: training step {r['step']:.3f} s, of which event-driven loops {r['events']:.3f} s")
-
-
-def add_arguments(parser):
-    """The options of ``minisnn bench``."""
-    parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"what to time: {', '.join(SECTIONS)} (default: all)")
-    parser.add_argument("--width", type=int, default=64, metavar="W", help="width of the network for step and rate")
-    parser.add_argument("-T", "--timesteps", type=int, default=16, metavar="T", help="time steps for step and rate")
-    parser.add_argument("-b", "--batch-size", type=int, default=8, metavar="B", help="samples for step and rate")
-    parser.add_argument("--model", default="syna-t", choices=tuple(models.SYSTEMS), help="network for step")
-    parser.add_argument("--repeat", type=int, default=7, metavar="N", help="counted runs of each measurement; medians are shown")
-    parser.add_argument("--peer", default=sys.executable, metavar="PYTHON",
-                        help="a Python that can import torch, to time its convolution beside ours (default: this one)")
-    parser.add_argument("--figures", metavar="DIR", help="write figures of time against density and firing rate there")
-
-
-def run(args):
-    """Time what was asked for, print it, and return it as a dict."""
-    sections = tuple(args.sections) or SECTIONS
-    for name in sections:
-        if name not in SECTIONS:
-            raise UsageError(f"bench has no section '{name}'; give some of {', '.join(SECTIONS)}")
-    for option in ("width", "timesteps", "batch_size", "repeat"):
-        if getattr(args, option) < 1:
-            raise UsageError(f"--{option.replace('_', '-')} is {getattr(args, option)}; give at least 1")
-    if args.width % 8:
-        raise UsageError(f"--width is {args.width}; give a multiple of 8")
-    folder = pathlib.Path(args.figures) if args.figures else None
-    if folder is not None:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UsageError(f"--figures {folder} cannot be made ({error.strerror}); give a folder that can be written")
-    network = dict(width=args.width, timesteps=args.timesteps, batch_size=args.batch_size)
-    result = dict(threads=threads.get_num_threads())
-    if "step" in sections:  # first, so that the peak of the memory is its own
-        result["step"] = bench_step(**network, model=args.model, repeat=args.repeat, seed=args.seed)
-        print_step(result["step"])
-    if "conv" in sections:
-        peer = Peer(args.peer)
-        result["conv"] = bench_conv(args.repeat, peer, seed=args.seed)
-        peer.close()
-        print_conv(result["conv"])
-        if folder:
-            plot_conv(result["conv"], folder / "conv_time_by_density.png")
-    if "lif" in sections:
-        result["lif"] = bench_lif(args.repeat, seed=args.seed)
-        print_lif(result["lif"])
-    if "rate" in sections:
-        result["rate"] = bench_rate(**network, repeat=max(1, args.repeat // 2), seed=args.seed)
-        print_rate(result["rate"])
-        if folder:
-            plot_rate(result["rate"], folder / "step_time_by_firing_rate.png")
-    return result

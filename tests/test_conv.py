@@ -7,8 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minisnn import Tensor, gradcheck, ledger, no_grad, ops
-from minisnn.ops import dense_conv
-from minisnn.ops.conv import CROSSOVER
+from minisnn.ops import cost, dense_conv
 
 
 @st.composite
@@ -133,16 +132,28 @@ def test_additions_are_counted_exactly_by_either_method(geometry, density, seed)
 def test_auto_takes_events_where_few_fired(monkeypatch):
     taken = []
     monkeypatch.setattr(dense_conv, "dense_forward", lambda y, *rest: (taken.append("dense"), y.fill(0)))
-    w = Tensor(np.ones((2, 1, 3, 3)), dtype=np.float32)
-    for density in (CROSSOVER / 2, CROSSOVER * 2):
-        x = np.zeros((1, 1, 1, 20, 20), np.float32)
-        x.reshape(-1)[: int(density * x.size)] = 1
+    w = Tensor(np.ones((64, 64, 3, 3)), dtype=np.float32)
+    for density in (0.05, 0.9):
+        x = np.zeros((4, 1, 64, 20, 20), np.float32)
+        x.reshape(-1)[:: round(1 / density)] = 1
         for kind in (x, x.astype(bool)):
             ops.conv2d(Tensor(kind), w)
         taken.append(density)
-    assert taken == [CROSSOVER / 2, "dense", "dense", CROSSOVER * 2]
-    ops.conv2d(Tensor(np.full((1, 1, 1, 20, 20), 0.5, np.float32)), w)
+    assert taken == [0.05, "dense", "dense", 0.9]
+    ops.conv2d(Tensor(np.full((1, 1, 64, 20, 20), 0.5, np.float32)), w)
     assert taken[-1] == "dense"
+
+
+@examples
+@given(geometries(), dtypes)
+def test_more_spikes_never_make_events_pay(geometry, dtype):
+    x_shape, (cout, cin, kh, kw), (sh, sw), (ph, pw) = geometry
+    H, W = x_shape[-2:]
+    Ho, Wo = (H + 2 * ph - kh) // sh + 1, (W + 2 * pw - kw) // sw + 1
+    size = 16, H, W, Ho, Wo, 16 * Ho * Wo * kh * kw, (kh, kw, cin, cout)
+    for pays in (lambda n: cost.events_pay_forward(n, *size, (sh, sw, ph, pw), dtype), lambda n: cost.events_pay_backward(n, *size)):
+        choices = [pays(n) for n in (0, 10, 1000, 16 * H * W * cin)]
+        assert choices == sorted(choices, reverse=True)
 
 
 def test_under_no_grad_nothing_is_kept():

@@ -23,6 +23,7 @@ import minisnn as snn
 from helpers import BLUE, GREEN, ORANGE, exercise, save_figure
 from minisnn import ops
 from minisnn.ledger import ledger
+from minisnn.ops.cost import events_pay_forward
 
 def seen_at(p, kernel, stride, padding, outputs):
     """(output place, kernel entry) along one axis of the windows that see input place p."""
@@ -110,11 +111,18 @@ assert (gradients[0][0][~x] != 0).mean() > 0.9  # silent inputs have a gradient 
 # **When is it worth it?** Per output pixel and pair of channels, a 3x3 window needs 9 products done plainly,
 # 36 / 16 = 2.25 by Winograd's trick (tutorial 5), and on average 9 * rate additions by events. So by counting,
 # events beat Winograd while less than a quarter of the inputs fire. The clock has another opinion: products come in
-# orderly rows, many at a time, while an event must first be found and its row of weights be fetched. So
-# `method="auto"` takes events only up to the rate `CROSSOVER`. The picture shows what your machine says just now.
+# orderly rows, many at a time, while an event must first be found and its row of weights be fetched, and transforms
+# and borders cost something too. So `method="auto"` adds up what each way is expected to cost for the shapes and the
+# number of spikes at hand (`minisnn/ops/cost.py`). The picture shows what your machine says just now.
 
 # %%
-assert 0.25 * 9 == 36 / 16 and ops.conv.CROSSOVER < 0.25
+assert 0.25 * 9 == 36 / 16
+
+def events_pay(rate, images=32, channels=64, size=14):
+    spikes, taps = rate * images * channels * size**2, (3 * size - 2) ** 2  # taps inside the map, padding left out
+    return events_pay_forward(spikes, images, size, size, size, size, taps, (3, 3, channels, channels), (1, 1, 1, 1), np.float32)
+
+changes = next(rate for rate in np.linspace(0, 1, 1001) if not events_pay(rate))
 rates = np.array([0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5])
 maps = [snn.Tensor(random_spikes(rate, 8, 4, 64, 14, 14)) for rate in rates]  # each [T, N, C, H, W]
 layer = snn.Tensor(rng.normal(size=(64, 64, 3, 3)).astype(np.float32))
@@ -154,7 +162,7 @@ left.axhline(2.25, color=GREEN, ls="-.", label="Winograd: products")
 left.set(title="Counted, per output pixel and pair of channels", ylabel="operations")
 right.loglog(rates, clock["event"], "o-", color=BLUE, label='method="event"')
 right.loglog(rates, clock["dense"], "s--", color=ORANGE, label='method="dense"')
-right.axvline(ops.conv.CROSSOVER, color="0.4", ls=":", label="auto changes here")
+right.axvline(changes, color="0.4", ls=":", label="auto changes here")
 right.set(title="Timed: 64 to 64 channels, 32 maps of 14x14", ylabel="milliseconds")
 for ax in (left, right):
     ax.set(xlabel="firing rate of the input (spikes per neuron and step)", xticks=rates, xticklabels=rates)

@@ -27,7 +27,7 @@ class Conv2d(Module):
         in_channels, out_channels: Cin, Cout.
         kernel, stride, padding: pixels.
         bias: whether to add a learned number to each output channel.
-        method: "auto", "event" or "dense", as for ``ops.conv2d``.
+        method: "auto", "event" or "dense", as for ``ops.conv2d``; in evaluation mode "auto" takes events for all spikes.
         rng, dtype: of the initial weights.
     """
 
@@ -41,7 +41,12 @@ class Conv2d(Module):
         self.stride, self.padding, self.method = stride, padding, method
 
     def forward(self, x):
-        return ops.conv2d(x, self.weight, self.stride, self.padding, self.method, self.bias)
+        method = self.method
+        if method == "auto" and not self.training:
+            # Which way is faster depends on the whole batch, and the two round differently: a sample's result would depend on
+            # its neighbours.
+            method = "event" if x.is_spikes else "dense"
+        return ops.conv2d(x, self.weight, self.stride, self.padding, method, self.bias)
 
 
 class BatchNorm2d(Module):
