@@ -226,16 +226,17 @@ def test_cifar10dvs_trains_a_few_steps_with_the_papers_augmentation(tmp_path):
     dataset = data.load("cifar10dvs", str(files.write_cifar10dvs(tmp_path)), 2)
     assert (len(dataset.train), len(dataset.test)) == (18, 2) and dataset.classes == files.CIFAR10
     assert dataset.train.augmentation.flip and dataset.test.augmentation is None
+    x, labels = dataset.train.batch([0, 17], np.random.default_rng(0)), dataset.train.labels[[0, 17]]
+    assert (x != dataset.train.batch([0, 17])).any() and sorted(labels) == [0, 1]
     net = models.build("cifar10dvs", width=8, timesteps=2, seed=0)
     optimiser, losses = optim.Adam(net.parameters(), lr=2e-3), []
-    for k in range(4):
-        x = dataset.train.batch([0, 17], np.random.default_rng(k))
-        loss = ops.mse_loss(net(Tensor(x)), ops.one_hot(dataset.train.labels[[0, 17]], 10))
+    for _ in range(6):
+        loss = ops.mse_loss(net(Tensor(x)), ops.one_hot(labels, 10))
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         losses.append(loss.item())
-    assert all(np.isfinite(losses)) and losses[-1] < losses[0]
+    assert all(np.isfinite(losses)) and losses[-1] < 0.9 * losses[0]
 
 
 needs_data = pytest.mark.skipif(not os.path.isdir(os.path.join(os.environ.get("MINISNN_DATA", ""), "DVSGesture")) or "MINISNN_DATA" not in os.environ,

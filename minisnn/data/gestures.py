@@ -58,7 +58,7 @@ def hands(label, s, rng):
         return [(side, x + 5 * swing(s, cycles, phase), 7 + abs(swing(s, cycles, phase)))]
     if label in (3, 4, 5, 6):
         side, x = ("right", 9.0) if label < 5 else ("left", 23.0)
-        turns = int(rng.integers(1, 3)) * (1 if label in (3, 5) else -1)  # y points down: a growing angle turns clockwise
+        turns = int(rng.integers(1, 3)) * (-1 if label in (3, 5) else 1)  # as the person sees it; y points down
         radius = 6 * rng.uniform(0.85, 1.15)
         return [(side, x + radius * swing(s, turns, phase + 0.25), 17 + radius * swing(s, turns, phase))]
     if label == 7:
