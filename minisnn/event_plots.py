@@ -41,6 +41,8 @@ def event_figure(events, frames, sensor, edges=None, title=""):
         edges: [T + 1], where the slices begin and end, microseconds; drawn into the rate.
         title: above the figure.
     """
+    from matplotlib.ticker import MaxNLocator
+
     T = len(frames)
     chosen = np.unique(np.linspace(0, T - 1, min(T, MOST_SLICES)).round().astype(int))
     columns = min(8, len(chosen))
@@ -63,6 +65,9 @@ def event_figure(events, frames, sensor, edges=None, title=""):
     for p, marker, colour, name in ((0, "v", OFF, "off"), (1, "^", ON, "on")):
         e = some[some["p"] == p]
         cloud.scatter(e["t"] / 1000, e["x"], e["y"], marker=marker, s=4, color=colour, linewidths=0, label=name, depthshade=False)
+    for axis in (cloud.xaxis, cloud.yaxis, cloud.zaxis):
+        axis.set_major_locator(MaxNLocator(4))
+        axis.set_tick_params(labelsize=7, pad=0)
     cloud.set(xlabel="t (ms)", ylabel="x (pixel)", zlabel="y (pixel)", ylim=(0, sensor[1]), zlim=(sensor[0], 0))
     cloud.set_title("Events" if len(some) == len(events) else f"{len(some):,} of {len(events):,} events")
     cloud.view_init(elev=18, azim=-60)

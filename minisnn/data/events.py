@@ -301,15 +301,15 @@ def load(name, data_dir, timesteps=None, seed=0, augment=None, slicing="count", 
         cache: folder of the frames, see ``cache_folder``; "none" for no cache.
         cache_limit: gigabytes that the folder may take.
     """
-    source = SOURCES[name]
-    folder = find_folder(name, data_dir)
+    source, folder = SOURCES[name], find_folder(name, data_dir)
+    tonic_class(name)  # where it is missing, say so now and not at the first recording
     if folder is None:
         announce_download(name, data_dir)
         download(name, data_dir)
         folder = find_folder(name, data_dir)
     found = {}
     for part, sub in (source.parts or {"all": "."}).items():
-        paths, labels = list_recordings(name, os.path.join(folder, sub))
+        paths, labels = list_recordings(name, os.path.normpath(os.path.join(folder, sub)))
         if paths:
             found[part] = ([Recording(name, path, folder) for path in paths], labels)
     if not found:
@@ -358,12 +358,13 @@ def event_dataset(name, classes, found, options, seed, augmentation, where, spli
             raise UsageError(f"--split-at {split_at / 1000:g}: no window of {window / 1000:g} ms fits on one side of it; give another --split-at or "
                              "a shorter --window")
     else:
-        if "test" in found or ("train" in found and len(found["train"][0]) < 2):
+        if "test" in found:
             facts |= {"split": split}
         else:
             recordings, labels = found.get("all") or found["train"]
-            train, test = stratified_split(labels, TEST_SHARE, seed)
-            facts |= {"split": "stratified, 9 in 10 train", "split_seed": seed, "held_out": [recordings[k].short for k in test]}
+            train, test = held_out(labels, seed)
+            facts |= {"split": "stratified, 9 in 10 train" if len(test) else "no test part: one recording of each class; cut them by --window "
+                      "and --split-at", "split_seed": seed, "held_out": [recordings[k].short for k in test]}
             found = {part: ([recordings[k] for k in chosen], labels[chosen]) for part, chosen in (("train", train), ("test", test)) if len(chosen)}
         made = {}
         for part, (recordings, labels) in found.items():
@@ -381,6 +382,14 @@ def event_dataset(name, classes, found, options, seed, augmentation, where, spli
     what = "windows" if window else "samples"
     note += f"; {facts['train']:,} {what} to train on, {facts['test']:,} to test on ({facts['split']})"
     return Dataset(name, name, classes, train, test, note, facts)
+
+
+def held_out(labels, seed):
+    """Numbers of the training and of the test recordings: of each class one in ten, at least one, but never its only one."""
+    train, test = stratified_split(labels, TEST_SHARE, seed)
+    counts = np.bincount(labels)
+    alone = test[counts[labels[test]] == 1]
+    return np.union1d(train, alone), np.setdiff1d(test, alone)
 
 
 def milliseconds(window, stride, split_at):

@@ -8,8 +8,8 @@ with an offset for each pixel, as no two pixels of a sensor are alike. On top co
 intensity of its own last event, this one has no hysteresis; so a film that runs backwards gives the same events backwards
 with on and off swapped, to the last one.
 
-That makes clockwise and counter-clockwise circles alike in everything but order. A circle is run through a whole number of times, so that each pixel
-sends as many on as off events; the arm is brighter or darker than the room at random, so that on in front and off behind tells no
+That makes clockwise and counter-clockwise circles alike in everything but order. A circle is run through once and closes, so that each pixel sends as many
+on as off events; the arm is brighter or darker than the room at random, so that on in front and off behind tells no
 direction. The set of a recording's frames says nothing; the order of the frames says it all.
 
 Axes: S film steps, H height, W width; n events.
@@ -58,7 +58,7 @@ def hands(label, s, rng):
         return [(side, x + 5 * swing(s, cycles, phase), 7 + abs(swing(s, cycles, phase)))]
     if label in (3, 4, 5, 6):
         side, x = ("right", 9.0) if label < 5 else ("left", 23.0)
-        turns = int(rng.integers(1, 3)) * (1 if label in (3, 5) else -1)  # y points down: a growing angle turns clockwise
+        turns = -1 if label in (3, 5) else 1  # as the person sees it; y points down
         radius = 6 * rng.uniform(0.85, 1.15)
         return [(side, x + radius * swing(s, turns, phase + 0.25), 17 + radius * swing(s, turns, phase))]
     if label == 7:

@@ -1,0 +1,250 @@
+"""Recordings: tonic's three layouts, splits, windows, and every way in which a file can be bad."""
+
+import os
+import subprocess
+import sys
+
+import event_files as files
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from minisnn import data, models, ops, optim
+from minisnn.data import events
+from minisnn.engine import Tensor
+from minisnn.errors import UsageError
+
+WRITE = {"nmnist": (files.write_bin, "NMNIST/Train/4/00000.bin", 34), "dvsgesture": (files.write_npy, "DVSGesture/ibmGestureTrain/user01_led/4.npy", 128),
+         "cifar10dvs": (files.write_aedat4, "CIFAR10DVS/deer/a.aedat4", 128)}
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("MINISNN_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.mark.parametrize("name", WRITE)
+def test_what_was_written_is_read(name, tmp_path):
+    write, where, size = WRITE[name]
+    x, y, t, p = files.some_events(1, 500, size)
+    write(tmp_path / where, x, y, t, p)
+    found = events.read_recording(name, str(tmp_path / where))
+    assert found.dtype.names == ("x", "y", "t", "p") and found.dtype["p"] == np.bool_
+    assert all((found[field] == values).all() for field, values in zip("xytp", (x, y, t, p)))
+    dataset = data.load(name, str(tmp_path), 4)
+    samples = dataset.train
+    assert samples.labels.tolist() == [4] and samples.batch([0]).shape == (4, 1, 2, size, size)
+    assert samples.batch([0]).sum() == 500 and dataset.preset == name
+
+
+@pytest.mark.parametrize("name", WRITE)
+@pytest.mark.parametrize("damage", ["empty", "cut short", "noise", "outside"])
+def test_a_bad_recording_is_named_in_one_line_or_left_out(name, damage, tmp_path):
+    write, where, size = WRITE[name]
+    bad, good = tmp_path / where, (tmp_path / where).with_name("6" + os.path.splitext(where)[1])
+    write(good, *files.some_events(2, 100, size))
+    x, y, t, p = files.some_events(1, 100, size)
+    if damage == "outside":
+        x[70] = size
+    write(bad, x, y, t, p)
+    if damage == "empty":
+        bad.write_bytes(b"")
+    elif damage == "cut short":
+        bad.write_bytes(bad.read_bytes()[:-7])
+    elif damage == "noise":
+        bad.write_bytes(np.random.default_rng(0).bytes(3001))
+    with pytest.raises(UsageError) as error:
+        events.read_recording(name, str(bad))
+    assert str(bad) in str(error.value) and "\n" not in str(error.value) and "--skip-bad" in str(error.value)
+    dataset = data.load(name, str(tmp_path), 4, skip_bad=True)
+    assert dataset.facts["skipped"] == 1 and (dataset.facts["train"], dataset.facts["test"]) == (1, 0)
+    assert "1 more left out" in dataset.note and str(bad) in dataset.note and "\n" not in dataset.note
+
+
+@pytest.mark.parametrize("rows", [np.zeros((0, 4)), np.zeros((5, 3)), np.full((5, 4), np.nan), np.array([[1, 1, 2, 1.0]]), np.array([[1, 1, 1, -2.0]]),
+                                  np.array([{"a": 1}], object)])
+def test_a_gesture_file_of_other_content_is_refused(rows, tmp_path):
+    np.save(tmp_path / "3.npy", rows)
+    with pytest.raises(UsageError, match="3.npy"):
+        events.read_recording("dvsgesture", str(tmp_path / "3.npy"))
+
+
+def test_skip_bad_without_a_good_one_says_so(tmp_path):
+    (tmp_path / "NMNIST/Train/4").mkdir(parents=True)
+    (tmp_path / "NMNIST/Train/4/00000.bin").write_bytes(b"")
+    with pytest.raises(UsageError, match="none of the 1 recordings.*00000.bin is empty"):
+        data.load("nmnist", str(tmp_path), skip_bad=True)
+
+
+def test_a_recording_that_vanished_is_named(tmp_path):
+    samples = data.load("nmnist", str(files.write_nmnist(tmp_path)), 4, cache="none").train
+    path = samples.recordings[0].path
+    os.unlink(path)
+    with pytest.raises(UsageError, match=os.path.basename(path)):
+        samples.batch([0])
+
+
+def test_train_alone_is_split_by_seed_and_the_split_is_kept(tmp_path):
+    files.write_nmnist(tmp_path)
+    one, same, other = (data.load("nmnist", str(tmp_path), seed=seed) for seed in (0, 0, 3))
+    assert one.facts["held_out"] == same.facts["held_out"] != other.facts["held_out"]
+    assert (len(one.train), len(one.test)) == (18, 2) and sorted(one.test.labels) == [3, 7]
+    kept = {r.path for r in one.train.recordings} | {r.path for r in one.test.recordings}
+    assert len(kept) == 20 and one.facts["split_seed"] == 0
+    assert "20 recordings found in" in one.note and "9 in 10" in one.note
+
+
+def test_the_only_recording_of_a_class_trains(tmp_path):
+    files.write_nmnist(tmp_path, digits=(3, 7), each=2)
+    files.write_nmnist(tmp_path, digits=(5,), each=1)
+    dataset = data.load("nmnist", str(tmp_path))
+    assert sorted(dataset.train.labels) == [3, 5, 7] and sorted(dataset.test.labels) == [3, 7]
+    files.write_nmnist(tmp_path / "one", digits=(3, 7), each=1)
+    dataset = data.load("nmnist", str(tmp_path / "one"))
+    assert len(dataset.train) == 2 and dataset.test is None and "--split-at" in dataset.note
+
+
+def test_official_parts_stay_and_a_test_part_alone_can_be_evaluated(tmp_path):
+    both = data.load("nmnist", str(files.write_nmnist(tmp_path / "both", ("Train", "Test"))))
+    assert (len(both.train), len(both.test)) == (20, 20) and both.facts["split"] == "official"
+    assert all("Train" in r.path for r in both.train.recordings) and all("Test" in r.path for r in both.test.recordings)
+    alone = data.load("nmnist", str(files.write_nmnist(tmp_path / "alone", ("Test",))))
+    assert alone.train is None and len(alone.test) == 20
+
+
+def test_the_folder_itself_may_be_given(tmp_path):
+    files.write_dvsgesture(tmp_path)
+    assert len(data.load("dvsgesture", str(tmp_path / "DVSGesture")).train) == len(data.load("dvsgesture", str(tmp_path)).train)
+
+
+def test_recordings_are_listed_in_the_order_of_their_numbers(tmp_path):
+    files.write_dvsgesture(tmp_path)
+    _, labels = events.list_recordings("dvsgesture", str(tmp_path))
+    assert labels.tolist() == [0, 2, 10, 0, 2, 10]
+
+
+def test_a_file_in_a_folder_without_a_class_is_refused(tmp_path):
+    files.write_nmnist(tmp_path)
+    files.write_bin(tmp_path / "NMNIST/Train/spare/0.bin", *files.some_events(0))
+    with pytest.raises(UsageError, match="spare"):
+        data.load("nmnist", str(tmp_path))
+
+
+# ---- windows -----------------------------------------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(1, 3000), st.integers(1, 800), st.integers(1, 500), st.integers(0, 2000), st.none() | st.integers(0, 3500))
+def test_windows_are_whole_and_stay_in_their_part(duration, window, stride, begin, end):
+    found = events.windows(duration, window, stride, begin, end)
+    last = duration if end is None else min(end, duration)
+    assert all(begin <= start and stop == start + window and stop <= last for start, stop in found)
+    assert len(found) == max(0, (last - begin - window) // stride + 1)
+
+
+def test_no_window_crosses_from_training_to_test(tmp_path):
+    files.write_dvsgesture(tmp_path)
+    dataset = data.load("dvsgesture", str(tmp_path), 4, window=400, stride=25, split_at=1000)
+    assert {stop for _, _, stop in dataset.train.parts} == set(range(400_000, 1_000_001, 25_000))
+    assert all(start >= 1_000_000 for _, start, _ in dataset.test.parts) and len(dataset.test) >= 6
+    for samples in (dataset.train, dataset.test):
+        for k in (0, len(samples) - 1):
+            t = samples.events(k)["t"]
+            assert samples.parts[k][1] <= t[0] and t[-1] < samples.parts[k][2]
+            assert samples.frames(k).sum() == len(t)
+    assert dataset.facts["split"] == "within each recording, at 1000 ms" and "windows" in dataset.note
+
+
+def test_windows_without_split_at_keep_whole_recordings_apart(tmp_path):
+    dataset = data.load("nmnist", str(files.write_nmnist(tmp_path)), 4, window=100, stride=50)
+    assert len(dataset.train) > 18 and not {r.path for r in dataset.train.recordings} & {r.path for r in dataset.test.recordings}
+
+
+@pytest.mark.parametrize("options, culprit", [(dict(stride=5), "--stride"), (dict(split_at=5), "--split-at"), (dict(window=-1), "--window"),
+                                              (dict(window=9000), "--window 9000"), (dict(window=200, split_at=250), "--split-at 250"),
+                                              (dict(slicing="x"), "--slicing"), (dict(colour="red"), "--colour")])
+def test_options_out_of_range_are_named(options, culprit, tmp_path):
+    with pytest.raises(UsageError, match=culprit):
+        data.load("nmnist", str(files.write_nmnist(tmp_path)), 4, **options)
+
+
+# ---- cache, download, tonic ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("window", [None, 100])
+def test_a_second_epoch_reads_no_recording(window, tmp_path, monkeypatch):
+    samples = data.load("nmnist", str(files.write_nmnist(tmp_path)), 4, window=window).train
+    first = samples.batch(np.arange(len(samples)))
+    monkeypatch.setattr(events, "read_recording", lambda *_: pytest.fail("a recording was read again"))
+    events.read_small.cache_clear()
+    assert (samples.batch(np.arange(len(samples))) == first).all() and first.dtype == np.float32
+
+
+def test_other_options_are_other_frames(tmp_path):
+    files.write_nmnist(tmp_path)
+    by_count, by_time, small = (data.load("nmnist", str(tmp_path), 4, **o).train.batch([0])
+                                for o in ({}, {"slicing": "time"}, {"frame_size": 17}))
+    assert by_count.shape == by_time.shape and (by_count != by_time).any() and small.shape == (4, 1, 2, 17, 17)
+
+
+@pytest.mark.parametrize("content, says", [(b"", "0 bytes and is empty"), (b"no archive", "does not pass its check"), (None, "no route to host")])
+def test_a_download_that_fails_says_why_and_what_to_do_by_hand(content, says, tmp_path, monkeypatch, capsys):
+    cls = events.tonic_class("dvsgesture")
+
+    def download(self):
+        if content is None:
+            raise OSError("no route to host")
+        os.makedirs(self.location_on_system)
+        with open(os.path.join(self.location_on_system, self.filename), "wb") as file:
+            file.write(content)
+        raise RuntimeError("File not found or corrupted.")
+
+    monkeypatch.setattr(cls, "download", download)
+    with pytest.raises(UsageError) as error:
+        data.load("dvsgesture", str(tmp_path / "new"))
+    text = str(error.value)
+    assert says in text and "ibmGestureTrain.tar.gz" in text and cls.train_url in text and "\n" not in text
+    assert not (tmp_path / "new").exists() and "downloads" in capsys.readouterr().err
+
+
+def test_without_tonic_the_error_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tonic.datasets", None)
+    with pytest.raises(UsageError, match="pip install tonic"):
+        data.load("nmnist", str(files.write_nmnist(tmp_path)))
+
+
+def test_tonic_is_imported_for_recordings_only():
+    code = "import sys, minisnn, minisnn.data.events as e, minisnn.data.gestures as g; g.simulate(0); sys.exit('tonic' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+# ---- training ------------------------------------------------------------------------------------------------------------
+
+
+def test_cifar10dvs_trains_a_few_steps_with_the_papers_augmentation(tmp_path):
+    dataset = data.load("cifar10dvs", str(files.write_cifar10dvs(tmp_path)), 2)
+    assert (len(dataset.train), len(dataset.test)) == (18, 2) and dataset.classes == files.CIFAR10
+    assert dataset.train.augmentation.flip and dataset.test.augmentation is None
+    x, labels = dataset.train.batch([0, 17], np.random.default_rng(0)), dataset.train.labels[[0, 17]]
+    assert (x != dataset.train.batch([0, 17])).any() and sorted(labels) == [0, 1]
+    net = models.build("cifar10dvs", width=8, timesteps=2, seed=0)
+    optimiser, losses = optim.Adam(net.parameters(), lr=2e-3), []
+    for _ in range(6):
+        loss = ops.mse_loss(net(Tensor(x)), ops.one_hot(labels, 10))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert all(np.isfinite(losses)) and losses[-1] < 0.9 * losses[0]
+
+
+needs_data = pytest.mark.skipif(not os.path.isdir(os.path.join(os.environ.get("MINISNN_DATA", ""), "DVSGesture")) or "MINISNN_DATA" not in os.environ,
+                                reason="the variable MINISNN_DATA names no folder with DVSGesture")
+
+
+@needs_data
+def test_real_gestures_cut_into_windows():
+    dataset = data.load("dvsgesture", None, 4, window=400, stride=100, split_at=1000, cache="none")
+    x = dataset.test.batch([0])
+    assert x.sum() == len(dataset.test.events(0)) > 1000
