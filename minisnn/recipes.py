@@ -17,6 +17,7 @@ class Recipe:
     warmup: float = 1.0  # epochs over which the learning rate rises
     loss: str = "mse"  # the paper's; or "ce"
     optimizer: str = "adam"
+    gain: float = 1.0  # initial weight of the batch norms, see train.new_network
     augment: bool = True
     data_options: dict = dataclasses.field(default_factory=dict)  # further arguments of data.load
 

@@ -67,6 +67,8 @@ def add_recipe_arguments(parser):
     how.add_argument("--warmup", type=epochs_of_warmup, metavar="E", help="epochs over which the rate rises first " + defaults("warmup"))
     how.add_argument("--loss", choices=train.LOSSES, help="mse, the paper's, or ce, cross-entropy " + defaults("loss"))
     how.add_argument("--optimizer", choices=train.OPTIMIZERS, help=defaults("optimizer"))
+    how.add_argument("--gain", type=above_zero, metavar="G",
+                     help="initial weight of the batch norms: a higher one lets neurons fire more at the start " + defaults("gain"))
     how.add_argument("--augment", action=argparse.BooleanOptionalAction, help="vary the training samples at random " + defaults("augment"))
     how.add_argument("--limit", type=whole(), metavar="N", help="train on N of the samples only, drawn by the seed (default: all)")
     how.add_argument("--split-seed", type=whole(0), metavar="N",
