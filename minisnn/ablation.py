@@ -386,5 +386,5 @@ def write_tables(results, folder):
     if rows:
         points = [(row["system"], row["accuracy"], row["accuracy_sd"] or 0.0, row["pruned_mj"], row["pruned_mj_sd"] or 0.0) for row in rows]
         with checkpoint.replace(folder / "figure.png") as file:
-            plots.accuracy_against_energy(points, "Mean and deviation over the seeds, silent shortcuts pruned").savefig(file, format="png")
+            plots.write_png(plots.accuracy_against_energy(points, "Mean and deviation over the seeds, silent shortcuts pruned"), file)
     return rows

@@ -23,7 +23,7 @@ class Drawing:
 
     def png(self, file):
         """Write it to a binary file."""
-        self.figure.savefig(file, format="png")
+        plots.write_png(self.figure, file)
 
 
 def save(drawing, folder):
@@ -131,14 +131,16 @@ def spike_intensity(subject, options):
 
 
 def attention(subject, options):
-    scores = subject.activity(options["sample"]).scores
+    test, dim, at = subject.dataset.test, subject.net.config.attention, options["sample"]
+    if dim is None:
+        return None
+    subject.sample(at)  # checks the number
+    x = test.batch(np.arange(at, min(at + 3, len(test)))) if dim == "s" else test.batch(np.arange(min(64, len(test))))
+    scores = plots.watch(subject.net, x).scores
     if not scores:
         return None
-    if subject.net.config.attention != "s":  # few numbers each: over many samples
-        x = next(batches(subject.dataset.test, 64, subject.limit))
-        scores = plots.watch(subject.net, x).scores
     figure = plots.attention_maps(scores, subject.title)
-    where = {"t": "time", "c": "channels", "s": "space"}[subject.net.config.attention]
+    where = {"t": "time, mean over samples", "c": "channels, mean over samples", "s": "space"}[dim]
     return f"Scores of attention over {where}: MA's lie between 0 and 1, those of IA on the shortcuts are spikes.", figure
 
 

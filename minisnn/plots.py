@@ -17,14 +17,14 @@ from .nn import LIF, Attention
 from .ops.attention import PoolFeatures, attention_scores
 
 __all__ = ["training_curves", "thermogram", "spike_intensity", "attention_maps", "membranes", "energy_by_layer",
-           "accuracy_against_energy", "watch", "Activity", "potentials"]
+           "accuracy_against_energy", "write_png", "watch", "Activity", "potentials"]
 
 MAP = "cividis"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito's, told apart by all
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)), "-")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
 STYLE = {"font.size": 9, "axes.titlesize": 10, "axes.spines.top": False, "axes.spines.right": False, "figure.dpi": 100,
-         "savefig.dpi": 150, "legend.frameon": False, "image.interpolation": "nearest", "figure.constrained_layout.use": True}
+         "legend.frameon": False, "image.interpolation": "nearest", "figure.constrained_layout.use": True}
 
 
 def styled(draw):
@@ -38,6 +38,11 @@ def styled(draw):
             return draw(*args, **options)
 
     return drawn
+
+
+def write_png(figure, file):
+    """Write a Figure into a binary file, fine enough for print."""
+    figure.savefig(file, format="png", dpi=150)
 
 
 def blank(width, height):
@@ -69,10 +74,10 @@ def training_curves(metrics, title=""):
         axes.legend()
     rate.plot(epochs, np.asarray(metrics["firing_rate"], float), color="black", marker=marker, markersize=3)
     best = int(np.argmax(metrics["test_accuracy"]))
-    accuracy.annotate(f"{100 * metrics['test_accuracy'][best]:.2f} % (epoch {epochs[best]:g})", (epochs[best], 100 * metrics["test_accuracy"][best]),
-                      xytext=(0.97, 0.45), textcoords="axes fraction", ha="right", arrowprops={"arrowstyle": "->", "color": "0.4"})
+    best_accuracy = 100 * metrics["test_accuracy"][best]
+    accuracy.plot(epochs[best], best_accuracy, linestyle="", marker="o", markersize=9, markerfacecolor="none", markeredgecolor="black")
     loss.set(yscale="log", ylabel="loss", title="Loss")
-    accuracy.set(ylabel="accuracy (%)", title="Accuracy")
+    accuracy.set(ylabel="accuracy (%)", title=f"Accuracy (circle: {best_accuracy:.2f} % in epoch {epochs[best]:g})")
     rate.set(ylabel="spikes per neuron and time step", title="Firing rate, all LIF layers", ylim=(0, None))
     for axes in (loss, accuracy, rate):
         axes.set_xlabel("epoch")
@@ -114,14 +119,12 @@ def thermogram(rates, names, epochs=None, title=""):
     (left if shortcuts else figure).colorbar(image, ax=heat, label="spikes per neuron and time step", pad=0.03)
     for axes, k in zip(bars, shortcuts):
         axes.bar(epochs, rates[:, k], width=1.0 if len(epochs) > 30 else 0.8, color=COLOURS[0])
-        axes.set(title=energy.label(names[k]), ylim=(0, 1.15 * max(rates[:, k].max(), 1e-3)), ylabel="spikes per neuron\nand time step")
+        axes.set(ylim=(0, 1.1 * max(rates[:, shortcuts].max(), 1e-3)), ylabel="spikes per neuron\nand time step")
         silent = int(np.argmax(np.append(rates[::-1, k] > 0, True)))  # epochs at the end without a single spike
         if silent:
-            axes.axvspan(epochs[len(epochs) - silent] - 0.5, epochs[-1] + 0.5, facecolor="0.9", hatch="//", edgecolor="0.75", zorder=0)
-            axes.text(0.98, 0.85, f"silent from epoch {epochs[len(epochs) - silent]}", ha="right", transform=axes.transAxes,
-                      backgroundcolor="white")
-        else:
-            axes.text(0.98, 0.85, f"at the end {rates[-1, k]:.4f}", ha="right", transform=axes.transAxes, backgroundcolor="white")
+            axes.axvspan(epochs[len(epochs) - silent] - 0.5, epochs[-1] + 0.5, facecolor="0.92", hatch="//", edgecolor="0.75", zorder=0)
+        axes.set_title(f"{energy.label(names[k])}: " + (f"silent from epoch {epochs[len(epochs) - silent]}" if silent else
+                                                         f"{rates[-1, k]:.4f} at the end"))
         whole_numbers(axes.xaxis)
     if shortcuts:
         bars[-1].set_xlabel("epoch")
@@ -278,7 +281,7 @@ def attention_maps(scores, title="", most=3):
     heat.set(xlabel="time step" if steps else "share of the channels, highest score first", title="Score, mean over samples")
     if steps:
         whole_numbers(heat.xaxis)
-    bars.set(xlabel="mean, lowest and highest", xlim=(0, 1.02), title="MA: sigmoid; IA (hatched): 0 or 1")
+    bars.set(xlabel="score (IA hatched)", xlim=(0, 1.02), title="Mean and range")
     figure.colorbar(image, ax=heat, label="score", pad=0.02)
     figure.suptitle(title)
     return figure
@@ -335,8 +338,7 @@ def membranes(current, spikes, options, neurons, name="", title="", raster=60):
     axes[-1].set(xlabel="time step", ylabel=f"{len(busiest)} busiest neurons\nof {flat.shape[1]:,}", xlim=(0.5, T + 0.5),
                  ylim=(-0.7, len(busiest) - 0.3))
     whole_numbers(axes[-1].xaxis)
-    figure.suptitle(f"{title}\n{energy.label(name)}: membrane potential u (in units of the input current)" if title else
-                    f"{energy.label(name)}: membrane potential u", x=0.02, ha="left")
+    figure.suptitle((f"{title}\n" if title else "") + f"{energy.label(name)}: membrane potential u", x=0.02, ha="left")
     return figure
 
 
