@@ -8,7 +8,7 @@ parameters, as the test fills ours, so both must define them in the same order. 
 definitions. No test needs this script; the files here were made with torch 2.13.0 and spikingjelly 2.0.0.
 
 Equal results to 1e-9 need that no rounding error turns a decision over. So the seed of a case is the first for which every
-layer of neurons fires, IA's neurons neither all fire nor all keep silent, every gradient is alive, and nothing lies within
+layer of neurons fires, IA's neurons fire on every shortcut and do not all fire, every gradient is alive, and nothing lies within
 MARGIN of a decision: no potential of the threshold, no batch norm's output and no hidden unit of attention of 0 (where a ReLU
 bends), no maximum of a competitor that does not equal it.
 """
@@ -69,44 +69,50 @@ class Watch(TorchDispatchMode):
         return out
 
 
-def run(net, x, y):
-    """A pass in training mode, backward, recipe.SETTLE more passes, a pass in evaluation mode.
+def statistics(net):
+    """Running mean and variance of each batch norm, in order."""
+    return [b for name, b in net.named_buffers() if name.endswith(("running_mean", "running_var"))]
 
-    Returns:
-        {key: array} of all results, and the watches that were kept on the first and on the last pass.
-    """
-    running = [b for name, b in net.named_buffers() if name.endswith(("running_mean", "running_var"))]
+
+def arrays(tensors):
+    return {key: t.detach().numpy().copy() for key, t in tensors.items()}
+
+
+def train(net, x, y):
+    """One pass in training mode and backward: {key: array} of the results, and the watch that was kept."""
     x = torch.tensor(x, requires_grad=True)
-    with Watch(net) as training:
+    with Watch(net) as watch:
         out = net(x).mean(0)
     loss = F.mse_loss(out, torch.tensor(y))
     loss.backward()
     results = dict(out=out, loss=loss, gx=x.grad)
     results |= {f"g{k:04d}": p.grad for k, p in enumerate(net.parameters())}
-    results |= {f"running{k:04d}": b.clone() for k, b in enumerate(running)}
+    return arrays(results | {f"running{k:04d}": b for k, b in enumerate(statistics(net))}), watch
+
+
+def evaluate(net, x):
+    """recipe.SETTLE more passes in training mode, then one in evaluation mode: as ``train``."""
+    x = torch.tensor(x)
     with torch.no_grad():
         for _ in range(recipe.SETTLE):  # statistics of the batch are taken: every pass decides as the first did
             functional.reset_net(net)
             net(x)
         functional.reset_net(net)
         net.eval()
-        with Watch(net) as evaluation:
-            results["out_eval"] = net(x).mean(0)
-    results |= {f"settled{k:04d}": b for k, b in enumerate(running)}
-    return {key: a.detach().numpy() for key, a in results.items()}, training, evaluation
+        with Watch(net) as watch:
+            out = net(x).mean(0)
+    return arrays(dict(out_eval=out) | {f"settled{k:04d}": b for k, b in enumerate(statistics(net))}), watch
 
 
-def complaints(results, training, evaluation):
+def complaints(results, watch, training):
     """Why a seed will not do, in words; empty where it will."""
-    why = [f"{decision} by {margin:.0e}" for decision, margin in training.margins.items() if margin < MARGIN]
-    if evaluation.margins["threshold"] < MARGIN:  # no gradient is taken there, and only spikes jump
-        why.append("threshold in evaluation")
-    if min(training.rates + evaluation.rates) == 0:
+    decisions = watch.margins if training else ["threshold"]  # no gradient is taken there, and only spikes jump
+    why = [f"{decision} by {watch.margins[decision]:.0e}" for decision in decisions if watch.margins[decision] < MARGIN]
+    if min(watch.rates) == 0:
         why.append("silent layer")
-    if any(rate in (0, 1) for rate in training.ia_rates):
+    if training and watch.ia_rates and (min(watch.ia_rates) == 0 or min(watch.ia_rates) == 1):
         why.append("IA's neurons all alike")
-    if any(np.abs(a).max() < ALIVE for key, a in results.items() if key.startswith("g")):
-        why.append("dead gradient")
+    why += [f"dead gradient {key}" for key, a in results.items() if key.startswith("g") and np.abs(a).max() < ALIVE]
     return why
 
 
@@ -119,10 +125,15 @@ def make(reference, case):
         with torch.no_grad():
             for p, values in zip(net.parameters(), recipe.parameters(shapes, stream), strict=True):
                 p.copy_(torch.tensor(values))
-        results, training, evaluation = run(net, *recipe.inputs(options["preset"], stream))
-        why = complaints(results, training, evaluation)
+        x, y = recipe.inputs(options["preset"], stream)
+        results, watch = train(net, x, y)
+        why = complaints(results, watch, True)
         if not why:
-            return seed, shapes, results, training
+            evaluated, last = evaluate(net, x)
+            results |= evaluated
+            why = complaints(evaluated, last, False)
+        if not why:
+            return seed, shapes, results, watch
         print(f"{case}: not seed {seed}: {', '.join(why)}", flush=True)
     raise SystemExit(f"{case}: none of {TRIES} seeds will do")
 
