@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 
+from .engine import Tensor
 from .jit import parallel_kernel, prange
 
 __all__ = ["Adam", "SGD", "CosineAnnealing"]
@@ -38,7 +39,10 @@ def flat(array, like):
 
 
 class Optimiser:
-    """The base of both: a list of parameters, a learning rate, and running means beside each parameter."""
+    """The base of both: a list of parameters, a learning rate, and running means beside each parameter.
+
+    A subclass names its running means in ``states`` and defines ``update(p, g, *means)``, which changes rows in place.
+    """
 
     states = ()
 
@@ -47,7 +51,10 @@ class Optimiser:
         if not self.parameters:
             raise ValueError("the optimiser got no parameters")
         positive("lr", lr)
-        for p in self.parameters:
+        for k, p in enumerate(self.parameters):
+            if not isinstance(p, Tensor) or p.is_spikes:
+                raise TypeError(f"parameter {k} {'holds spikes' if isinstance(p, Tensor) else 'is ' + type(p).__name__}; "
+                                "give Parameters, such as net.parameters()")
             if not np.shares_memory(flat(p.data, p.data), p.data):  # steps write through that row
                 p.data = p.data.copy("C")
         self.state = {name: [np.zeros_like(p.data) for p in self.parameters] for name in self.states}
@@ -72,10 +79,10 @@ class Optimiser:
 
     def load_state_dict(self, state):
         """Take over what ``state_dict`` returned. Raises ValueError where it is another optimiser's, changing nothing."""
-        for name, arrays in self.state.items():
-            for k, a in enumerate(arrays):
-                if np.shape(state.get(f"{name}.{k}")) != a.shape:
-                    raise ValueError(f"this state is of another optimiser or model: {name}.{k} does not fit")
+        own = self.state_dict()
+        for name in sorted(own.keys() | state.keys()):
+            if name not in state or name not in own or np.shape(state[name]) != own[name].shape:
+                raise ValueError(f"this state is of another optimiser or model: {name} does not fit")
         self.steps, self.lr = int(state["steps"]), float(state["lr"])
         for name, arrays in self.state.items():
             for k, a in enumerate(arrays):
@@ -102,8 +109,9 @@ class Adam(Optimiser):
 
     def __init__(self, parameters, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
         super().__init__(parameters, lr)
-        if not all(0 <= b < 1 for b in betas) or weight_decay < 0:
-            raise ValueError(f"betas {betas}, weight_decay {weight_decay}; give betas from 0 up to but not 1, and no negative decay")
+        if not all(0 <= b < 1 for b in betas) or weight_decay < 0 or eps < 0:
+            raise ValueError(f"betas {betas}, eps {eps}, weight_decay {weight_decay}; give betas from 0 up to but not 1, "
+                             "and nothing negative")
         self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
 
     def update(self, p, g, m, v):
@@ -112,7 +120,9 @@ class Adam(Optimiser):
 
 
 class SGD(Optimiser):
-    """Stochastic gradient descent with momentum, as in PyTorch: m = momentum * m + g;  p = p - lr * m.
+    """Stochastic gradient descent with momentum, as in PyTorch.
+
+    m = momentum * m + g;  p = p - lr * m
 
     Args:
         parameters: Parameters.
@@ -129,7 +139,8 @@ class SGD(Optimiser):
     def __init__(self, parameters, lr=1e-2, momentum=0.9, weight_decay=0.0):
         super().__init__(parameters, lr)
         if not 0 <= momentum < 1 or weight_decay < 0:
-            raise ValueError(f"momentum {momentum}, weight_decay {weight_decay}; give a momentum from 0 up to but not 1, and no negative decay")
+            raise ValueError(f"momentum {momentum}, weight_decay {weight_decay}; give a momentum from 0 up to but not 1, "
+                             "and no negative decay")
         self.momentum, self.weight_decay = momentum, weight_decay
 
     def update(self, p, g, m):
@@ -146,6 +157,9 @@ class CosineAnnealing:
         total: number of steps (of epochs or of batches, as the caller steps it) after which the floor is reached.
         floor: the last learning rate.
         warmup: number of first steps over which the rate rises linearly to its start.
+
+    Raises:
+        ValueError: no step, or a negative number.
     """
 
     def __init__(self, optimiser, total, floor=0.0, warmup=0):
@@ -156,8 +170,7 @@ class CosineAnnealing:
 
     def rate(self, k):
         """The learning rate after ``k`` steps."""
-        k = min(k, self.total)
-        fall = self.floor + (self.start - self.floor) * (1 + math.cos(math.pi * k / self.total)) / 2
+        fall = self.floor + (self.start - self.floor) * (1 + math.cos(math.pi * min(k, self.total) / self.total)) / 2
         return fall * (k + 1) / (self.warmup + 1) if k < self.warmup else fall
 
     def step(self):
