@@ -64,7 +64,8 @@ def event_figure(events, frames, sensor, edges=None, title=""):
     some = events[np.sort(np.random.default_rng(0).permutation(len(events))[:MOST_POINTS])]
     for p, marker, colour, name in ((0, "v", OFF, "off"), (1, "^", ON, "on")):
         e = some[some["p"] == p]
-        cloud.scatter(e["t"] / 1000, e["x"], e["y"], marker=marker, s=4, color=colour, linewidths=0, label=name, depthshade=False)
+        cloud.scatter(e["t"] / 1000, e["x"], e["y"], marker=marker, s=4, color=colour, linewidths=0, label=name,
+                      depthshade=False)
     for axis in (cloud.xaxis, cloud.yaxis, cloud.zaxis):
         axis.set_major_locator(MaxNLocator(4))
         axis.set_tick_params(labelsize=7, pad=0)

@@ -15,7 +15,8 @@ from minisnn.data import events
 from minisnn.engine import Tensor
 from minisnn.errors import UsageError
 
-WRITE = {"nmnist": (files.write_bin, "NMNIST/Train/4/00000.bin", 34), "dvsgesture": (files.write_npy, "DVSGesture/ibmGestureTrain/user01_led/4.npy", 128),
+WRITE = {"nmnist": (files.write_bin, "NMNIST/Train/4/00000.bin", 34),
+         "dvsgesture": (files.write_npy, "DVSGesture/ibmGestureTrain/user01_led/4.npy", 128),
          "cifar10dvs": (files.write_aedat4, "CIFAR10DVS/deer/a.aedat4", 128)}
 
 
@@ -62,8 +63,8 @@ def test_a_bad_recording_is_named_in_one_line_or_left_out(name, damage, tmp_path
     assert "1 more left out" in dataset.note and str(bad) in dataset.note and "\n" not in dataset.note
 
 
-@pytest.mark.parametrize("rows", [np.zeros((0, 4)), np.zeros((5, 3)), np.full((5, 4), np.nan), np.array([[1, 1, 2, 1.0]]), np.array([[1, 1, 1, -2.0]]),
-                                  np.array([{"a": 1}], object)])
+@pytest.mark.parametrize("rows", [np.zeros((0, 4)), np.zeros((5, 3)), np.full((5, 4), np.nan), np.array([[1, 1, 2, 1.0]]),
+                                  np.array([[1, 1, 1, -2.0]]), np.array([{"a": 1}], object)])
 def test_a_gesture_file_of_other_content_is_refused(rows, tmp_path):
     np.save(tmp_path / "3.npy", rows)
     with pytest.raises(UsageError, match="3.npy"):
@@ -158,12 +159,14 @@ def test_no_window_crosses_from_training_to_test(tmp_path):
 
 def test_windows_without_split_at_keep_whole_recordings_apart(tmp_path):
     dataset = data.load("nmnist", str(files.write_nmnist(tmp_path)), 4, window=100, stride=50)
-    assert len(dataset.train) > 18 and not {r.path for r in dataset.train.recordings} & {r.path for r in dataset.test.recordings}
+    train, test = ({r.path for r in samples.recordings} for samples in (dataset.train, dataset.test))
+    assert len(dataset.train) > 18 and not train & test
 
 
-@pytest.mark.parametrize("options, culprit", [(dict(stride=5), "--stride"), (dict(split_at=5), "--split-at"), (dict(window=-1), "--window"),
-                                              (dict(window=9000), "--window 9000"), (dict(window=200, split_at=250), "--split-at 250"),
-                                              (dict(slicing="x"), "--slicing"), (dict(colour="red"), "--colour")])
+@pytest.mark.parametrize("options, culprit", [
+    (dict(stride=5), "--stride"), (dict(split_at=5), "--split-at"), (dict(window=-1), "--window"),
+    (dict(window=9000), "--window 9000"), (dict(window=200, split_at=250), "--split-at 250"), (dict(slicing="x"), "--slicing"),
+    (dict(colour="red"), "--colour"), (dict(frame_size=35), "--frame-size")])
 def test_options_out_of_range_are_named(options, culprit, tmp_path):
     with pytest.raises(UsageError, match=culprit):
         data.load("nmnist", str(files.write_nmnist(tmp_path)), 4, **options)
@@ -188,7 +191,8 @@ def test_other_options_are_other_frames(tmp_path):
     assert by_count.shape == by_time.shape and (by_count != by_time).any() and small.shape == (4, 1, 2, 17, 17)
 
 
-@pytest.mark.parametrize("content, says", [(b"", "0 bytes and is empty"), (b"no archive", "does not pass its check"), (None, "no route to host")])
+@pytest.mark.parametrize("content, says", [(b"", "0 bytes and is empty"), (b"no archive", "does not pass its check"),
+                                           (None, "no route to host")])
 def test_a_download_that_fails_says_why_and_what_to_do_by_hand(content, says, tmp_path, monkeypatch, capsys):
     cls = events.tonic_class("dvsgesture")
 
@@ -215,7 +219,7 @@ def test_without_tonic_the_error_says_what_to_install(tmp_path, monkeypatch):
 
 
 def test_tonic_is_imported_for_recordings_only():
-    code = "import sys, minisnn, minisnn.data.events as e, minisnn.data.gestures as g; g.simulate(0); sys.exit('tonic' in sys.modules)"
+    code = "import sys; from minisnn.data import events, gestures; gestures.simulate(0); sys.exit('tonic' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
@@ -239,8 +243,29 @@ def test_cifar10dvs_trains_a_few_steps_with_the_papers_augmentation(tmp_path):
     assert all(np.isfinite(losses)) and losses[-1] < 0.9 * losses[0]
 
 
-needs_data = pytest.mark.skipif(not os.path.isdir(os.path.join(os.environ.get("MINISNN_DATA", ""), "DVSGesture")) or "MINISNN_DATA" not in os.environ,
-                                reason="the variable MINISNN_DATA names no folder with DVSGesture")
+@pytest.mark.slow
+def test_a_step_of_the_full_size_network(tmp_path):
+    """128x128, T 32, width 64, batch 2: the published network on the published input. Run with -s to see what it took."""
+    import resource
+    import time
+
+    recordings = [files.some_events(k, 100_000, 128, 6_000_000) for k in range(2)]
+    for label, events_of_one in enumerate(recordings):
+        files.write_npy(tmp_path / f"DVSGesture/ibmGestureTrain/user01_led/{label}.npy", *events_of_one)
+    x = data.load("dvsgesture", str(tmp_path), 32).train.batch([0, 1])
+    net = models.build("dvsgesture", attention="t", width=64, timesteps=32, seed=0)
+    optimiser, begin = optim.Adam(net.parameters(), lr=1e-4), time.perf_counter()
+    loss = ops.mse_loss(net(Tensor(x)), ops.one_hot(np.array([0, 1]), 11))
+    loss.backward()
+    optimiser.step()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"one step {time.perf_counter() - begin:.1f} s, peak memory {peak:.2f} GiB")
+    assert np.isfinite(loss.item()) and all(np.isfinite(p.grad).all() and np.isfinite(p.data).all() for p in net.parameters())
+    assert np.abs(net.stem.conv.weight.grad).max() > 0
+
+
+REAL = os.path.join(os.environ.get("MINISNN_DATA", "nowhere"), "DVSGesture")
+needs_data = pytest.mark.skipif(not os.path.isdir(REAL), reason="the variable MINISNN_DATA names no folder with DVSGesture")
 
 
 @needs_data

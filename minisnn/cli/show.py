@@ -19,10 +19,13 @@ SHORTEST = 40  # milliseconds that a picture of the moving figure stands
 def add_arguments(parser):
     parser.add_argument("dataset", choices=data.NAMES, metavar="DATASET", help=f"one of {', '.join(data.NAMES)}")
     parser.add_argument("--index", type=whole(0), default=0, metavar="I", help="number of the sample, from 0")
-    parser.add_argument("--part", choices=("train", "test"), help="of the data set (default: train, or test where there is no other)")
-    parser.add_argument("--data-dir", metavar="DIR", help="where data lies (default: the variable MINISNN_DATA, else ~/.cache/minisnn)")
+    parser.add_argument("--part", choices=("train", "test"),
+                        help="of the data set (default: train, or test where there is no other)")
+    parser.add_argument("--data-dir", metavar="DIR",
+                        help="where data lies (default: the variable MINISNN_DATA, else ~/.cache/minisnn)")
     parser.add_argument("-T", "--timesteps", type=whole(), metavar="T", help="time steps (default: as in training)")
-    parser.add_argument("--split-seed", type=whole(0), default=0, metavar="N", help="of a split that the data set does not bring along, and of gestures")
+    parser.add_argument("--split-seed", type=whole(0), default=0, metavar="N",
+                        help="of a split that the data set does not bring along, and of gestures")
     parser.add_argument("--out", metavar="FILE", help="the figure; .png, .pdf or .svg (default: DATASET-INDEX.png)")
     parser.add_argument("--gif", metavar="FILE", help="also write a moving figure, one picture for each slice")
     add_event_arguments(parser)
@@ -34,12 +37,14 @@ def run(options):
     kind = ending(out, "--out", (".png", ".pdf", ".svg"))
     if options.gif:
         ending(options.gif, "--gif", (".gif",))
-    chosen = RECIPES[name].data_options | {key: getattr(options, key) for key in EVENT_OPTIONS if getattr(options, key) is not None}
+    given = {key: getattr(options, key) for key in EVENT_OPTIONS if getattr(options, key) is not None}
+    chosen = RECIPES[name].data_options | given
     dataset = data.load(name, options.data_dir, options.timesteps or RECIPES[name].timesteps, options.split_seed, **chosen)
     part = options.part or ("train" if dataset.train is not None else "test")
     samples = getattr(dataset, part)
     if samples is None:
-        raise UsageError(f"--part {part}: {dataset.name} has no such part here ({dataset.note}); give the other one, or complete the copy")
+        raise UsageError(f"--part {part}: {dataset.name} has no such part here ({dataset.note}); give the other one, or "
+                         "complete the copy")
     if index >= len(samples):
         raise UsageError(f"--index: {index} is out of range; the {part} part of {name} has the samples 0 to {len(samples) - 1}")
     label = dataset.classes[samples.labels[index]]
@@ -54,8 +59,11 @@ def run(options):
 
         save(event_plots.image_figure(samples.batch([index])[0, 0], f"{name}, {part} sample {index}: {label}"), out, kind)
     written = [file for file in (out, options.gif) if file]
-    print(f"{part} sample {index} of {len(samples):,}: {label}" + (f", {facts['events']:,} events in {facts['duration_ms']:.0f} ms, "
-          f"{facts['events'] / facts['duration_ms']:.1f} per ms" if "events" in facts else ""))
+    text = f"{part} sample {index} of {len(samples):,}: {label}"
+    if "events" in facts:
+        count, duration = facts["events"], facts["duration_ms"]
+        text += f", {count:,} events in {duration:.0f} ms, {count / duration:.1f} per ms"
+    print(text)
     print("wrote " + " and ".join(written))
     return facts | {"figure": out, "gif": options.gif}
 
@@ -111,5 +119,5 @@ def ending(path, flag, allowed):
     """The file's format, from its name."""
     kind = os.path.splitext(path)[1].lower()
     if kind not in allowed:
-        raise UsageError(f"{flag}: '{path}' has no ending that says its format; give a name that ends in {' or '.join(allowed)}")
+        raise UsageError(f"{flag}: '{path}' has no ending that says its format; end it in {' or '.join(allowed)}")
     return kind[1:]

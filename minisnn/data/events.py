@@ -1,8 +1,8 @@
 """Recordings of event cameras: N-MNIST, DVS Gesture and CIFAR10-DVS, in tonic's folders and through tonic's readers.
 
-Only this file knows tonic, and imports it where a recording is asked for: minisnn runs without it. tonic's dataset classes download
-unless they find the original archive and most of the files; so they serve for the download alone, and a folder that is there is
-read as it is, however few recordings it holds.
+Only this file knows tonic, and imports it where a recording is asked for: minisnn runs without it. tonic's dataset classes
+download unless they find the original archive and most of the files; so they serve for the download alone, and a folder that
+is there is read as it is, however few recordings it holds.
 
 Axes: T time steps, H height, W width; n events, M samples.
 """
@@ -18,7 +18,8 @@ from ..errors import UsageError
 from .base import Dataset, stratified_split
 from .frames import Augmentation, EventSamples, FrameCache, FrameOptions, check_events
 
-__all__ = ["load", "read_recording", "windows", "Recording", "Source", "SOURCES", "CACHE_LIMIT", "cache_folder", "event_dataset"]
+__all__ = ["load", "read_recording", "windows", "Recording", "Source", "SOURCES", "CACHE_LIMIT", "cache_folder",
+           "event_dataset"]
 
 EVENT = np.dtype([("x", np.int16), ("y", np.int16), ("t", np.int64), ("p", np.bool_)])
 TEST_SHARE = 0.1  # of recordings that come without an official test part
@@ -40,7 +41,8 @@ class Source:
 
 
 SOURCES = {
-    "nmnist": Source("NMNIST", (34, 34), ".bin", {"train": "Train", "test": "Test"}, 1.2, Augmentation((2 / 34, 2 / 34), degrees=10, zoom=0.1)),
+    "nmnist": Source("NMNIST", (34, 34), ".bin", {"train": "Train", "test": "Test"}, 1.2,
+                     Augmentation((2 / 34, 2 / 34), degrees=10, zoom=0.1)),
     "dvsgesture": Source("DVSGesture", (128, 128), ".npy", {"train": "ibmGestureTrain", "test": "ibmGestureTest"}, 2.9,
                          Augmentation((6 / 128, 6 / 128))),
     # the paper's (Table X): a flip, and shifts of up to 2.5 of 48 and 5 of 128 pixels
@@ -78,7 +80,8 @@ def read_recording(name, path):
         Structured array [n] with the fields x, y (pixels), t (microseconds), p (True: brighter), in the order of time.
 
     Raises:
-        UsageError: the file is missing, empty, cut short or something else, or an event lies outside the sensor; names the file.
+        UsageError: the file is missing, empty, cut short or something else, or an event lies outside the sensor; names
+            the file.
     """
     reader = {"nmnist": read_bin, "dvsgesture": read_npy, "cifar10dvs": read_aedat4}[name]
     try:
@@ -96,7 +99,8 @@ def read_bin(path):
     from tonic.io import read_mnist_file
 
     if os.path.getsize(path) % 5:
-        raise UsageError(f"{path} is cut short: {os.path.getsize(path)} bytes are no multiple of 5, the size of an event; {MEND}")
+        size = os.path.getsize(path)
+        raise UsageError(f"{path} is cut short: {size} bytes are no multiple of 5, the size of an event; {MEND}")
     return read_mnist_file(path, dtype=tonic_class("nmnist").dtype)
 
 
@@ -107,7 +111,8 @@ def read_npy(path):
     except (ValueError, EOFError) as error:
         raise UsageError(f"{path} is damaged or no .npy file ({one_line(error)}); {MEND}") from None
     if not isinstance(rows, np.ndarray) or rows.ndim != 2 or rows.shape[1] != 4 or rows.dtype.kind not in "fiu":
-        raise UsageError(f"{path} holds {getattr(rows, 'dtype', 'an archive')} {getattr(rows, 'shape', '')}, expected [events, 4] numbers; {MEND}")
+        what = f"{rows.dtype} {rows.shape}" if isinstance(rows, np.ndarray) else "an archive"
+        raise UsageError(f"{path} holds {what}, expected [events, 4] numbers; {MEND}")
     if not np.isfinite(rows).all():
         raise UsageError(f"{path} holds numbers that are not finite; {MEND}")
     events = np.empty(len(rows), [("x", np.int64), ("y", np.int64), ("p", np.int64), ("t", np.int64)])
@@ -190,7 +195,7 @@ def windows(duration, window, stride, begin=0, end=None):
 
 
 def cut_recordings(recordings, labels, window, stride, split_at=None):
-    """(labels, parts) of the windows of all recordings; with ``split_at`` those before it and those behind it, one pair each."""
+    """(labels, parts) of the windows of all recordings; with ``split_at`` one pair for those before it, one for the others."""
     found = [([], []) for _ in range(1 if split_at is None else 2)]
     for r, (recording, label) in enumerate(zip(recordings, labels)):
         events = recording.events()
@@ -272,7 +277,8 @@ def download(name, data_dir):
             if os.path.isfile(archive):
                 size = os.path.getsize(archive)
                 os.unlink(archive)  # a broken archive would be taken for the real one next time
-                why = f"tonic's download came with {size:,} bytes and " + ("is empty" if size == 0 else "does not pass its check") + f" ({one_line(error)})"
+                verdict = "is empty" if size == 0 else "does not pass its check"
+                why = f"tonic's download came with {size:,} bytes and {verdict} ({one_line(error)})"
             for empty in (folder, data_dir):  # leave nothing behind that looks like a data set
                 if os.path.isdir(empty) and not os.listdir(empty):
                     os.rmdir(empty)
@@ -292,10 +298,10 @@ def load(name, data_dir, timesteps=None, seed=0, augment=None, slicing="count", 
     """See ``data.load``.
 
     Args:
-        augment: small random shifts in training, and flips for CIFAR10-DVS (the paper's); by default for CIFAR10-DVS and N-MNIST.
+        augment: small random moves in training (for CIFAR10-DVS the paper's flips and shifts); by default not for DVS Gesture.
         slicing: "count", T slices of equally many events, or "time", of equal length.
         frame_size: height and width of the frames; by default the sensor's.
-        window, stride: milliseconds; cut recordings into samples of this length, one every ``stride`` (by default half a window).
+        window, stride: milliseconds; cut recordings into samples of this length, one every ``stride`` (half a window).
         split_at: milliseconds from a recording's first event: windows before it train, windows from there on test.
         skip_bad: leave out recordings that cannot be used, and count them; otherwise the first one is an error.
         cache: folder of the frames, see ``cache_folder``; "none" for no cache.
@@ -316,12 +322,13 @@ def load(name, data_dir, timesteps=None, seed=0, augment=None, slicing="count", 
         raise UsageError(f"{folder} holds no {source.ending} files; tonic's layout is {LAYOUTS[name]}")
     options = FrameOptions(timesteps or 16, source.sensor, slicing, frame_size)
     augmentation = source.augmentation if (name != "dvsgesture" if augment is None else augment) else None
-    return event_dataset(name, class_names(name), found, options, seed, augmentation, f"found in {folder}", "official", window, stride,
-                         split_at, skip_bad, cache, cache_limit)
+    return event_dataset(name, class_names(name), found, options, seed, augmentation, f"found in {folder}", "official", window,
+                         stride, split_at, skip_bad, cache, cache_limit)
 
 
 def announce_download(name, data_dir):
-    print(f"minisnn: {name} is not in {data_dir}: tonic downloads it there, about {SOURCES[name].gigabytes} GB", file=sys.stderr, flush=True)
+    text = f"minisnn: {name} is not in {data_dir}: tonic downloads it there, about {SOURCES[name].gigabytes} GB"
+    print(text, file=sys.stderr, flush=True)
 
 
 def event_dataset(name, classes, found, options, seed, augmentation, where, split, window=None, stride=None, split_at=None,
@@ -346,7 +353,9 @@ def event_dataset(name, classes, found, options, seed, augmentation, where, spli
     cache_files = None if cache == "none" else FrameCache(cache or cache_folder(), int(cache_limit * 1e9))
 
     def samples(recordings, labels, parts, training):
-        return EventSamples(recordings, labels, parts, options, augmentation if training else None, cache_files) if len(labels) else None
+        if len(labels) == 0:
+            return None
+        return EventSamples(recordings, labels, parts, options, augmentation if training else None, cache_files)
 
     if split_at is not None:
         recordings = [r for content in found.values() for r in content[0]]
@@ -355,17 +364,19 @@ def event_dataset(name, classes, found, options, seed, augmentation, where, spli
         train, test = samples(recordings, train_labels, train_parts, True), samples(recordings, test_labels, test_parts, False)
         facts |= {"split": f"within each recording, at {split_at / 1000:g} ms"}
         if train is None or test is None:
-            raise UsageError(f"--split-at {split_at / 1000:g}: no window of {window / 1000:g} ms fits on one side of it; give another --split-at or "
-                             "a shorter --window")
+            raise UsageError(f"--split-at {split_at / 1000:g}: no window of {window / 1000:g} ms fits on one side of it; give "
+                             "another --split-at or a shorter --window")
     else:
         if "test" in found:
             facts |= {"split": split}
         else:
             recordings, labels = found.get("all") or found["train"]
             train, test = held_out(labels, seed)
-            facts |= {"split": "stratified, 9 in 10 train" if len(test) else "no test part: one recording of each class; cut them by --window "
-                      "and --split-at", "split_seed": seed, "held_out": [recordings[k].short for k in test]}
-            found = {part: ([recordings[k] for k in chosen], labels[chosen]) for part, chosen in (("train", train), ("test", test)) if len(chosen)}
+            how = "stratified, 9 in 10 train" if len(test) else (
+                "no test part: one recording of each class; cut them by --window and --split-at")
+            facts |= {"split": how, "split_seed": seed, "held_out": [recordings[k].short for k in test]}
+            chosen = {"train": train, "test": test} if len(test) else {"train": train}
+            found = {part: ([recordings[k] for k in numbers], labels[numbers]) for part, numbers in chosen.items()}
         made = {}
         for part, (recordings, labels) in found.items():
             parts = [(k, None, None) for k in range(len(recordings))]
@@ -398,7 +409,8 @@ def milliseconds(window, stride, split_at):
         if value is not None and not (np.isfinite(value) and value * 1000 >= 1):
             raise UsageError(f"{flag}: {value} is out of range; give milliseconds, above 0")
     if window is None and (stride is not None or split_at is not None):
-        raise UsageError(f"{'--stride' if stride is not None else '--split-at'} needs --window, the length of a sample in milliseconds")
+        flag = "--stride" if stride is not None else "--split-at"
+        raise UsageError(f"{flag} needs --window, the length of a sample in milliseconds")
     if window is None:
         return None, None, None
     stride = window / 2 if stride is None else stride

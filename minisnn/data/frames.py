@@ -18,7 +18,8 @@ import numpy as np
 from ..errors import UsageError
 from .base import Samples
 
-__all__ = ["SLICINGS", "Augmentation", "EventSamples", "FrameCache", "FrameOptions", "check_events", "slice_numbers", "to_frames"]
+__all__ = ["SLICINGS", "Augmentation", "EventSamples", "FrameCache", "FrameOptions", "check_events", "slice_numbers",
+           "to_frames"]
 
 SLICINGS = ("count", "time")
 MOST = 255  # a frame's pixel holds one byte; more events than that in one pixel and one slice stay at 255
@@ -44,8 +45,8 @@ def check_events(events, sensor, source):
         if wrong.any():
             k = int(np.argmax(wrong))
             expected = f"0 to {limit - 1}" if limit is not None else "0 or more"
-            raise UsageError(f"{source}: event {k} has {field} = {int(values[k])}, expected {expected}; restore it, remove it, or leave it "
-                             "out with --skip-bad")
+            raise UsageError(f"{source}: event {k} has {field} = {int(values[k])}, expected {expected}; restore it, remove "
+                             "it, or leave it out with --skip-bad")
     t = events["t"]
     if (t[1:] < t[:-1]).any():
         events = events[np.argsort(t, kind="stable")]
@@ -55,7 +56,8 @@ def check_events(events, sensor, source):
 def slice_numbers(events, timesteps, slicing="count", span=None):
     """The time slice of every event, int64 [n], 0 to T - 1.
 
-    count: slice(i) = floor(i T / n), equally many events each (the paper's); time: slice = floor((t - start) T / (stop - start)).
+    count: slice(i) = floor(i T / n), equally many events each (the paper's)
+    time: slice(i) = floor((t[i] - start) T / (stop - start))
 
     Args:
         events: structured array [n], in the order of time.
@@ -113,7 +115,8 @@ class Augmentation:
     def __call__(self, frames, rng):
         """[T, 2, H, W] -> the same, moved: each pixel takes the counts of the pixel nearest to where it comes from, or 0."""
         H, W = frames.shape[-2:]
-        dy, dx = (int(rng.integers(-limit, limit + 1)) for limit in (int(self.shift[0] * H + 1e-6), int(self.shift[1] * W + 1e-6)))
+        limits = (int(share * side + 1e-6) for share, side in zip(self.shift, (H, W)))
+        dy, dx = (int(rng.integers(-limit, limit + 1)) for limit in limits)
         turn, scale = np.deg2rad(rng.uniform(-self.degrees, self.degrees)), 1 + rng.uniform(-self.zoom, self.zoom)
         mirror = -1 if self.flip and rng.random() < 0.5 else 1
         y, x = np.arange(H)[:, None] - (H - 1) / 2 - dy, np.arange(W) - (W - 1) / 2 - dx  # from the middle
@@ -127,9 +130,9 @@ class Augmentation:
 class FrameCache:
     """Frames on disk, packed, one file for each sample, named by a hash of all that made it.
 
-    A file appears under its name only once it is whole; one that is damaged all the same counts as absent. Where the cache is full, the files that
-    nobody has used for longest go first, but none that this cache has read or written itself: if those alone fill it, it stores no more
-    and says so once.
+    A file appears under its name only once it is whole; one that is damaged all the same counts as absent. Where the cache is
+    full, the files that nobody has used for longest go first, but none that this cache has read or written itself: if those
+    alone fill it, it stores no more and says so once.
 
     Args:
         folder: of the cache, made when the first sample is stored.
@@ -226,6 +229,8 @@ class FrameOptions:
     def __init__(self, timesteps, sensor, slicing="count", size=None):
         if slicing not in SLICINGS:
             raise UsageError(f"--slicing: '{slicing}' is unknown; give one of {', '.join(SLICINGS)}")
+        if size is not None and not 1 <= size <= min(sensor):
+            raise UsageError(f"--frame-size: {size} is out of range; give at most the sensor's size, {min(sensor)}")
         self.timesteps, self.sensor, self.slicing, self.size = timesteps, tuple(sensor), slicing, size
 
     @property

@@ -4,13 +4,13 @@ A pixel that sees the log intensity L(t) sends an event whenever L crosses one o
 
     N(t) = floor(L(t) / THRESHOLD + offset),  |N(t') - N(t)| events between t and t', on where N grows, off where it falls
 
-with an offset for each pixel, as no two pixels of a sensor are alike. On top come noise events. Unlike a pixel that compares with the
-intensity of its own last event, this one has no hysteresis; so a film that runs backwards gives the same events backwards
-with on and off swapped, to the last one.
+with an offset for each pixel, as no two pixels of a sensor are alike. On top come noise events. Unlike a pixel that compares
+with the intensity of its own last event, this one has no hysteresis; so a film that runs backwards gives the same events
+backwards with on and off swapped, to the last one.
 
-That makes clockwise and counter-clockwise circles alike in everything but order. A circle is run through once and closes, so that each pixel sends as many
-on as off events; the arm is brighter or darker than the room at random, so that on in front and off behind tells no
-direction. The set of a recording's frames says nothing; the order of the frames says it all.
+That makes clockwise and counter-clockwise circles alike in everything but order. A circle is run through once and closes, so
+that each pixel sends as many on as off events; the arm is brighter or darker than the room at random, so that on in front and
+off behind tells no direction. The set of a recording's frames says nothing; the order of the frames says it all.
 
 Axes: S film steps, H height, W width; n events.
 """
@@ -100,7 +100,8 @@ def film(label, rng, size=SIZE):
         hx, hy = (v[:, None, None] for v in place(x, y))
         sx, sy = place(*(np.float64(v) for v in SHOULDERS[side]))
         vx, vy = hx - sx, hy - sy
-        along = np.clip(((px - sx) * vx + (py - sy) * vy) / np.maximum(vx * vx + vy * vy, 1e-6), 0, 1)  # nearest point of the arm
+        # the arm's point nearest to each pixel: 0 is the shoulder, 1 the hand
+        along = np.clip(((px - sx) * vx + (py - sy) * vy) / np.maximum(vx * vx + vy * vy, 1e-6), 0, 1)
         far_arm = np.hypot(px - sx - along * vx, py - sy - along * vy) * unit - np.float32(arm)
         far_palm = np.hypot(px - hx, py - hy) * unit - np.float32(palm)
         picture = np.maximum(picture, np.clip(0.5 - np.minimum(far_arm, far_palm) / np.float32(EDGE), 0, 1))
@@ -151,8 +152,8 @@ def simulate(label, seed=0, size=SIZE, noise=NOISE):
         ValueError: a label or size out of range, or negative noise.
     """
     if not 0 <= label < len(CLASSES) or size < 8 or noise < 0:
-        raise ValueError(f"label {label}, size {size}, noise {noise}; give a label from 0 to {len(CLASSES) - 1}, a size of at least 8, no "
-                         "negative noise")
+        raise ValueError(f"label {label}, size {size}, noise {noise}; give a label from 0 to {len(CLASSES) - 1}, a size of at "
+                         "least 8, no negative noise")
     rng = np.random.default_rng(seed)
     duration = int(rng.uniform(0.8e6, 1.2e6))
     events = film_events(film(label, rng, size), duration, rng.random((size, size), np.float32))
@@ -175,16 +176,16 @@ class Simulated:
         return simulate(self.label, self.seed)
 
 
-def load(name, data_dir, timesteps=None, seed=0, augment=True, slicing="count", frame_size=None, window=None, stride=None, split_at=None,
-         skip_bad=False, cache=None, cache_limit=CACHE_LIMIT) -> Dataset:
-    """See ``data.load`` and, for the options, ``events.load``; ``augment``: small random shifts. ``seed``: of all recordings."""
+def load(name, data_dir, timesteps=None, seed=0, augment=True, slicing="count", frame_size=None, window=None, stride=None,
+         split_at=None, skip_bad=False, cache=None, cache_limit=CACHE_LIMIT) -> Dataset:
+    """See ``data.load`` and, for the options, ``events.load``; ``augment``: small shifts; ``seed``: of all recordings."""
     found = {}
     for number, (part, count) in enumerate((("train", TRAIN), ("test", TEST))):
         labels = np.arange(count, dtype=np.int64) % len(CLASSES)
         found[part] = ([Simulated(label, (seed, number, k)) for k, label in enumerate(labels)], labels)
     options = FrameOptions(timesteps or 8, (SIZE, SIZE), slicing, frame_size)
     augmentation = Augmentation((2 / SIZE, 2 / SIZE)) if augment else None
-    dataset = event_dataset(name, CLASSES, found, options, seed, augmentation, "made by the simulator", "two draws of the simulator", window,
-                            stride, split_at, skip_bad, cache, cache_limit)
+    dataset = event_dataset(name, CLASSES, found, options, seed, augmentation, "made by the simulator",
+                            "two draws of the simulator", window, stride, split_at, skip_bad, cache, cache_limit)
     dataset.facts |= {"simulator": VERSION, "simulator_seed": seed}
     return dataset
