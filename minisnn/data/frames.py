@@ -277,11 +277,11 @@ class EventSamples(Samples):
 
     def frames(self, k):
         """Frames of sample ``k``, uint8 [T, 2, H, W]."""
-        if self.cache is None:
-            return self.options.frames(self.events(k), self.span(k))
-        found = self.cache.get(self.key(k), self.options.shape)
+        found = None if self.cache is None else self.cache.get(self.key(k), self.options.shape)
         if found is not None:
             return found
+        if self.cache is None or self.cache.full:
+            return self.options.frames(self.events(k), self.span(k))
         events = self.recordings[self.parts[k][0]].events()
         for sibling in self.siblings[self.parts[k][0]]:  # all windows of this recording, now that it has been read
             frames = self.options.frames(cut(events, *self.parts[sibling][1:]), self.span(sibling))
