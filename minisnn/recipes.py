@@ -27,7 +27,7 @@ RECIPES = {
     "mnist": Recipe(epochs=3),
     "fashion-mnist": Recipe(epochs=5),
     "gestures": Recipe(timesteps=8, epochs=8, batch_size=16, warmup=0.5),
-    "nmnist": Recipe(timesteps=10, batch_size=16, lr=1e-3),  # small batches: a copy with few recordings needs the steps
+    "nmnist": Recipe(timesteps=10, batch_size=16, warmup=0.5),  # small batches: a copy with few recordings needs the steps
     "dvsgesture": Recipe(timesteps=16, batch_size=8, lr=1e-3, augment=False),  # the paper trains it without augmentation
     "cifar10dvs": Recipe(timesteps=16, batch_size=16, lr=1e-3),
 }

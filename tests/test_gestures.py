@@ -1,9 +1,12 @@
 """The simulator: the same seed gives the same events, levels are kept count of, and circles differ in nothing but order."""
 
+import json
+
 import numpy as np
 import pytest
 
 from minisnn import data
+from minisnn.cli import main
 from minisnn.data import gestures
 from minisnn.data.frames import to_frames
 
@@ -94,3 +97,19 @@ def test_the_data_set_is_balanced_and_its_parts_are_different_draws():
     assert x.shape == (8, 2, 2, 32, 32) and (x[:, :1] != dataset.test.batch([0])).any()
     assert (x == dataset.train.batch([0, 1])).all() and dataset.train.cache.hits == 2
     assert (data.load("gestures", seed=1).train.batch([0]) != x[:, :1]).any()
+
+
+def test_a_run_can_be_evaluated_with_its_time_shuffled(tmp_path, capsys):
+    run = str(tmp_path / "run")
+    assert main(["train", "--dataset", "gestures", "--model", "syna-t", "--width", "8", "-T", "4", "--epochs", "1", "--limit", "32",
+                 "--frame-size", "16", "--split-seed", "3", "--out", run]) == 0
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["dataset"]["simulator_seed"] == 3 and config["options"]["data_options"] == {"frame_size": 16}
+    capsys.readouterr()
+    results = []
+    for extra in ([], ["--shuffle-time"]):
+        assert main(["evaluate", run, "--limit", "44", "--json", *extra]) == 0
+        results.append(json.loads(capsys.readouterr().out.strip().splitlines()[-1]))
+    ordered, shuffled = results
+    assert (ordered["shuffle_time"], shuffled["shuffle_time"]) == (False, True) and ordered["samples"] == shuffled["samples"] == 44
+    assert ordered["spikes"] != shuffled["spikes"]
