@@ -33,7 +33,7 @@ def sgd_step(p, g, m, lr, momentum, weight_decay):
 
 
 def flat(array, like):
-    """The entries of ``array`` as a row, in the order in which those of ``like`` lie in memory; a view where it lies the same."""
+    """The entries of ``array`` as a row, in the order of those of ``like`` in memory; a view where it lies the same."""
     order = np.argsort([-s for s in like.strides], kind="stable")
     return np.ascontiguousarray(array.transpose(order)).reshape(-1)
 
@@ -116,7 +116,8 @@ class Adam(Optimiser):
 
     def update(self, p, g, m, v):
         (b1, b2), real = self.betas, p.dtype.type
-        adam_step(p, g, m, v, *map(real, (self.lr, b1, b2, self.eps, self.weight_decay, 1 - b1**self.steps, 1 - b2**self.steps)))
+        corrections = 1 - b1**self.steps, 1 - b2**self.steps
+        adam_step(p, g, m, v, *map(real, (self.lr, b1, b2, self.eps, self.weight_decay, *corrections)))
 
 
 class SGD(Optimiser):
@@ -165,7 +166,8 @@ class CosineAnnealing:
     def __init__(self, optimiser, total, floor=0.0, warmup=0):
         if total < 1 or warmup < 0 or floor < 0:
             raise ValueError(f"total {total}, warmup {warmup}, floor {floor}; give at least one step and nothing negative")
-        self.optimiser, self.total, self.floor, self.warmup, self.start, self.taken = optimiser, total, floor, warmup, optimiser.lr, 0
+        self.optimiser, self.total, self.floor, self.warmup = optimiser, total, floor, warmup
+        self.start, self.taken = optimiser.lr, 0
         self.optimiser.lr = self.rate(0)
 
     def rate(self, k):

@@ -298,7 +298,7 @@ def test_dtypes_agree():
 @pytest.mark.parametrize("options, complaint", [
     (dict(preset="imagenet"), "preset is 'imagenet'; give one of digits, mnist"), (dict(residual="xor"), "residual is 'xor'"),
     (dict(attention="x"), "attention is 'x'"), (dict(position="e"), "position is 'e'"), (dict(width=12), "width is 12"),
-    (dict(width=0), "width is 0"), (dict(width=8.0), "width is 8.0"), (dict(timesteps=0), "timesteps is 0"),
+    (dict(width=True), "width is True"), (dict(width=0), "width is 0"), (dict(width=8.0), "width is 8.0"), (dict(timesteps=0), "timesteps is 0"),
     (dict(timesteps=2.5), "timesteps is 2.5"), (dict(dtype="float16"), "dtype is 'float16'"), (dict(removed=(4,)), r"removed is \(4,\)"),
     (dict(removed=(1,), residual="and"), "cannot do without")])
 def test_options_out_of_range_are_refused(options, complaint):

@@ -1,6 +1,7 @@
 """What differs between the paper's networks, as data: stems, joins, where attention stands, and the names of the systems."""
 
 import dataclasses
+import numbers
 
 __all__ = ["Stem", "PRESETS", "RESIDUALS", "POSITIONS", "SYSTEMS", "Config"]
 
@@ -53,7 +54,7 @@ class Config:
     """One network of the family. Raises ValueError, naming the field, where a value is out of range."""
 
     preset: str = "mnist"  # stem, see PRESETS
-    residual: str = "or"  # "or", "add", "and", "iand" (SEW joins, Table II), "vanilla" (Eq. 4), "ms" (Eq. 5), "none" (no shortcut)
+    residual: str = "or"  # "or", "add", "and", "iand" (SEW joins, Table II), "vanilla" (Eq. 4), "ms" (Eq. 5) or "none"
     attention: str | None = None  # None, "t", "c" or "s"
     position: str = "a"  # of MA in each pair of convolutions (Table V): a, c behind the first; b, d behind the second;
     #                      c and d leave the pair behind the join without
@@ -70,10 +71,12 @@ class Config:
         for field, allowed in choices.items():
             if getattr(self, field) not in allowed:
                 raise ValueError(f"{field} is {getattr(self, field)!r}; give one of {', '.join(map(str, allowed))}")
-        if not isinstance(self.width, int) or self.width < 8 or self.width % 8:
+        if not isinstance(self.width, numbers.Integral) or self.width < 8 or self.width % 8:
             raise ValueError(f"width is {self.width!r}; give a multiple of 8")
-        if not isinstance(self.timesteps, int) or self.timesteps < 1:
+        if not isinstance(self.timesteps, numbers.Integral) or self.timesteps < 1:
             raise ValueError(f"timesteps is {self.timesteps!r}; give a whole number of at least 1")
+        object.__setattr__(self, "width", int(self.width))  # a NumPy number would not go into config.json
+        object.__setattr__(self, "timesteps", int(self.timesteps))
         object.__setattr__(self, "removed", tuple(sorted(set(self.removed))))
         if not set(self.removed) <= {1, 2, 3}:
             raise ValueError(f"removed is {self.removed}; the shortcuts have the numbers 1, 2 and 3")

@@ -1,7 +1,7 @@
 """Layers: parameters and a call into ``ops``, nothing else.
 
-Initial weights are those of PyTorch's layers: uniform within 1 / sqrt(fan_in); batch norm starts at weight 1, bias 0. Attention is the
-exception, see there.
+Initial weights are those of PyTorch's layers: uniform within 1 / sqrt(fan_in); batch norm starts at weight 1, bias 0.
+Attention is the exception, see there.
 """
 
 import numpy as np
@@ -65,7 +65,8 @@ class BatchNorm2d(Module):
 class LIF(Module):
     """Leaky integrate-and-fire neurons (``ops.lif``, which explains the arguments); at rest before every call."""
 
-    def __init__(self, tau=2.0, v_threshold=1.0, v_reset=0.0, surrogate=ATan(), detach_reset=True, decay_input=True, smooth=False):
+    def __init__(self, tau=2.0, v_threshold=1.0, v_reset=0.0, surrogate=ATan(), detach_reset=True, decay_input=True,
+                 smooth=False):
         self.options = dict(tau=tau, v_threshold=v_threshold, v_reset=v_reset, surrogate=surrogate, detach_reset=detach_reset,
                             decay_input=decay_input, smooth=smooth)
 
@@ -91,10 +92,10 @@ def averaging(shape, fan_in, rng, dtype):
 class Attention(Module):
     """MA, or with ``spiking`` IA, over one dimension (``ops.attention``).
 
-    It starts open. With initial weights of both signs a score begins at sigmoid(0) = 1/2, which halves what neurons of tau = 2 halve
-    once more: hardly one of them fires, and IA's neurons, which pass nothing until they fire, may never do so. Weights
-    that average the maxima, which are positive behind a batch norm, begin with scores near 1 and with neurons that fire: the
-    network starts as the one without attention, and learns what to close.
+    It starts open. With initial weights of both signs a score begins at sigmoid(0) = 1/2, which halves what neurons of
+    tau = 2 halve once more: hardly one of them fires, and IA's neurons, which pass nothing until they fire, may never do so.
+    Weights that average the maxima, which are positive behind a batch norm, begin with scores near 1 and with neurons that
+    fire: the network starts as the one without attention, and learns what to close.
 
     Args:
         dim: "t", "c" or "s".

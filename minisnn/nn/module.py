@@ -89,8 +89,8 @@ class Module:
         own = dict([(name, p.data) for name, p in self.named_parameters()] + self.named_buffers())
         missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
         if missing or unknown:
-            raise ValueError(f"these parameters are of another model: {len(missing)} missing (first: {next(iter(missing), '-')}), "
-                             f"{len(unknown)} unknown (first: {next(iter(unknown), '-')})")
+            raise ValueError(f"these parameters are of another model: {len(missing)} missing "
+                             f"(first: {next(iter(missing), '-')}), {len(unknown)} unknown (first: {next(iter(unknown), '-')})")
         for name, array in own.items():
             if array.shape != np.shape(state[name]):
                 raise ValueError(f"these parameters are of another model: {name} has shape {np.shape(state[name])}, "

@@ -103,7 +103,8 @@ class BatchNorm(Function):
         out = np.empty_like(last)
         batch_norm_forward(out.reshape(rows.shape), rows, real_array(a, real), real_array(bias - a * mean, real))
         if self.recording:
-            self.x, self.shape, self.a, self.mean, self.var, self.training, self.eps = rows, last.shape, a, mean, var, training, eps
+            self.x, self.shape, self.training = rows, last.shape, training
+            self.a, self.mean, self.var, self.eps = a, mean, var, eps
         return channels_first_view(out)
 
     def backward(self, grad):
@@ -111,7 +112,9 @@ class BatchNorm(Function):
         mean, sums = real_array(self.mean, real), np.empty((PARTS, 2, dout.shape[1]))
         batch_norm_sums(sums, dout, self.x, mean)
         sums = sums.sum(0)
-        by_mean, by_std = input_gradient_terms(sums, self.a, self.var, self.eps, len(dout)) if self.training else np.zeros_like(sums)
+        by_mean, by_std = np.zeros_like(sums)
+        if self.training:
+            by_mean, by_std = input_gradient_terms(sums, self.a, self.var, self.eps, len(dout))
         dx = np.empty_like(dout)
         batch_norm_backward(dx, dout, self.x, *(real_array(v, real) for v in (self.a, self.mean, by_mean, by_std)))
         dweight = real_array(sums[1] / np.sqrt(self.var + self.eps), real)

@@ -2,7 +2,11 @@
 
 Each class is one operation: forward, and next to it the rule for its gradient. The functions below them are what users call;
 the operators of Tensor (``a + b``, ``a @ b``, ``a[1:]``, ...) and its methods (``a.sum()``) are bound to the same functions
-at the end. Shapes broadcast as in NumPy.
+at the end.
+
+Of all these functions: a, b are Tensors of any shape that NumPy's function of that name takes; beside a Tensor a number or an
+array will do, and takes its dtype. They return a Tensor. They raise ValueError (or IndexError) where NumPy does, because
+shapes, axes or indices do not fit, and TypeError where the tensors' dtypes differ or a lone argument is no Tensor.
 """
 
 import numpy as np

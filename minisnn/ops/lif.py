@@ -153,7 +153,8 @@ def neuron(dtype, tau=2.0, v_threshold=1.0, v_reset=0.0, detach_reset=True, deca
     if not (np.isfinite(tau) and tau >= 1.0):
         raise ValueError(f"tau is {tau!r} time steps; give a number of at least 1, where the potential does not overshoot")
     if not np.isfinite(v_threshold) or not (v_reset is None or np.isfinite(v_reset)):
-        raise ValueError(f"v_threshold is {v_threshold!r} and v_reset {v_reset!r}; give finite numbers, or v_reset=None for soft reset")
+        raise ValueError(f"v_threshold is {v_threshold!r} and v_reset {v_reset!r}; give finite numbers, "
+                         "or v_reset=None for soft reset")
     hard = v_reset is not None
     rest = v_reset if hard else 0.0
     if rest >= v_threshold:

@@ -121,9 +121,10 @@ class AveragePool(Function):
 def _check_window(name, x, kernel, stride, padding):
     if x.ndim < 3:
         raise ValueError(f"{name}: x has shape {x.shape}; give [..., C, H, W]")
-    if kernel < 1 or stride < 1 or not 0 <= padding <= kernel // 2:
-        raise ValueError(f"{name}: kernel {kernel}, stride {stride}, padding {padding}; give kernel and stride of at least 1 "
-                         "and a padding from 0 to half the kernel")
+    whole = all(isinstance(n, (int, np.integer)) for n in (kernel, stride, padding))
+    if not whole or kernel < 1 or stride < 1 or not 0 <= padding <= kernel // 2:
+        raise ValueError(f"{name}: kernel {kernel}, stride {stride}, padding {padding}; give whole numbers: kernel and stride of "
+                         "at least 1 and a padding from 0 to half the kernel")
     if min(x.shape[-2:]) + 2 * padding < kernel:
         raise ValueError(f"{name}: a window of {kernel} does not fit into maps of {x.shape[-2:]} with padding {padding}")
 
@@ -152,6 +153,8 @@ def max_pool2d(x, kernel, stride=None, padding=0):
 def avg_pool2d(x, kernel, stride=None, padding=0):
     """The mean of each window; pixels outside count as 0, as in PyTorch.
 
+    out[i, j] = sum of x[h, w] / kernel^2 for h in i * stride - padding + [0, kernel), and w likewise.
+
     Args, Returns and Raises as for ``max_pool2d``.
     """
     stride = kernel if stride is None else stride
@@ -179,13 +182,24 @@ def adaptive_avg_pool2d(x, size):
     Raises:
         ValueError: size below 1, or fewer than 3 axes.
     """
-    if x.ndim < 3 or size < 1:
+    if x.ndim < 3 or not isinstance(size, (int, np.integer)) or size < 1:
         raise ValueError(f"adaptive_avg_pool2d: shape {x.shape} to {size} bins; give [..., C, H, W] and at least 1 bin")
     k = np.arange(size)
     rows, columns = (np.stack([k * n // size, -(-(k + 1) * n // size)], 1) for n in x.shape[-2:])
-    return AveragePool.apply(x, rows=rows, columns=columns, divisor=np.outer(rows[:, 1] - rows[:, 0], columns[:, 1] - columns[:, 0]))
+    divisor = np.outer(rows[:, 1] - rows[:, 0], columns[:, 1] - columns[:, 0])
+    return AveragePool.apply(x, rows=rows, columns=columns, divisor=divisor)
 
 
 def global_avg_pool2d(x):
-    """The mean of each map: [..., C, H, W] -> [..., C]."""
+    """The mean of each map.
+
+    Args:
+        x: [..., C, H, W].
+
+    Returns:
+        Tensor [..., C].
+
+    Raises:
+        ValueError: fewer than 3 axes.
+    """
     return adaptive_avg_pool2d(x, 1).reshape(x.shape[:-2])
