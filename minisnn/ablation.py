@@ -1,4 +1,4 @@
-"""A grid of runs, as the paper's Tables III to VIII are made: systems, positions of attention and seeds, trained and measured alike.
+"""A grid of runs, as the paper's Tables III to VIII are made: systems, positions, seeds, all trained and measured alike.
 
 The folder of an ablation:
 
@@ -63,7 +63,7 @@ def has_position(model):
 
 
 def grid(models, positions=("a",), seeds=(0,)):
-    """All cells of models x positions x seeds, each once; positions are crossed only with systems that have attention on the backbone.
+    """All cells of models x positions x seeds, each once; positions only where attention stands on the backbone.
 
     Args:
         models: keys of models.SYSTEMS, each with "-without-1,3" behind it for shortcuts removed before training.
@@ -121,7 +121,8 @@ def run_cell(cell, options, folder, threads=None):
             result = train_and_measure(cell, options, Path(folder) / cell.name)
         except Exception as error:  # whatever it is, the other cells go on
             text = str(error).strip().splitlines()
-            return {"error": f"{type(error).__name__}: {text[0] if text else 'no message'}", "seconds": time.perf_counter() - started}
+            return {"error": f"{type(error).__name__}: {text[0] if text else 'no message'}",
+                    "seconds": time.perf_counter() - started}
     return result | {"seconds": time.perf_counter() - started}
 
 
@@ -154,7 +155,7 @@ def unsaid(line):
 
 
 def measure(path, batch_size=64):
-    """Accuracy, spikes, operations and energy of a run's best epoch on its test set, as trained and with its silent shortcuts pruned."""
+    """What a run's best epoch reaches and costs on its test set, as trained and with its silent shortcuts pruned."""
     from .runs import Run
 
     run = Run.open(path)
@@ -283,13 +284,13 @@ def claim(folder, options):
     if path.exists():
         try:
             before, now = json.loads(path.read_text()), json.loads(text)
-            other = [name for name in sorted(before | now) if before.get(name) != now.get(name) and name not in ("data_dir", "threads")]
+            other = [name for name in sorted(before | now) if before.get(name) != now.get(name) and name != "data_dir"]
         except (OSError, ValueError, TypeError, AttributeError) as error:
             raise UsageError(f"{path} cannot be read ({error}); restore it, or give another --out") from None
         if other:
             name = other[0]
-            raise UsageError(f"{folder} holds an ablation with {name} {before.get(name)}, not {now.get(name)}; give the same options "
-                             "to go on with it, or another --out")
+            raise UsageError(f"{folder} holds an ablation with {name} {before.get(name)}, not {now.get(name)}; give the same "
+                             "options to go on with it, or another --out")
         return
     if folder.exists() and any(folder.iterdir()):
         raise UsageError(f"{folder} is there already and is no ablation; give another --out")
@@ -308,8 +309,8 @@ def summarise(results):
 
     Returns:
         [{"system", "model", "position", "without", "seeds", "silent": {shortcut: in how many seeds}, and for each of accuracy,
-        last_accuracy, spikes, mac, ac, energy_mj, pruned_mj, spikes_per_neuron: its mean and, under "<name>_sd", its sample deviation (None
-        for one seed)}], in the order of the cells. "pruned_mj" is the energy with the silent shortcuts pruned.
+        last_accuracy, spikes, mac, ac, energy_mj, pruned_mj, spikes_per_neuron: its mean and, under "<name>_sd", its sample
+        deviation (None for one seed)}], in the order of the cells. "pruned_mj" is the energy with the silent shortcuts pruned.
     """
     groups = {}
     for cell, result in results.items():
@@ -332,13 +333,15 @@ def markdown(rows):
     """The table as Markdown, like the paper's Tables III and IV: mean ± deviation over the seeds."""
     scale = 1e3 if rows and max(row["energy_mj"] for row in rows) < 0.1 else 1.0
     unit = "µJ" if scale == 1e3 else "mJ"
-    head = ["model", "seeds", "accuracy (%)", "last epoch (%)", "spikes (K)", "MAC (M)", "AC (M)", f"energy ({unit})", "silent shortcuts (in how many seeds)",
+    head = ["model", "seeds", "accuracy (%)", "last epoch (%)", "spikes (K)", "MAC (M)", "AC (M)", f"energy ({unit})",
+            "silent shortcuts (in how many seeds)",
             f"pruned ({unit})"]
     lines = [head, ["---", "---:", "---:", "---:", "---:", "---:", "---:", "---:", "---", "---:"]]
     for row in rows:
         silent = ", ".join(f"{k} ({n})" for k, n in row["silent"].items())
-        lines.append([row["system"], str(row["seeds"]), spread(row, "accuracy", 100, 2), spread(row, "last_accuracy", 100, 2), spread(row, "spikes", 1e-3, 2), spread(row, "mac", 1e-6, 3),
-                      spread(row, "ac", 1e-6, 3), spread(row, "energy_mj", scale, 2), silent or "-",
+        lines.append([row["system"], str(row["seeds"]), spread(row, "accuracy", 100, 2), spread(row, "last_accuracy", 100, 2),
+                      spread(row, "spikes", 1e-3, 2), spread(row, "mac", 1e-6, 3), spread(row, "ac", 1e-6, 3),
+                      spread(row, "energy_mj", scale, 2), silent or "-",
                       spread(row, "pruned_mj", scale, 2) if silent else "-"])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
@@ -373,18 +376,21 @@ def write_tables(results, folder):
     from . import plots
 
     folder, rows = Path(folder), summarise(results)
-    columns = ("accuracy", "last_accuracy", "spikes", "mac", "ac", "energy_mj", "spikes_per_neuron", "parameters", "silent", "training_seconds")
+    columns = ("accuracy", "last_accuracy", "spikes", "mac", "ac", "energy_mj", "spikes_per_neuron", "parameters", "silent",
+               "training_seconds")
     cells = []
     for cell, result in results.items():
         pruned = result.get("pruned") or {}
-        cells.append({"cell": cell.name, "model": cell.model, "position": cell.position, "without": cell.without, "seed": cell.seed}
-                     | {key: result.get(key) for key in columns} | {f"pruned_{key}": pruned.get(key) for key in ("mac", "ac", "energy_mj", "parameters")}
-                     | {"identical": pruned.get("identical"), "error": result.get("error", "")})
+        row = {"cell": cell.name} | dataclasses.asdict(cell) | {key: result.get(key) for key in columns}
+        row |= {f"pruned_{key}": pruned.get(key) for key in ("mac", "ac", "energy_mj", "parameters", "identical")}
+        cells.append(row | {"error": result.get("error", "")})
     checkpoint.write_text(folder / "cells.csv", table_csv(cells))
     checkpoint.write_text(folder / "table.csv", table_csv(rows))
     checkpoint.write_text(folder / "table.md", markdown(rows))
     if rows:
-        points = [(row["system"], row["accuracy"], row["accuracy_sd"] or 0.0, row["pruned_mj"], row["pruned_mj_sd"] or 0.0) for row in rows]
+        points = [(row["system"], row["accuracy"], row["accuracy_sd"] or 0.0, row["pruned_mj"], row["pruned_mj_sd"] or 0.0)
+                  for row in rows]
         with checkpoint.replace(folder / "figure.png") as file:
-            plots.write_png(plots.accuracy_against_energy(points, "Mean and deviation over the seeds, silent shortcuts pruned"), file)
+            plots.write_png(plots.accuracy_against_energy(points, "Mean and deviation over the seeds, silent shortcuts pruned"),
+                            file)
     return rows

@@ -119,15 +119,17 @@ def spike_intensity(subject, options):
             raise UsageError(f"--compare: {other.run.path} has {other.net.config.timesteps} time steps, {subject.run.path} has "
                              f"{subject.net.config.timesteps}; compare runs of one T")
         if other is not subject and other.sample(options["sample"])[0].shape != x.shape:
-            raise UsageError(f"--compare: {other.run.path} was trained on samples of another shape; compare runs on one data set")
+            raise UsageError(f"--compare: {other.run.path} was trained on samples of another shape; compare runs on one "
+                             "data set")
         activity = subject.activity(options["sample"]) if other is subject else plots.watch(other.net, x)
         maps.append(joined(other.net, activity)[:, 0])
     steps = options["steps"] or chosen_steps(len(x))
     if not all(1 <= t <= len(x) for t in steps):
         raise UsageError(f"--steps: {' '.join(map(str, steps))}; give numbers from 1 to {len(x)}")
-    figure = plots.spike_intensity(x[:, 0], maps, [t - 1 for t in steps], [other.run.config["options"]["model"] for other in subjects],
+    figure = plots.spike_intensity(x[:, 0], maps, [t - 1 for t in steps],
+                                   [other.run.config["options"]["model"] for other in subjects],
                                    f"Behind the first join, test sample {options['sample']} ({label})")
-    return "Spikes of all channels behind the first join, over the input (white outline), at chosen time steps (Figs. 3 and 4).", figure
+    return "Spikes of all channels behind the first join, over the input (white), at chosen time steps (Figs. 3 and 4).", figure
 
 
 def attention(subject, options):
@@ -147,7 +149,9 @@ def attention(subject, options):
 def membranes(subject, options):
     activity, layer = subject.activity(options["sample"]), options["layer"]
     if layer is None:
-        layer = "stages.0.main.1" if "stages.0.main.1" in activity.spikes else "stages.0"  # vanilla's neurons stand behind the join
+        layer = "stages.0.main.1"
+        if layer not in activity.spikes:
+            layer = "stages.0"  # vanilla's neurons stand behind the join
     if layer not in activity.spikes:
         raise UsageError(f"--layer: there is no layer of neurons '{layer}'; give one of {', '.join(activity.spikes)}")
     current, spikes = activity.currents[layer][:, 0], activity.spikes[layer][:, 0]
@@ -157,16 +161,18 @@ def membranes(subject, options):
             raise UsageError(f"--neurons: {','.join(map(str, neuron))} is not in {layer}; give CHANNEL,ROW,COLUMN below "
                              f"{','.join(map(str, spikes.shape[1:]))}")
     label = subject.sample(options["sample"])[1]
-    figure = plots.membranes(current, spikes, activity.neurons[layer], neurons, layer, f"Test sample {options['sample']} ({label})")
-    return "Membrane potential of chosen neurons, from the busiest to one that stays silent, and the raster of the busiest.", figure
+    title = f"Test sample {options['sample']} ({label})"
+    figure = plots.membranes(current, spikes, activity.neurons[layer], neurons, layer, title)
+    return "Membrane potential of some neurons, from the busiest to a silent one, and the raster of the busiest.", figure
 
 
 def energy_by_layer(subject, _):
-    return "Energy per sample by layer, as measured on the test set, and the firing rates.", plots.energy_by_layer(subject.report, subject.title)
+    figure = plots.energy_by_layer(subject.report, subject.title)
+    return "Energy per sample by layer, as measured on the test set, and the firing rates.", figure
 
 
-DRAW = {"training_curves": training_curves, "thermogram": thermogram, "spike_intensity": spike_intensity, "attention": attention,
-        "membranes": membranes, "energy_by_layer": energy_by_layer}
+DRAW = {"training_curves": training_curves, "thermogram": thermogram, "spike_intensity": spike_intensity,
+        "attention": attention, "membranes": membranes, "energy_by_layer": energy_by_layer}
 NAMES = tuple(DRAW)
 
 

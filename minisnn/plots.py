@@ -75,7 +75,8 @@ def training_curves(metrics, title=""):
     rate.plot(epochs, np.asarray(metrics["firing_rate"], float), color="black", marker=marker, markersize=3)
     best = int(np.argmax(metrics["test_accuracy"]))
     best_accuracy = 100 * metrics["test_accuracy"][best]
-    accuracy.plot(epochs[best], best_accuracy, linestyle="", marker="o", markersize=9, markerfacecolor="none", markeredgecolor="black")
+    accuracy.plot(epochs[best], best_accuracy, linestyle="", marker="o", markersize=9, markerfacecolor="none",
+                  markeredgecolor="black")
     loss.set(yscale="log", ylabel="loss", title="Loss")
     accuracy.set(ylabel="accuracy (%)", title=f"Accuracy (circle: {best_accuracy:.2f} % in epoch {epochs[best]:g})")
     rate.set(ylabel="spikes per neuron and time step", title="Firing rate, all LIF layers", ylim=(0, None))
@@ -106,8 +107,8 @@ def thermogram(rates, names, epochs=None, title=""):
         heat, bars = left.subplots(), np.atleast_1d(right.subplots(len(shortcuts), 1, sharex=True))
     else:
         heat, bars = figure.subplots(), ()
-    image = heat.pcolormesh(np.append(epochs - 0.5, epochs[-1] + 0.5), np.arange(len(names) + 1) - 0.5, rates.T, cmap=MAP, vmin=0,
-                            vmax=max(rates.max(), 1e-6))
+    image = heat.pcolormesh(np.append(epochs - 0.5, epochs[-1] + 0.5), np.arange(len(names) + 1) - 0.5, rates.T, cmap=MAP,
+                            vmin=0, vmax=max(rates.max(), 1e-6))
     heat.invert_yaxis()
     heat.set_yticks(range(len(names)), [energy.label(name) for name in names])
     for k in shortcuts:
@@ -122,7 +123,8 @@ def thermogram(rates, names, epochs=None, title=""):
         axes.set(ylim=(0, 1.1 * max(rates[:, shortcuts].max(), 1e-3)), ylabel="spikes per neuron\nand time step")
         silent = int(np.argmax(np.append(rates[::-1, k] > 0, True)))  # epochs at the end without a single spike
         if silent:
-            axes.axvspan(epochs[len(epochs) - silent] - 0.5, epochs[-1] + 0.5, facecolor="0.92", hatch="//", edgecolor="0.75", zorder=0)
+            axes.axvspan(epochs[len(epochs) - silent] - 0.5, epochs[-1] + 0.5, facecolor="0.92", hatch="//", edgecolor="0.75",
+                         zorder=0)
         axes.set_title(f"{energy.label(names[k])}: " + (f"silent from epoch {epochs[len(epochs) - silent]}" if silent else
                                                          f"{rates[-1, k]:.4f} at the end"))
         whole_numbers(axes.xaxis)
@@ -202,7 +204,8 @@ def keep_neurons(activity, name, inputs, output):
 
 def keep_scores(activity, name, module, inputs, output):
     (x,) = inputs
-    scores = attention_scores(PoolFeatures.apply(x, dim=module.dim), module.weights, module.dim, module.spiking, x.shape[3:]).data
+    scores = attention_scores(PoolFeatures.apply(x, dim=module.dim), module.weights, module.dim, module.spiking,
+                              x.shape[3:]).data
     activity.scores[name] = scores.reshape(-1, *x.shape[3:]) if module.dim == "s" else scores
 
 
@@ -271,11 +274,14 @@ def attention_maps(scores, title="", most=3):
     high = max(low + 1e-3, *(m.max() for m in means))
     for k, mean in enumerate(means):  # each row spans the axes: 16 channels as wide as 128
         across = np.arange(len(mean) + 1) + 0.5 if steps else np.linspace(0, 1, len(mean) + 1)
-        image = heat.pcolormesh(across, [k - 0.46, k + 0.46], (mean if steps else np.sort(mean)[::-1])[None], cmap=MAP, vmin=low, vmax=high)
+        image = heat.pcolormesh(across, [k - 0.46, k + 0.46], (mean if steps else np.sort(mean)[::-1])[None], cmap=MAP,
+                                vmin=low, vmax=high)
         bars.barh(k, mean.mean(), color="0.75" if "shortcut" in names[k] else COLOURS[0], height=0.7,
                   hatch="//" if "shortcut" in names[k] else "", edgecolor="black", linewidth=0.5)
-        bars.errorbar(mean.mean(), k, xerr=[[mean.mean() - mean.min()], [mean.max() - mean.mean()]], color="black", capsize=2, linewidth=1)
-    labels = [energy.label(n) + (" (IA)" if "shortcut" in n else "") + ("" if steps else f", {len(m)} channels") for n, m in zip(names, means)]
+        bars.errorbar(mean.mean(), k, xerr=[[mean.mean() - mean.min()], [mean.max() - mean.mean()]], color="black", capsize=2,
+                      linewidth=1)
+    labels = [energy.label(n) + (" (IA)" if "shortcut" in n else "") + ("" if steps else f", {len(m)} channels")
+              for n, m in zip(names, means)]
     heat.set_yticks(range(len(names)), labels)
     heat.set_ylim(len(names) - 0.5, -0.5)
     heat.set(xlabel="time step" if steps else "share of the channels, highest score first", title="Score, mean over samples")
@@ -326,7 +332,8 @@ def membranes(current, spikes, options, neurons, name="", title="", raster=60):
         u, s = potentials(current[:, c, h, w].astype(float), **options), spikes[:, c, h, w] > 0
         row.plot(steps, u, "-", color=COLOURS[0], marker=".", label="u, before the spike")
         row.axhline(threshold, color="black", linestyle="--", linewidth=1, label=f"threshold {threshold:g}")
-        row.plot(steps[s], u[s], linestyle="", marker="^", markersize=8, markerfacecolor=COLOURS[1], markeredgecolor="black", label="spike")
+        row.plot(steps[s], u[s], linestyle="", marker="^", markersize=8, markerfacecolor=COLOURS[1], markeredgecolor="black",
+                 label="spike")
         row.set_ylabel(f"channel {c},\nrow {h}, column {w}\nu", fontsize=8)
         row.grid(alpha=0.3)
     handles = axes[0].get_legend_handles_labels()
@@ -372,11 +379,11 @@ def energy_by_layer(report, title=""):
     for k, row in enumerate(rows):
         cost.text(total[k] + 0.01 * total.max(), k, f"{row.share:.1%}", va="center", fontsize=7)
         if row.firing_rate is not None:
-            rate.barh(k, row.firing_rate, color="0.75" if row.kind == "attention" else COLOURS[0], edgecolor="black", linewidth=0.5,
-                      hatch="//" if "shortcut" in row.name else "")
+            rate.barh(k, row.firing_rate, color="0.75" if row.kind == "attention" else COLOURS[0], edgecolor="black",
+                      linewidth=0.5, hatch="//" if "shortcut" in row.name else "")
     cost.set_yticks(y, [energy.label(row.name) for row in rows], fontsize=8)
     cost.set_ylim(len(rows) - 0.4, -0.6)
-    cost.set(xlabel=f"energy per sample ({unit})", title=f"{report.energy_mj * scale:.4g} {unit} per sample, {report.accounting}",
+    cost.set(xlabel=f"energy per sample ({unit})", title=f"{report.energy_mj * scale:.4g} {unit}, {report.accounting}",
              xlim=(0, 1.12 * max(total.max(), 1e-12)))
     cost.legend(loc="center right")
     rate.set(xlabel="spikes per neuron and time step", title="Firing rate (hatched: shortcuts)")
@@ -397,7 +404,8 @@ def accuracy_against_energy(points, title=""):
     spread = max(p[3] for p in points) / max(min(p[3] for p in points), 1e-12)
     for k, (name, accuracy, deviation, mj, mj_deviation) in enumerate(points):
         axes.errorbar(mj * 1e3, 100 * accuracy, xerr=mj_deviation * 1e3, yerr=100 * deviation, marker=MARKERS[k % len(MARKERS)],
-                      color=COLOURS[k % len(COLOURS)], markeredgecolor="black", markersize=8, linestyle="", capsize=2, label=name)
+                      color=COLOURS[k % len(COLOURS)], markeredgecolor="black", markersize=8, linestyle="", capsize=2,
+                      label=name)
     axes.set(xlabel="energy per sample (µJ)" + (", logarithmic" if spread > 8 else ""), ylabel="test accuracy (%)",
              xscale="log" if spread > 8 else "linear")
     axes.grid(alpha=0.3)

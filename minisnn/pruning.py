@@ -5,7 +5,7 @@ shortcut computes the same numbers, bit for bit. The other joins have no neutral
 
     AND    x * 0 = 0          the join itself goes silent: what stands behind it sees nothing
     IAND   (1 - x) * 0 = 0    likewise (Table II: the complement of the main branch, AND the shortcut)
-    vanilla, MS               the shortcut ends in batch norm, not in neurons; with no spike at its input it still adds a constant
+    vanilla, MS               the shortcut ends in batch norm, not in neurons; without a spike it still adds a constant
 
 Axes of arrays: T time steps, N batch, C channels, H height, W width.
 """
@@ -169,7 +169,8 @@ def write_run(run, found, path, which, summary):
     path.parent.mkdir(parents=True, exist_ok=True)
     before = run.config.get("pruned")
     config = run.config | {"network": run.config["network"] | {"removed": list(found.network.config.removed)},
-                           "pruned": {"from": str(run.path), "checkpoint": which, **summary} | ({"before": before} if before else {})}
+                           "pruned": {"from": str(run.path), "checkpoint": which,
+                                      **summary} | ({"before": before} if before else {})}
     _, facts = run.load(which)
     draft = path.parent / f".{path.name}.{secrets.token_hex(4)}.part"
     draft.mkdir()

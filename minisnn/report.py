@@ -14,14 +14,28 @@ __all__ = ["write", "page"]
 
 STYLE = """
 :root { color-scheme: light; }
-body { font: 16px/1.5 system-ui, "DejaVu Sans", sans-serif; color: #1a1a1a; background: #fff; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
+body { font: 16px/1.5 system-ui, "DejaVu Sans", sans-serif; color: #1a1a1a; background: #fff; }
+body { max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.6rem; line-height: 1.2; } h2 { font-size: 1.2rem; margin-top: 2.5rem; border-bottom: 1px solid #ccc; }
 figure { margin: 1.5rem 0; } img { max-width: 100%; height: auto; } figcaption { color: #444; font-size: .9rem; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .15rem .6rem; text-align: right; border-bottom: 1px solid #e4e4e4; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; } tr.total td { font-weight: bold; border-top: 2px solid #888; }
-pre { background: #f4f4f4; padding: .8rem; overflow-x: auto; font-size: .85rem; white-space: pre-wrap; overflow-wrap: anywhere; }
+pre { background: #f4f4f4; padding: .8rem; font-size: .85rem; white-space: pre-wrap; overflow-wrap: anywhere; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1.5rem; } dt { color: #555; } dd { margin: 0; }
+"""
+PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>{style}</style>
+</head>
+<body>
+{body}
+</body>
+</html>
 """
 
 
@@ -50,30 +64,31 @@ def page(subject, drawings):
     run, measured = subject.run, subject.report
     title = f"minisnn: {subject.title}"
     parts = [f"<h1>{html.escape(title)}</h1>", facts(subject), "<h2>Figures</h2>", *map(figure, drawings),
-             f"<h2>Spikes, operations and energy</h2><p>Measured on {measured.samples:,} test samples; per sample, over T = {measured.timesteps} "
-             f"time steps; {measured.e_mac:g} pJ per MAC and {measured.e_ac:g} pJ per AC (45 nm).</p>", table(measured.rows(), total=True)]
+             "<h2>Spikes, operations and energy</h2>",
+             f"<p>Measured on {measured.samples:,} test samples; per sample, over T = {measured.timesteps} time steps; "
+             f"{measured.e_mac:g} pJ per MAC and {measured.e_ac:g} pJ per AC (45 nm).</p>", table(measured.rows(), total=True)]
     try:
         published = energy.published_of(subject.net, measured, size=subject.dataset.test.size[1])
         parts.append("<h3>As the authors' scripts count</h3>" + table(published.rows(), total=True))
     except ValueError as error:
         parts.append(f"<p>{html.escape(str(error))}.</p>")
-    parts += ["<h2>Epochs</h2>", table(epochs(run.metrics())), "<h2>To repeat this run</h2>", f"<pre>{html.escape(commands(run))}</pre>",
+    parts += ["<h2>Epochs</h2>", table(epochs(run.metrics())),
+              "<h2>To repeat this run</h2>", f"<pre>{html.escape(commands(run))}</pre>",
               "<h2>Configuration</h2>", f"<pre>{html.escape(json.dumps(run.config, indent=2))}</pre>"]
-    body = "\n".join(parts)
-    return (f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<meta name="viewport" content="width=device-width, '
-            f'initial-scale=1">\n<title>{html.escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n')
+    return PAGE.format(title=html.escape(title), style=STYLE, body="\n".join(parts))
 
 
 def facts(subject):
     """What the run came to, as a list."""
     run, report = subject.run, subject.report
     silent = [str(k) for k in (1, 2, 3) if report.rates.get(f"stages.{k - 1}.shortcut") == 0]
-    removed = subject.net.config.removed
     rows = [("test accuracy", f"{subject.accuracy:.2%} of {report.samples:,} samples"),
             ("spikes per sample", f"{report.spikes:,.0f}, {report.spikes_per_neuron:.3f} per neuron"),
             ("operations per sample", f"{energy.count(report.ac) or 0} AC, {energy.count(report.mac) or 0} MAC"),
-            ("energy per sample", f"{report.energy_mj * 1e3:.4g} µJ"), ("parameters", f"{sum(p.size for p in subject.net.parameters()):,}"),
-            ("shortcuts", f"silent on the test set: {', '.join(silent) or 'none'}" + (f"; removed: {', '.join(map(str, removed))}" if removed else "")),
+            ("energy per sample", f"{report.energy_mj * 1e3:.4g} µJ"),
+            ("parameters", f"{sum(p.size for p in subject.net.parameters()):,}"),
+            ("silent shortcuts", f"{', '.join(silent) or 'none'} (on the test set)"),
+            ("removed shortcuts", ", ".join(map(str, subject.net.config.removed)) or "none"),
             ("data", subject.dataset.note), ("folder", str(run.path.absolute()))]
     return "<dl>" + "".join(f"<dt>{html.escape(name)}</dt><dd>{html.escape(text)}</dd>" for name, text in rows) + "</dl>"
 
@@ -84,7 +99,8 @@ def figure(drawing):
     drawing.png(file)
     data = base64.b64encode(file.getvalue()).decode()
     words = html.escape(drawing.caption)
-    return f'<figure id="{drawing.name}"><img alt="{words}" src="data:image/png;base64,{data}"><figcaption>{words}</figcaption></figure>'
+    picture = f'<img alt="{words}" src="data:image/png;base64,{data}">'
+    return f'<figure id="{drawing.name}">{picture}<figcaption>{words}</figcaption></figure>'
 
 
 def table(rows, total=False):
@@ -108,6 +124,7 @@ def commands(run):
     lines, pruned = [run.config["command"]], run.config.get("pruned")
     steps = []
     while pruned:
-        steps.append(f"minisnn prune {pruned['from']} --checkpoint {pruned['checkpoint']} --tolerance {pruned['tolerance']:g} --out DIR")
+        steps.append(f"minisnn prune {pruned['from']} --checkpoint {pruned['checkpoint']} --tolerance "
+                     f"{pruned['tolerance']:g} --out DIR")
         pruned = pruned.get("before")
     return "\n".join(lines + steps[::-1])

@@ -7,7 +7,7 @@ from minisnn.runs import Run
 
 
 def fire(net, x):
-    """Set batch norms to the statistics of x [T, N, C, H, W], a little above, so that every layer of an untrained network fires."""
+    """Set batch norms to the statistics of x [T, N, C, H, W], a little above, so that each layer fires untrained."""
     norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
     for norm in norms:
         norm.momentum = 1.0  # one pass sets the running statistics to those of x
@@ -40,6 +40,6 @@ def small_run(path, model="or", silent=(), epochs=3, **options):
     rates = list(train.evaluate(net, dataset.test, limit=8)["report"].rates.items())
     run.write_table("firing_rates.csv", ["epoch", *(name for name, _ in rates)],
                     [[k + 1, *(rate * (k + 1) / epochs for _, rate in rates)] for k in range(epochs)])
-    run.write_table("metrics.csv", train.COLUMNS, [[k + 1, 0.09 / (k + 1), 1 - 0.8 / (k + 1), 0.1 / (k + 1), 1 - 0.9 / (k + 1), 1.0, 64.0, 0.1, 1e-3, 0.0]
-                                                   for k in range(epochs)])
+    run.write_table("metrics.csv", train.COLUMNS, [[k, 0.09 / k, 1 - 0.8 / k, 0.1 / k, 1 - 0.9 / k, 1.0, 64.0, 0.1, 1e-3, 0.0]
+                                                   for k in range(1, epochs + 1)])
     return run

@@ -1,11 +1,15 @@
 """Energy: measured counts against counting one by one, and the published counting against the paper's tables."""
 
 import contextlib
+import functools
+import json
 
 import numpy as np
 import pytest
+from small_runs import small_run
 
-from minisnn import Tensor, energy, models, nn, no_grad
+from minisnn import Tensor, cli, energy, models, nn, no_grad
+from minisnn.data import limited
 
 RATES = [0.0213, 0.0445, 0.0314, 0.0164, 0.0344, 0.0453, 0.0392, 0.0001, 0.0434, 0.0530, 0.0060, 0.0314, 0.0356, 0.0393, 0.0404,
          0.0456, 0.0497, 0.0, 0.0513, 0.0544]
@@ -15,7 +19,8 @@ T = 32
 
 def row(**options):
     """The paper's DVS Gesture row of SynA-S, shortcut 3 pruned."""
-    return energy.published("dvsgesture", timesteps=T, firing_rates=RATES, joined_rates=JOINED, pruned=(3,), width=64, **options)
+    return energy.published("dvsgesture", timesteps=T, firing_rates=RATES, joined_rates=JOINED, pruned=(3,), width=64,
+                            **options)
 
 
 def lively(timesteps=2, samples=2, size=8, seed=0, **options):
@@ -41,7 +46,8 @@ def overheard(net):
     with contextlib.ExitStack() as stack:
         for name, module in net.named_modules():
             if isinstance(module, nn.Conv2d):
-                stack.enter_context(energy.listen(module, lambda inputs, _, name=name, m=module: calls.append((name, m, inputs[0].data))))
+                heard = functools.partial(lambda name, module, inputs, _: calls.append((name, module, inputs[0].data)), name, module)
+                stack.enter_context(energy.listen(module, heard))
         yield calls
 
 
@@ -215,7 +221,8 @@ def test_the_slip_explains_the_printed_row():
     ("mnist", 16, "and", None, "a", (), 14.10), ("mnist", 16, "add", None, "a", (), 1542.19),
     ("cifar10dvs", 16, "iand", None, "a", (), 11.92), ("cifar10dvs", 16, "add", None, "a", (), 332.64)])
 def test_printed_mac(preset, T, residual, attention, position, pruned, printed):
-    report = energy.published(preset, T, [0.1] * 20, [0.1] * 3, pruned, residual=residual, attention=attention, position=position)
+    report = energy.published(preset, T, [0.1] * 20, [0.1] * 3, pruned, residual=residual, attention=attention,
+                              position=position)
     slip = 512 * (8 * 8 - 4 * 4) * T if preset == "dvsgesture" else 0
     assert (report.mac + slip) / 1e6 == pytest.approx(printed, abs=0.006)
 
@@ -225,7 +232,7 @@ def test_published_from_a_measured_run():
     measured = energy.measure(net, x)
     report = energy.published_of(net, measured, size=8)
     assert [r.name for r in report.layers if r.kind == "conv"] == [r.name for r in measured.layers if r.kind == "conv"]
-    assert [r.firing_rate for r in report.layers if r.kind == "conv"] == [r.firing_rate for r in measured.layers if r.kind == "conv"]
+    assert report.rates == measured.rates
     assert report.spikes == pytest.approx(measured.spikes) and report.neurons == measured.neurons
     norms = [next(r for r in both.layers if r.kind == "norm").mac for both in (report, measured)]
     assert norms[0] == norms[1]
@@ -243,8 +250,9 @@ def test_published_of_a_pruned_network():
 
 
 def test_published_refuses_what_the_scripts_do_not_know():
-    for options, word in ((dict(residual="ms"), "measured"), (dict(pruned=(4,)), "pruned"), (dict(firing_rates=[0.1]), "firing_rates"),
-                          (dict(preset="imagenet"), "preset"), (dict(attention="x"), "attention"), (dict(ia_rates=[1]), "ia_rates")):
+    for options, word in ((dict(residual="ms"), "measured"), (dict(pruned=(4,)), "pruned"),
+                          (dict(firing_rates=[0.1]), "firing_rates"), (dict(preset="imagenet"), "preset"),
+                          (dict(attention="x"), "attention"), (dict(ia_rates=[1]), "ia_rates")):
         arguments = dict(preset="mnist", timesteps=4, firing_rates=[0.1] * 20, joined_rates=[0.1] * 3) | options
         with pytest.raises(ValueError, match=word):
             energy.published(**arguments)
@@ -261,3 +269,47 @@ def test_counting_keeps_results():
             energy.measure(net, x)
     assert len(heard) == 3 and all(np.array_equal(scores, plain) for scores in heard)
     assert "forward" not in vars(net)
+
+
+# ---- the command -------------------------------------------------------------------------------------------------------
+
+
+def command(capsys, *arguments):
+    status = cli.main(["energy", *map(str, arguments), "--json"])
+    out, err = capsys.readouterr()
+    return status, json.loads(out.splitlines()[-1]) if status == 0 else None, out, err
+
+
+def test_the_command_measures_the_test_set(tmp_path, capsys):
+    run = small_run(tmp_path / "run", model="syna-c")
+    test = run.dataset().test
+    status, found, out, _ = command(capsys, run.path, "-b", 64)
+    report = energy.measure(run.network(), test.batch(range(len(test))))
+    assert status == 0 and found["samples"] == len(test) == found["measured_on"]
+    for key in ("spikes", "ac", "mac", "energy_mj", "spikes_per_neuron"):
+        assert found[key] == pytest.approx(getattr(report, key)), key
+    assert [layer["name"] for layer in found["layers"]] == [row.name for row in report.layers]
+    assert "stage 2 shortcut attention" in out and f"{report.spikes_per_neuron:.3f} per neuron" in out
+    _, dear, _, _ = command(capsys, run.path, "--limit", 32, "--e-mac", 9.2, "--e-ac", 1.8)
+    _, plain, _, _ = command(capsys, run.path, "--limit", 32)
+    _, folded, _, _ = command(capsys, run.path, "--limit", 32, "--fold-norm")
+    assert dear["energy_mj"] == pytest.approx(2 * plain["energy_mj"]) and plain["samples"] == 32
+    assert folded["mac"] < plain["mac"] and folded["ac"] == plain["ac"]
+
+
+def test_the_command_counts_as_published(tmp_path, capsys):
+    run = small_run(tmp_path / "run", model="sew-add")
+    status, found, out, _ = command(capsys, run.path, "--accounting", "published", "--limit", 32)
+    assert status == 0 and found["accounting"] == "published" and "8x8" in out
+    net, test = run.network(), run.dataset().test
+    x = limited(test, 32).batch(range(32))
+    assert found["energy_mj"] == pytest.approx(energy.published_of(net, energy.measure(net, x), size=16).energy_mj)
+
+
+def test_the_command_refuses_in_one_line(tmp_path, capsys):
+    run = small_run(tmp_path / "run", model="ms")
+    for arguments, word in (([run.path, "--accounting", "published"], "measured"), ([tmp_path], "config.json"),
+                            ([run.path, "--e-mac", "-1"], "--e-mac"), ([run.path, "--accounting", "guessed"], "guessed"),
+                            ([run.path, "--accounting", "published", "--fold-norm"], "--fold-norm")):
+        status, _, _, err = command(capsys, *arguments)
+        assert status == 2 and word in err and err.count("\n") == 1

@@ -45,7 +45,8 @@ def test_plot_writes_every_figure_that_the_run_has(folder, capsys, model, tmp_pa
 
 
 def test_plot_writes_into_the_run_and_compares(folder, capsys):
-    assert cli.main(["plot", str(folder / "or"), "--compare", str(folder / "sew-add"), str(folder / "syna-t"), "--only", "spike_intensity"]) == 0
+    assert cli.main(["plot", str(folder / "or"), "--compare", str(folder / "sew-add"), str(folder / "syna-t"), "--only",
+                     "spike_intensity"]) == 0
     capsys.readouterr()
     assert [p.name for p in (folder / "or" / "figures").iterdir()] == ["spike_intensity.png"]
     (alone,), (beside,) = (list(figures.of_run(subject(folder / "or"), compare, only=["spike_intensity"]))
@@ -56,9 +57,10 @@ def test_plot_writes_into_the_run_and_compares(folder, capsys):
 
 def test_wrong_choices_are_named(folder, capsys):
     run = str(folder / "or")
-    for wrong, word in ((["--sample", "9999"], "9999"), (["--steps", "3"], "--steps"), (["--layer", "nowhere"], "stages.0.main.1"),
-                        (["--neurons", "99,0,0"], "99,0,0"), (["--neurons", "1,2"], "CHANNEL,ROW,COLUMN"), (["--only", "cake"], "cake"),
-                        (["--compare", str(folder / "longer")], "time steps"), (["--compare", str(folder / "no")], "config.json")):
+    for wrong, word in ((["--sample", "9999"], "9999"), (["--steps", "3"], "--steps"), (["--only", "cake"], "cake"),
+                        (["--layer", "nowhere"], "stages.0.main.1"), (["--neurons", "99,0,0"], "99,0,0"),
+                        (["--neurons", "1,2"], "CHANNEL,ROW,COLUMN"), (["--compare", str(folder / "longer")], "time steps"),
+                        (["--compare", str(folder / "no")], "config.json")):
         assert cli.main(["plot", run, *wrong, "--limit", "8"]) == 2
         err = capsys.readouterr().err
         assert word in err and err.count("\n") == 1
@@ -90,7 +92,8 @@ def test_watching_changes_nothing_and_sees_what_happened():
         assert spikes.mean() == pytest.approx(report.rates[name])
         again = plots.potentials(seen.currents[name], **seen.neurons[name])
         assert np.mean((again >= 1.0) != (spikes > 0)) < 1e-4  # float64 against float32: a threshold may be met by a hair
-    assert set(seen.scores) == {name.removesuffix(".attention") for name, m in net.named_modules() if name.endswith(".attention")}
+    modules = {name for name, _ in net.named_modules() if name.endswith(".attention")}
+    assert {f"{name}.attention" for name in seen.scores} == modules
     for name, scores in seen.scores.items():
         assert scores.shape == (2, 4) and (set(np.unique(scores)) <= {0.0, 1.0} if "shortcut" in name else (0 < scores).all())
     for k in range(3):

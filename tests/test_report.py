@@ -59,8 +59,9 @@ def test_the_file_needs_no_other(written):
 def test_it_says_what_the_run_was(written):
     run, text = written
     assert run.config["command"] in text.replace("&#x27;", "'") and "--model syna-c" in text
-    for words in ("test accuracy", "spikes per sample", "stage 2 shortcut", "As the authors' scripts count", "batch norm", "train_loss",
-                  "silent on the test set: 2", "&quot;network&quot;"):
+    for words in ("test accuracy", "spikes per sample", "stage 2 shortcut", "As the authors' scripts count", "batch norm",
+                  "train_loss",
+                  "2 (on the test set)", "&quot;network&quot;"):
         assert words in text, words
 
 
@@ -71,7 +72,7 @@ def test_a_pruned_run_tells_how_it_came_about(written, tmp_path, capsys):
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert found["report"] == str(tmp_path / "page.html") and found["figures"] == len(figures.NAMES)
     text = (tmp_path / "page.html").read_text()
-    assert f"minisnn prune {run.path} --checkpoint best" in text and "removed: 2" in text
+    assert f"minisnn prune {run.path} --checkpoint best" in text and "<dt>removed shortcuts</dt><dd>2</dd>" in text
     assert report.commands(Run.open(tmp_path / "pruned")).splitlines()[0] == run.config["command"]
 
 
@@ -91,9 +92,11 @@ def test_unusable_input(tmp_path, capsys):
 def test_a_browser_without_network_shows_every_figure(written, tmp_path):
     run, text = written
     script = ("<script>addEventListener('load', () => { document.title = 'figures ' + JSON.stringify([...document.images].map("
-              "i => i.complete ? i.naturalWidth : 0)) + ' wider ' + (document.documentElement.scrollWidth > innerWidth) })</script>")
+              "i => i.complete ? i.naturalWidth : 0)) + ' wider ' + (document.documentElement.scrollWidth > innerWidth) "
+              "})</script>")
     (tmp_path / "page.html").write_text(text.replace("</body>", script + "</body>"))
-    found = subprocess.run([CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--proxy-server=127.0.0.1:9", "--window-size=1200,900",
+    found = subprocess.run([CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--proxy-server=127.0.0.1:9",
+                            "--window-size=1200,900",
                             f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=20000", "--dump-dom",
                             (tmp_path / "page.html").as_uri()], capture_output=True, text=True, timeout=300)
     title = re.search(r"<title>figures (\[.*?\]) wider (\w+)</title>", found.stdout)

@@ -10,25 +10,28 @@ from . import train as train_command
 from . import whole
 
 HELP = "train and compare many systems"
-DESCRIPTION = ("Train and measure every system of a grid, as the paper's Tables III to VIII do, and write a table (Markdown and CSV) with "
-               "mean and deviation over the seeds, and a figure of accuracy against energy. The same command goes on where it was "
-               "stopped, and skips what is done. A cell that fails does not stop the others.")
+DESCRIPTION = ("Train and measure every system of a grid, as the paper's Tables III to VIII do, and write a table (Markdown "
+               "and CSV) with mean and deviation over the seeds, and a figure of accuracy against energy. The same command goes on "
+               "where it was stopped, and skips what is done. A cell that fails does not stop the others.")
 PAPER = ("vanilla", "ms", "sew-add", "sew-and", "sew-iand", "or", "syna-t", "syna-c", "syna-s")
 
 
 def add_arguments(parser):
     grid = parser.add_argument_group("the grid")
     grid.add_argument("--models", nargs="+", default=PAPER, metavar="NAME",
-                      help=f"some of {', '.join(models.SYSTEMS)}; with -without-1,3 behind a name: those shortcuts removed before training "
-                           f"(default: {' '.join(PAPER)})")
+                      help=f"some of {', '.join(models.SYSTEMS)}; with -without-1,3 behind a name: those shortcuts removed "
+                           f"before training (default: {' '.join(PAPER)})")
     grid.add_argument("--positions", nargs="+", choices=models.POSITIONS, default=("a",), metavar="P",
                       help="of attention, a to d; crossed with the systems that have attention on the backbone (default: a)")
     grid.add_argument("--seeds", nargs="+", type=whole(0), metavar="N", help="(default: the one of --seed)")
-    grid.add_argument("--out", metavar="DIR", default="runs/ablation", help="folder of tables, figure and runs; new, or to go on with")
+    grid.add_argument("--out", metavar="DIR", default="runs/ablation",
+                      help="folder of tables, figure and runs; new, or to go on with")
     workers = parser.add_argument_group("workers")
-    workers.add_argument("--jobs", type=whole(), default=1, metavar="N", help="processes side by side; --threads is divided among them")
+    workers.add_argument("--jobs", type=whole(), default=1, metavar="N",
+                         help="processes side by side; --threads is divided among them")
     workers.add_argument("--scheduler", metavar="ADDRESS",
-                         help="train on the workers of a Dask scheduler, such as tcp://host:8786; they must see --out under the same path")
+                         help="train on the workers of a Dask scheduler, such as tcp://host:8786; they must see --out under "
+                              "the same path")
     train_command.add_recipe_arguments(parser)
 
 
@@ -43,8 +46,8 @@ def run(options):
     shared = dataclasses.asdict(train.Options(**given))  # checks them, and fills in the data set's own
     for own in ("model", "position", "removed", "seed", "threads"):
         del shared[own]
-    done = sum(ablation.read_cell(options.out, cell) is not None for cell in cells)
-    print(f"{len(cells)} cells, {done} of them done already", file=sys.stderr)
+    before = sum(ablation.read_cell(options.out, cell) is not None for cell in cells)
+    print(f"{len(cells)} cells, {before} of them done already", file=sys.stderr)
 
     def tell(cell, result, results):
         said = result.get("error") or (f"{result['accuracy']:.2%}, {result['energy_mj'] * 1e3:.3g} µJ, silent shortcuts: "
@@ -62,4 +65,5 @@ def run(options):
     print(f"written to {folder}: table.md, table.csv, cells.csv, figure.png and the runs")
     if len(failed) == len(cells):
         raise UsageError(f"every cell failed, the first one with: {next(iter(failed.values()))}")
-    return {"out": str(folder), "table": rows, "failed": failed, "cells": {cell.name: r for cell, r in results.items() if cell.name not in failed}}
+    done = {cell.name: result for cell, result in results.items() if cell.name not in failed}
+    return {"out": str(folder), "table": rows, "failed": failed, "cells": done}

@@ -5,16 +5,17 @@ from ..errors import UsageError
 from . import above_zero, of_run, whole
 
 HELP = "spikes, operations and energy of a run, layer by layer"
-DESCRIPTION = ("Spikes, AC, MAC and energy per sample on the test set. 'measured' counts what the event-driven loops really do, borders "
-               "and attention included; 'published' counts as the authors' scripts do, from the firing rates (its quirks are listed in "
-               "minisnn.energy.published).")
+DESCRIPTION = ("Spikes, AC, MAC and energy per sample on the test set. 'measured' counts what the event-driven loops do, "
+               "borders and attention included; 'published' counts as the authors' scripts do, from the firing rates (quirks "
+               "are listed in minisnn.energy.published).")
 
 
 def add_arguments(parser):
     of_run.add_arguments(parser)
     parser.add_argument("--limit", type=whole(), metavar="N", help="measure on N test samples (default: all)")
     parser.add_argument("--accounting", choices=("measured", "published"), default="measured", help="how to count")
-    parser.add_argument("--e-mac", type=above_zero, default=energy.E_MAC, metavar="PJ", help="energy of a multiply-accumulate, pJ; 45 nm")
+    parser.add_argument("--e-mac", type=above_zero, default=energy.E_MAC, metavar="PJ",
+                        help="energy of a multiply-accumulate, pJ; 45 nm")
     parser.add_argument("--e-ac", type=above_zero, default=energy.E_AC, metavar="PJ", help="energy of an accumulate, pJ; 45 nm")
     parser.add_argument("--fold-norm", action="store_true", help="measured: leave batch norm out, as folded into the weights")
 
@@ -35,10 +36,12 @@ def run(options):
             report = energy.published_of(net, report, size=samples.size[1])
         except ValueError as error:
             raise UsageError(f"--accounting published: {error}") from None
-    print(f"{subject.path}: {report.accounting}, per sample over T = {report.timesteps} time steps, {measured_on} test samples, "
-          f"{report.e_mac:g} pJ per MAC, {report.e_ac:g} pJ per AC\n")
+    print(f"{subject.path}: {report.accounting}, per sample over T = {report.timesteps} time steps, "
+          f"{measured_on} test samples, {report.e_mac:g} pJ per MAC, {report.e_ac:g} pJ per AC\n")
     print(report)
-    print(f"\n{energy.count(report.spikes)} spikes per sample, {report.spikes_per_neuron:.3f} per neuron ({energy.count(report.neurons)} neurons)")
+    print(f"\n{energy.count(report.spikes)} spikes per sample, {report.spikes_per_neuron:.3f} per neuron "
+          f"({energy.count(report.neurons)} neurons)")
     if report.accounting == "published":
-        print("The published DVS Gesture script gives one convolution of 512 channels a map of 8x8 where it is 4x4; that slip is left out.")
+        print("The published DVS Gesture script gives one convolution of 512 channels a map of 8x8 where it is 4x4; "
+              "that slip is left out.")
     return report.as_dict() | {"run": str(subject.path), "measured_on": measured_on}

@@ -9,7 +9,8 @@ __all__ = ["add_arguments", "test_samples"]
 def add_arguments(parser):
     """RUN, and which checkpoint and samples of it."""
     parser.add_argument("run", metavar="RUN", help="folder of the run")
-    parser.add_argument("--checkpoint", choices=("best", "last"), default="best", help="parameters of the best epoch, or of the last")
+    parser.add_argument("--checkpoint", choices=("best", "last"), default="best",
+                        help="parameters of the best epoch, or of the last")
     parser.add_argument("--data-dir", metavar="DIR", help="folder of the data sets (default: where the run found its own)")
     parser.add_argument("--batch-size", "-b", type=whole(), default=64, metavar="B", help="samples at a time")
 
@@ -21,5 +22,6 @@ def test_samples(dataset):
         UsageError: its copy on disk has none.
     """
     if dataset.test is None or not len(dataset.test):
-        raise UsageError(f"the copy of {dataset.name} holds no test samples ({dataset.note}); complete it, or give another --data-dir")
+        raise UsageError(f"the copy of {dataset.name} holds no test samples ({dataset.note}); complete it, or give "
+                         "another --data-dir")
     return dataset.test

@@ -8,9 +8,9 @@ from ..runs import Run
 from . import of_run, whole
 
 HELP = "draw the figures of a run"
-DESCRIPTION = ("Draw the figures of a run into RUN/figures: training curves; firing rates of all layers and of the shortcuts over the "
-               "epochs (Fig. 5); spikes over the input at some time steps (Figs. 3 and 4), beside other runs with --compare; scores of "
-               "attention; membrane potentials and raster; energy by layer.")
+DESCRIPTION = ("Draw the figures of a run into RUN/figures: training curves; firing rates of all layers and of the shortcuts "
+               "over the epochs (Fig. 5); spikes over the input at some time steps (Figs. 3 and 4), beside other runs with "
+               "--compare; scores of attention; membrane potentials and raster; energy by layer.")
 
 
 def neuron(text):
@@ -31,9 +31,11 @@ def add_arguments(parser):
                         help=f"some of {', '.join(figures.NAMES)} (default: all)")
     parser.add_argument("--compare", nargs="+", default=(), metavar="RUN", help="runs whose spikes to show beside this one's")
     parser.add_argument("--sample", type=whole(0), default=0, metavar="N", help="test sample to show, from 0")
-    parser.add_argument("--steps", nargs="+", type=whole(), metavar="T", help="time steps to show, from 1 (default: five over the sample)")
+    parser.add_argument("--steps", nargs="+", type=whole(), metavar="T",
+                        help="time steps to show, from 1 (default: five over the sample)")
     parser.add_argument("--layer", metavar="NAME", help="neurons whose potentials to show (default: stages.0.main.1)")
-    parser.add_argument("--neurons", nargs="+", type=neuron, metavar="C,H,W", help="of that layer (default: from the busiest to a silent one)")
+    parser.add_argument("--neurons", nargs="+", type=neuron, metavar="C,H,W",
+                        help="of that layer (default: from the busiest to a silent one)")
     parser.add_argument("--out", metavar="DIR", help="folder of the figures (default: RUN/figures)")
 
 

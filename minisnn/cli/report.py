@@ -7,8 +7,8 @@ from ..runs import Run
 from . import of_run, whole
 
 HELP = "write a run up as one HTML file"
-DESCRIPTION = ("Write a run up as one HTML file that opens from a disk, with no network: the figures, the tables, the configuration and "
-               "the command that repeats the run.")
+DESCRIPTION = ("Write a run up as one HTML file that opens from a disk, with no network: the figures, the tables, the "
+               "configuration and the command that repeats the run.")
 
 
 def add_arguments(parser):
