@@ -14,7 +14,6 @@ FOLDER = ROOT / "tutorials"
 TUTORIALS = sorted(FOLDER.glob("[0-9][0-9]_*.py"))
 READMES = [path for path in (ROOT / "README.md", FOLDER / "README.md") if path.exists()]
 LINES = 220  # "about 200"
-EQUATIONS = range(1, 12)
 
 matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("Agg")
@@ -79,18 +78,6 @@ def test_exercises_accept_the_solution_and_reject_the_mistake(path, tmp_path_fac
 def test_the_map_lists_every_tutorial():
     linked = re.findall(r"\((\d\d_\w+\.py)\)", (FOLDER / "README.md").read_text())
     assert linked == [path.name for path in TUTORIALS]
-
-
-def displayed(text):
-    """Numbers of the equations that stand in a text, each on a line that ends in its number."""
-    return [int(n) for n in re.findall(r"\(Eq\. (\d+)\)[ ]*$", text, re.MULTILINE)]
-
-
-@pytest.mark.parametrize("where", ["minisnn", "tutorials"])
-def test_each_equation_of_the_paper_stands_once(where):
-    pattern = "**/*.py" if where == "minisnn" else "[0-9][0-9]_*.py"
-    numbers = [n for path in sorted((ROOT / where).glob(pattern)) for n in displayed(path.read_text())]
-    assert sorted(numbers) == list(EQUATIONS)
 
 
 def code_blocks(path):
