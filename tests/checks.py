@@ -1,4 +1,4 @@
-"""What several test files share: leaves, random arrays, hypothesis settings, and the comparison of an operation with its definition."""
+"""What several test files share: leaves, random arrays, and the comparison of an operation with its definition."""
 
 import contextlib
 
@@ -36,7 +36,7 @@ def close(got, expected, rtol=None):
 
 
 def values_and_gradients(f, inputs):
-    """[output, gradient of each input that requires one] of f, at copies of the inputs, for one random gradient of the output."""
+    """[output, gradient of each input that requires one] of f, at copies of the inputs, for a random gradient of the output."""
     copies = [Tensor(x.storage.copy(order="K"), requires_grad=x.requires_grad, dtype=x.dtype) for x in inputs]
     out = f(*copies)
     out.backward(np.random.default_rng(0).standard_normal(out.shape).astype(out.dtype))

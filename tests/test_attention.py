@@ -43,7 +43,8 @@ def test_equals_the_equations(dim, spiking, shape, kernel, ties, seed):
     rng = np.random.default_rng(seed)
     x = leaf(rng.integers(-2, 3, shape) + 0.5 if ties else rng.normal(0, 1, shape))
     inputs = [x, *weights(shape, dim, rng, kernel=kernel)]
-    same(lambda x, *w: ops.attention(x, dim, *w, spiking=spiking), lambda x, *w: definition(x, dim, *w, spiking=spiking), inputs, 1e-11)
+    same(lambda x, *w: ops.attention(x, dim, *w, spiking=spiking),
+         lambda x, *w: definition(x, dim, *w, spiking=spiking), inputs, 1e-11)
 
 
 @pytest.mark.parametrize("dim", DIMENSIONS)
@@ -101,7 +102,8 @@ def test_inhibition_lets_through_or_stops_and_nothing_is_negative():
     ("x", [(1, 4), (4, 1)], "give one of t, c, s"), (None, [(1, 4), (4, 1)], "give one of"),
     ("t", [(1, 3), (3, 1)], r"give \[hidden, 4\] and \[4, hidden\]"), ("t", [(1, 4)], "give"), ("t", [(1, 4), (4, 2)], "give"),
     ("c", [(1, 4), (4, 1)], r"give \[hidden, 3\]"), ("s", [(1, 2, 3, 3)] * 2, "one kernel"), ("s", [(1, 2, 2, 2)], "k odd"),
-    ("s", [(1, 2, 3, 1)], "one kernel"), ("s", [(1, 3, 3, 3)], "one kernel"), ("s", [(9,)], "one kernel"), ("s", [], "one kernel")])
+    ("s", [(1, 2, 3, 1)], "one kernel"), ("s", [(1, 3, 3, 3)], "one kernel"), ("s", [(9,)], "one kernel"),
+    ("s", [], "one kernel")])
 def test_weights_that_do_not_fit_are_refused(dim, shapes, complaint):
     with pytest.raises(ValueError, match=f"attention.*{complaint}"):
         ops.attention(Tensor(np.ones((4, 2, 3, 2, 2))), dim, *(Tensor(np.ones(s)) for s in shapes))

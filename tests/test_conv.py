@@ -41,7 +41,8 @@ def gradients(x, w, dy, stride, padding):
             padded[..., rows, columns] += np.einsum("...o,ocij->...cij", dy[..., i, j], w)
     h, v = padding
     dx = padded[..., h:padded.shape[-2] - h, v:padded.shape[-1] - v]
-    dw = np.einsum("bchwij,bohw->ocij", windows(x.reshape(-1, *x.shape[-3:]), w, stride, padding), dy.reshape(-1, *dy.shape[-3:]))
+    seen = windows(x.reshape(-1, *x.shape[-3:]), w, stride, padding)
+    dw = np.einsum("bchwij,bohw->ocij", seen, dy.reshape(-1, *dy.shape[-3:]))
     return dx, dw
 
 
@@ -94,7 +95,8 @@ def test_events_equal_products_exactly(geometry, dtype, density, stored_as_spike
 
 @pytest.mark.parametrize("method", ["event", "dense", "auto"])
 def test_no_spikes_at_all(method):
-    x, w, b = Tensor(np.zeros((2, 1, 3, 5, 5), np.bool_), requires_grad=True), leaf(np.ones((4, 3, 3, 3)), np.float32), leaf([1, 2, 3, 4.0], np.float32)
+    x = Tensor(np.zeros((2, 1, 3, 5, 5), np.bool_), requires_grad=True)
+    w, b = leaf(np.ones((4, 3, 3, 3)), np.float32), leaf([1, 2, 3, 4.0], np.float32)
     with ledger.ledger() as entries:
         y = ops.conv2d(x, w, 1, 1, method, b)
     y.backward(np.ones(y.shape))
@@ -151,7 +153,8 @@ def test_more_spikes_never_make_events_pay(geometry, dtype):
     H, W = x_shape[-2:]
     Ho, Wo = (H + 2 * ph - kh) // sh + 1, (W + 2 * pw - kw) // sw + 1
     size = 16, H, W, Ho, Wo, 16 * Ho * Wo * kh * kw, (kh, kw, cin, cout)
-    for pays in (lambda n: cost.events_pay_forward(n, *size, (sh, sw, ph, pw), dtype), lambda n: cost.events_pay_backward(n, *size)):
+    for pays in (lambda n: cost.events_pay_forward(n, *size, (sh, sw, ph, pw), dtype),
+                 lambda n: cost.events_pay_backward(n, *size)):
         choices = [pays(n) for n in (0, 10, 1000, 16 * H * W * cin)]
         assert choices == sorted(choices, reverse=True)
 

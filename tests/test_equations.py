@@ -1,6 +1,6 @@
-"""Each of the paper's eleven equations stands once in the engine's docstrings and once in the tutorials, where a reader looks for it.
+"""Each of the paper's eleven equations stands once in the engine's docstrings and once in the tutorials.
 
-An equation is displayed on a line of its own with its number at the right edge, "... (Eq. N)"; mentions in running text are free.
+An equation is displayed on a line of its own with its number at the right edge, "... (Eq. N)"; mentions in text are free.
 """
 
 import ast

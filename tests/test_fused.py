@@ -22,7 +22,8 @@ surrogates = st.sampled_from([ATan(), Sigmoid(), FastSigmoid(), Triangle()])
 def case(shape, dim, seed, dtype):
     """Leaves: y, weight, bias, attention; running mean and variance."""
     rng, C = np.random.default_rng(seed), shape[2]
-    leaves = [leaf(rng.normal(rng.normal(0, 2, (C, 1, 1)), 2, shape), dtype), leaf(rng.uniform(1, 2, C), dtype), leaf(rng.normal(0.5, 0.5, C), dtype)]
+    y = rng.normal(rng.normal(0, 2, (C, 1, 1)), 2, shape)
+    leaves = [leaf(y, dtype), leaf(rng.uniform(1, 2, C), dtype), leaf(rng.normal(0.5, 0.5, C), dtype)]
     leaves += weights(shape, dim, rng, dtype) if dim else []
     return leaves, rng.normal(0, 1, C).astype(dtype), rng.uniform(1, 6, C).astype(dtype)
 
@@ -96,7 +97,8 @@ def test_a_sample_does_not_depend_on_its_batch_in_evaluation(dim):
 
     def fire(y):
         with no_grad():
-            return ops.norm_fire(Tensor(y), w, b, mean, var, ops.neuron(np.float32), ATan(), False, dim=dim, attention=gate).data
+            n = ops.neuron(np.float32)
+            return ops.norm_fire(Tensor(y), w, b, mean, var, n, ATan(), False, dim=dim, attention=gate).data
 
     for n in range(3):
         assert np.array_equal(fire(y.data[:, n:n + 1]), fire(y.data)[:, n:n + 1])

@@ -41,7 +41,8 @@ def test_linear_refuses_what_does_not_fit(x, w, b):
 
 # ---- joins ------------------------------------------------------------------------------------------------------------
 
-FORMULAS = {"add": lambda x, y: x + y, "and": lambda x, y: x * y, "iand": lambda x, y: (1 - x) * y, "or": lambda x, y: (x + y) - x * y}
+FORMULAS = {"add": lambda x, y: x + y, "and": lambda x, y: x * y, "iand": lambda x, y: (1 - x) * y,
+            "or": lambda x, y: (x + y) - x * y}
 LOGIC = {"and": np.logical_and, "iand": lambda x, y: ~x & y, "or": np.logical_or}
 shapes = st.sampled_from([(3,), (2, 3), (2, 1, 3, 4, 4), (3, 2, 1, 2, 5)])
 
@@ -115,7 +116,8 @@ def test_one_hot():
             ops.one_hot(labels, 3)
 
 
-@pytest.mark.parametrize("labels, complaint", [([0, 3], "from 0 to 3"), ([-1, 0], "from -1"), ([0], "whole numbers"), ([0.0, 1.0], "float64")])
+@pytest.mark.parametrize("labels, complaint", [([0, 3], "from 0 to 3"), ([-1, 0], "from -1"), ([0], "whole numbers"),
+                                               ([0.0, 1.0], "float64")])
 def test_cross_entropy_refuses_wrong_labels(labels, complaint):
     with pytest.raises(ValueError, match=f"cross_entropy.*{complaint}"):
         ops.cross_entropy(Tensor(np.ones((2, 3))), labels)

@@ -64,7 +64,7 @@ def test_residuals_with_every_attention(residual, attention):
 
 @pytest.mark.parametrize("position", POSITIONS)
 def test_positions(position):
-    """Table V: behind the first convolution of each pair (a, c) or the second (b, d); c and d leave the pair behind the join."""
+    """Table V: behind the first convolution of each pair (a, c) or the second (b, d); c, d skip the pair behind the join."""
     net = network(attention="c", position=position)
     with_ma = [unit.attention is not None for unit in net.features]
     for stage in net.stages:
@@ -83,7 +83,7 @@ def test_halves_of_the_attention(ma, ia):
 
 
 def test_parts_in_the_order_of_definition():
-    """stem, features, stages (main, shortcut, after), head: so that another build of the network is filled by walking both lists."""
+    """stem, features, stages (main, shortcut, after), head: so that another build is filled by walking both lists."""
     names = [name for name, _ in network(attention="t", position="a").named_parameters()]
 
     def unit(prefix, ma):
@@ -98,15 +98,18 @@ def test_parts_in_the_order_of_definition():
         expected += unit(f"stages.{k}.after.0", True) + unit(f"stages.{k}.after.1", False)
     assert names == expected + ["head.weight", "head.bias"]
     buffers = [name for name, _ in network().named_buffers()]
-    assert buffers == [n.replace("weight", "running_" + s) for n in expected if n.endswith("norm.weight") for s in ("mean", "var")]
+    norms = [name for name in expected if name.endswith("norm.weight")]
+    assert buffers == [name.replace("weight", "running_" + kind) for name in norms for kind in ("mean", "var")]
 
 
 @pytest.mark.parametrize("width, timesteps", [(8, 1), (16, 3), (24, 5), (64, 16)])
 def test_shapes_of_parameters(width, timesteps):
     w, t = width, max(1, timesteps // 4)
     p = dict(network(attention="t", width=w, timesteps=timesteps).named_parameters())
-    assert p["features.0.conv.weight"].shape == (w, w, 3, 3) and p["stages.2.shortcut.conv.weight"].shape == (8 * w, 4 * w, 1, 1)
-    assert p["features.0.attention.squeeze"].shape == (t, timesteps) and p["features.0.attention.excite"].shape == (timesteps, t)
+    assert p["features.0.conv.weight"].shape == (w, w, 3, 3)
+    assert p["stages.2.shortcut.conv.weight"].shape == (8 * w, 4 * w, 1, 1)
+    assert p["features.0.attention.squeeze"].shape == (t, timesteps)
+    assert p["features.0.attention.excite"].shape == (timesteps, t)
     assert p["head.weight"].shape == (10, 8 * w) and p["head.bias"].shape == (10,)
     p = dict(network(attention="c", width=w, timesteps=timesteps).named_parameters())
     assert p["stages.0.shortcut.attention.squeeze"].shape == (8, 2 * w)
@@ -140,7 +143,12 @@ def test_what_a_join_gives_to_the_next_convolution(residual, monkeypatch):
     x = images(net)
     lively(net, x)
     forward = nn.Join.forward
-    monkeypatch.setattr(nn.Join, "forward", lambda self, *branches: seen.append((*branches, forward(self, *branches))) or seen[-1][-1])
+
+    def overheard(self, *branches):
+        seen.append((*branches, forward(self, *branches)))
+        return seen[-1][-1]
+
+    monkeypatch.setattr(nn.Join, "forward", overheard)
     net(x)
     assert len(seen) == 3
     for main, shortcut, out in seen:
@@ -222,7 +230,7 @@ def test_ms_is_equation_5():
 
 
 def test_number_of_neuron_layers():
-    """The OR net has 20; of its plan, vanilla joins two layers of each stage into one, and MS has no neurons behind the join."""
+    """The OR net has 20. Vanilla has one behind each join in place of two in front; MS has one before each convolution."""
     for residual, count in (("or", 20), ("add", 20), ("none", 17), ("vanilla", 17), ("ms", 20)):
         layers = [m for m in network(residual=residual).modules() if isinstance(m, nn.LIF)]
         assert len(layers) == count, residual
@@ -264,7 +272,8 @@ def test_a_state_that_does_not_fit_changes_nothing():
     before = net.state_dict()
     smaller = {k: v for k, v in before.items() if k != "head.bias"}
     wrong = before | {"head.bias": np.zeros(3)}
-    for state, complaint in ((smaller, "1 missing .first: head.bias"), (before | {"tail": np.zeros(1)}, "1 unknown .first: tail"),
+    for state, complaint in ((smaller, "1 missing .first: head.bias"),
+                             (before | {"tail": np.zeros(1)}, "1 unknown .first: tail"),
                              (wrong, r"head.bias has shape \(3,\)"), (network(width=16).state_dict(), "has shape"),
                              (network(attention="t").state_dict(), "unknown")):
         with pytest.raises(ValueError, match=f"another model.*{complaint}"):
@@ -298,8 +307,9 @@ def test_dtypes_agree():
 @pytest.mark.parametrize("options, complaint", [
     (dict(preset="imagenet"), "preset is 'imagenet'; give one of digits, mnist"), (dict(residual="xor"), "residual is 'xor'"),
     (dict(attention="x"), "attention is 'x'"), (dict(position="e"), "position is 'e'"), (dict(width=12), "width is 12"),
-    (dict(width=True), "width is True"), (dict(width=0), "width is 0"), (dict(width=8.0), "width is 8.0"), (dict(timesteps=0), "timesteps is 0"),
-    (dict(timesteps=2.5), "timesteps is 2.5"), (dict(dtype="float16"), "dtype is 'float16'"), (dict(removed=(4,)), r"removed is \(4,\)"),
+    (dict(width=True), "width is True"), (dict(width=0), "width is 0"), (dict(width=8.0), "width is 8.0"),
+    (dict(timesteps=0), "timesteps is 0"), (dict(timesteps=2.5), "timesteps is 2.5"),
+    (dict(dtype="float16"), "dtype is 'float16'"), (dict(removed=(4,)), r"removed is \(4,\)"),
     (dict(removed=(1,), residual="and"), "cannot do without")])
 def test_options_out_of_range_are_refused(options, complaint):
     with pytest.raises(ValueError, match=complaint):

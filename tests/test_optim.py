@@ -16,7 +16,8 @@ SHAPES = [(3, 4), (5,), (8, 1, 3, 3), (2, 2, 1, 1)]
 def parameters(rng, dtype, shapes=SHAPES):
     """Parameters, those with four axes in the memory order of a convolution's weights."""
     values = [rng.standard_normal(s).astype(dtype) for s in shapes]
-    return [nn.Parameter(np.ascontiguousarray(v.transpose(2, 3, 1, 0)).transpose(3, 2, 0, 1) if v.ndim == 4 else v) for v in values]
+    return [nn.Parameter(np.ascontiguousarray(v.transpose(2, 3, 1, 0)).transpose(3, 2, 0, 1) if v.ndim == 4 else v)
+            for v in values]
 
 
 def adam(p, gradients, lr, betas, eps, weight_decay):
@@ -62,7 +63,8 @@ def test_steps_follow_the_formula(kind, dtype, data, steps, seed):
         optimiser.step()
     for k, p in enumerate(ps):
         expected = formula(start[k], [step[k].astype(np.float64) for step in gradients], **options)
-        np.testing.assert_allclose(p.data, expected, rtol=0, atol=(1e-12 if dtype == np.float64 else 1e-4) * max(1, np.abs(expected).max()))
+        rtol = 1e-12 if dtype == np.float64 else 1e-4
+        np.testing.assert_allclose(p.data, expected, rtol=0, atol=rtol * max(1, np.abs(expected).max()))
         assert p.data.dtype == dtype
 
 
@@ -95,7 +97,8 @@ def test_a_state_that_does_not_fit_changes_nothing(kind):
     make, rng = KINDS[kind][0], np.random.default_rng(0)
     optimiser = make(parameters(rng, np.float32))
     others = [make(parameters(rng, np.float32, SHAPES[:2])), make(parameters(rng, np.float32, [(4, 3), *SHAPES[1:]])),
-              make(parameters(rng, np.float32, SHAPES + [(2,)])), KINDS["adam" if kind == "sgd" else "sgd"][0](parameters(rng, np.float32))]
+              make(parameters(rng, np.float32, SHAPES + [(2,)])),
+              KINDS["adam" if kind == "sgd" else "sgd"][0](parameters(rng, np.float32))]
     states = [other.state_dict() for other in others] + [{}, {k: v for k, v in optimiser.state_dict().items() if k != "lr"}]
     for state in states:
         with pytest.raises(ValueError, match="another optimiser or model"):
@@ -164,10 +167,12 @@ def test_a_schedule_continues():
 
 
 @pytest.mark.parametrize("make, options, complaint", [
-    (optim.Adam, dict(lr=0.0), "lr is 0.0"), (optim.Adam, dict(lr=-1.0), "lr is -1"), (optim.Adam, dict(lr=math.nan), "lr is nan"),
-    (optim.SGD, dict(lr=math.inf), "lr is inf"), (optim.Adam, dict(betas=(0.9, 1.0)), "betas"), (optim.Adam, dict(betas=(-0.1, 0.9)), "betas"),
-    (optim.Adam, dict(weight_decay=-1), "weight_decay"), (optim.Adam, dict(eps=-1e-8), "eps"), (optim.SGD, dict(momentum=1.0), "momentum"),
-    (optim.SGD, dict(momentum=-0.5), "momentum"), (optim.SGD, dict(weight_decay=-1), "weight_decay")])
+    (optim.Adam, dict(lr=0.0), "lr is 0.0"), (optim.Adam, dict(lr=-1.0), "lr is -1"),
+    (optim.Adam, dict(lr=math.nan), "lr is nan"), (optim.SGD, dict(lr=math.inf), "lr is inf"),
+    (optim.Adam, dict(betas=(0.9, 1.0)), "betas"), (optim.Adam, dict(betas=(-0.1, 0.9)), "betas"),
+    (optim.Adam, dict(weight_decay=-1), "weight_decay"), (optim.Adam, dict(eps=-1e-8), "eps"),
+    (optim.SGD, dict(momentum=1.0), "momentum"), (optim.SGD, dict(momentum=-0.5), "momentum"),
+    (optim.SGD, dict(weight_decay=-1), "weight_decay")])
 def test_numbers_out_of_range_are_refused(make, options, complaint):
     with pytest.raises(ValueError, match=complaint):
         make([nn.Parameter(np.ones(1))], **options)

@@ -90,7 +90,8 @@ def test_spikes_are_averaged_without_decoding_them():
 
 @pytest.mark.parametrize("pool", [ops.max_pool2d, ops.avg_pool2d])
 @pytest.mark.parametrize("shape, numbers, complaint", [
-    ((4, 4), (2,), "give"), ((1, 4, 4), (0,), "kernel 0"), ((1, 4, 4), (2.5,), "kernel 2.5"), ((1, 4, 4), (2, 0), "stride 0"), ((1, 4, 4), (2, 1, 2), "padding 2"),
+    ((4, 4), (2,), "give"), ((1, 4, 4), (0,), "kernel 0"), ((1, 4, 4), (2.5,), "kernel 2.5"), ((1, 4, 4), (2, 0), "stride 0"),
+    ((1, 4, 4), (2, 1, 2), "padding 2"),
     ((1, 4, 4), (2, 1, -1), "padding -1"), ((1, 2, 4), (3, 1, 0), "does not fit")])
 def test_what_does_not_fit_is_refused(pool, shape, numbers, complaint):
     with pytest.raises(ValueError, match=f"{pool.__name__}.*{complaint}"):

@@ -1,4 +1,4 @@
-"""Kernels are plain Python under NUMBA_DISABLE_JIT=1, which is how to step through one in a debugger, and give the same numbers."""
+"""Under NUMBA_DISABLE_JIT=1 kernels are plain Python, so that one can step through them, and give the same numbers."""
 
 import os
 import pathlib
@@ -23,7 +23,8 @@ def results():
     found["adam"] = net.head.weight.data
 
     x = Tensor(rng.normal(0, 2, (2, 1, 3, 4, 4)), requires_grad=True)
-    norm, gate, conv = nn.BatchNorm2d(3, dtype="float64"), nn.Attention("c", 2, 3, dtype="float64", rng=rng), nn.Conv2d(3, 2, 2, rng=rng, dtype="float64")
+    make = dict(rng=rng, dtype="float64")
+    norm, gate, conv = nn.BatchNorm2d(3, dtype="float64"), nn.Attention("c", 2, 3, **make), nn.Conv2d(3, 2, 2, **make)
     y = ops.avg_pool2d(ops.max_pool2d(conv(ops.lif(gate(norm(x)))), 2, 1), 2)
     loss = ops.cross_entropy(y.reshape(2, -1), [0, 1])
     loss.backward()
@@ -34,8 +35,8 @@ def results():
 
 def test_kernels_run_as_plain_python(tmp_path):
     out, here = tmp_path / "results.npz", pathlib.Path(__file__)
-    code = f"import numpy, {here.stem} as here; from minisnn.ops.lif import lif_forward; assert type(lif_forward).__name__ == 'function'; "
-    code += f"numpy.savez({str(out)!r}, **here.results())"
+    code = (f"import numpy, {here.stem} as here; from minisnn.ops.lif import lif_forward; "
+            f"assert type(lif_forward).__name__ == 'function'; numpy.savez({str(out)!r}, **here.results())")
     path = os.pathsep.join([str(here.parent), str(here.parent.parent), os.environ.get("PYTHONPATH", "")])
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"NUMBA_DISABLE_JIT": "1", "PYTHONPATH": path})
     with np.load(out) as plain:
