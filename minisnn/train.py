@@ -6,6 +6,7 @@ Axes: T time steps, N batch, C channels, H height, W width; K classes.
 import dataclasses
 import math
 import shlex
+import shutil
 import sys
 import time
 
@@ -215,8 +216,7 @@ class Training:
             if entries:
                 fired = [(e.spikes, e.neurons) for e in entries if e.op == "lif"]
                 self.firing_rate = sum(s for s, _ in fired) / max(sum(n for _, n in fired), 1)
-            bar.set_postfix_str(f"epoch {self.epoch + 1}/{o.epochs}, loss {total / seen:.4f}, accuracy {right / seen:.1%}, "
-                                f"firing rate {self.firing_rate:.3f}", refresh=False)
+            bar.set_postfix_str(f"loss {total / seen:.4f}, accuracy {right / seen:.1%}, firing rate {self.firing_rate:.3f}", refresh=False)
             bar.update(len(labels))
         return total / seen, right / seen, time.perf_counter() - started, loader.waiting
 
@@ -328,24 +328,20 @@ def resume(path, progress=True, say=print, data_dir=None, thread_count=None):
 
 def finish(run, training, progress, say):
     """The epochs that are left, then the summary."""
-    from tqdm import tqdm
-
     options, started = training.options, time.perf_counter()
     again = f"minisnn train --resume {run.path}"
     try:
         if training.epoch == 0:  # so that a run can be resumed from its very beginning
             run.save("last", training.arrays(), training.facts())
-        total = options.epochs * len(training.samples)
-        with tqdm(total=total, initial=training.epoch * len(training.samples), unit="samples", unit_scale=True, dynamic_ncols=True,
-                  disable=None if progress else True, smoothing=0.05) as bar:
+        with progress_bar(training, progress) as bar:
             while training.epoch < options.epochs:
                 better = training.step(bar)
                 if better:  # before the last one: whoever resumes from the last finds the best that belongs to it
                     run.save("best", training.arrays(), training.facts())
                 run.save("last", training.arrays(), training.facts())
                 write_tables(run, training)
-                with tqdm.external_write_mode(file=sys.stdout):
-                    say(epoch_line(training, started))
+                with bar.external_write_mode(file=sys.stdout):
+                    say(epoch_line(training))
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"stopped; {training.epoch} of {options.epochs} epochs are saved in {run.path}. Go on with: {again}") from None
     except NotFinite as error:
@@ -354,7 +350,20 @@ def finish(run, training, progress, say):
     return summary(run, training, time.perf_counter() - started, say)
 
 
-def epoch_line(training, started):
+def progress_bar(training, wanted):
+    """A tqdm bar over all samples of all epochs, on standard error where that is a terminal; its text fits into 80 columns."""
+    from tqdm import tqdm
+
+    columns = shutil.get_terminal_size().columns
+    line = "{percentage:3.0f}%, {remaining} left, {rate_noinv_fmt}{postfix}"
+    if columns >= 90:
+        line = f"{{percentage:3.0f}}%|{{bar:{min(30, columns - 82)}}}| {{remaining}} left, {{rate_noinv_fmt}}{{postfix}}"
+    count = len(training.samples)
+    return tqdm(total=training.options.epochs * count, initial=training.epoch * count, unit=" samples", unit_scale=True, bar_format=line,
+                ncols=columns, nrows=20, smoothing=0.05, disable=None if wanted else True)
+
+
+def epoch_line(training):
     """What a reader sees of a finished epoch."""
     row, o = dict(zip(COLUMNS, training.rows[-1])), training.options
     left = (o.epochs - training.epoch) * (row["seconds"])
