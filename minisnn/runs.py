@@ -154,6 +154,9 @@ class Run:
         overrides = {key: value for key, value in overrides.items() if value is not None}
         if overrides.get("name", arguments["name"]) == arguments["name"]:
             arguments |= options.get("data_options", {})
+            held_out = self.config.get("dataset", {}).get("held_out")
+            if held_out:  # of a copy that has grown since, a new draw would test on what the run was trained on
+                arguments["keep_out"] = held_out
         return data.load(**arguments | overrides)
 
     def metrics(self):

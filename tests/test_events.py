@@ -96,6 +96,16 @@ def test_train_alone_is_split_by_seed_and_the_split_is_kept(tmp_path):
     assert "20 recordings found in" in one.note and "9 in 10" in one.note
 
 
+def test_a_split_is_kept_when_the_copy_grows(tmp_path):
+    before = data.load("nmnist", str(files.write_nmnist(tmp_path, each=10)), seed=1)
+    after = data.load("nmnist", str(files.write_nmnist(tmp_path, each=30)), seed=1, keep_out=before.facts["held_out"])
+    assert after.facts["held_out"] == before.facts["held_out"] and len(after.train) == 58
+    new_draw = data.load("nmnist", str(tmp_path), seed=1)
+    assert {r.short for r in new_draw.test.recordings} & {r.short for r in before.train.recordings}  # what it guards against
+    with pytest.raises(UsageError, match="held out"):
+        data.load("nmnist", str(tmp_path), keep_out=["Train/1/77777.bin"])
+
+
 def test_the_only_recording_of_a_class_trains(tmp_path):
     files.write_nmnist(tmp_path, digits=(3, 7), each=2)
     files.write_nmnist(tmp_path, digits=(5,), each=1)

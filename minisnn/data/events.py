@@ -294,7 +294,7 @@ def cache_folder():
 
 
 def load(name, data_dir, timesteps=None, seed=0, augment=None, slicing="count", frame_size=None, window=None, stride=None,
-         split_at=None, skip_bad=False, cache=None, cache_limit=CACHE_LIMIT):
+         split_at=None, skip_bad=False, cache=None, cache_limit=CACHE_LIMIT, keep_out=None):
     """See ``data.load``.
 
     Args:
@@ -306,6 +306,7 @@ def load(name, data_dir, timesteps=None, seed=0, augment=None, slicing="count", 
         skip_bad: leave out recordings that cannot be used, and count them; otherwise the first one is an error.
         cache: folder of the frames, see ``cache_folder``; "none" for no cache.
         cache_limit: gigabytes that the folder may take.
+        keep_out: names of the recordings that a run has held out, to hold out the same ones of a copy that has grown since.
     """
     source, folder = SOURCES[name], find_folder(name, data_dir)
     tonic_class(name)  # where it is missing, say so now and not at the first recording
@@ -323,7 +324,7 @@ def load(name, data_dir, timesteps=None, seed=0, augment=None, slicing="count", 
     options = FrameOptions(timesteps or 16, source.sensor, slicing, frame_size)
     augmentation = source.augmentation if (name != "dvsgesture" if augment is None else augment) else None
     return event_dataset(name, class_names(name), found, options, seed, augmentation, f"found in {folder}", "official", window,
-                         stride, split_at, skip_bad, cache, cache_limit)
+                         stride, split_at, skip_bad, cache, cache_limit, keep_out)
 
 
 def announce_download(name, data_dir):
@@ -332,7 +333,7 @@ def announce_download(name, data_dir):
 
 
 def event_dataset(name, classes, found, options, seed, augmentation, where, split, window=None, stride=None, split_at=None,
-                  skip_bad=False, cache=None, cache_limit=CACHE_LIMIT):
+                  skip_bad=False, cache=None, cache_limit=CACHE_LIMIT, keep_out=None):
     """A Dataset from recordings.
 
     Args:
@@ -371,10 +372,11 @@ def event_dataset(name, classes, found, options, seed, augmentation, where, spli
             facts |= {"split": split}
         else:
             recordings, labels = found.get("all") or found["train"]
-            train, test = held_out(labels, seed)
+            names = [recording.short for recording in recordings]
+            train, test = held_out(labels, seed) if keep_out is None else kept_out(names, keep_out)
             how = "stratified, 9 in 10 train" if len(test) else (
                 "no test part: one recording of each class; cut them by --window and --split-at")
-            facts |= {"split": how, "split_seed": seed, "held_out": [recordings[k].short for k in test]}
+            facts |= {"split": how, "split_seed": seed, "held_out": [names[k] for k in test]}
             chosen = {"train": train, "test": test} if len(test) else {"train": train}
             found = {part: ([recordings[k] for k in numbers], labels[numbers]) for part, numbers in chosen.items()}
         made = {}
@@ -401,6 +403,15 @@ def held_out(labels, seed):
     counts = np.bincount(labels)
     alone = test[counts[labels[test]] == 1]
     return np.union1d(train, alone), np.setdiff1d(test, alone)
+
+
+def kept_out(names, keep_out):
+    """Numbers of the training and of the test recordings where their names say which are held out."""
+    test = np.isin(names, list(keep_out))
+    if not test.any():
+        raise UsageError(f"none of the {len(keep_out)} recordings that the run has held out, such as {keep_out[0]}, is in this copy; "
+                         "give the --data-dir that it was trained on, or a copy with an official test part")
+    return np.flatnonzero(~test), np.flatnonzero(test)
 
 
 def milliseconds(window, stride, split_at):
