@@ -114,7 +114,7 @@ def test_ctrl_c(monkeypatch, capsys, tmp_path):
     ("train --limit 0", "--limit"), ("train --seed -1", "--seed"), ("train --threads 0", "--threads"), ("train --threads 9999", "--threads"),
     ("train --model resnet", "--model"), ("train --dataset imagenet", "--dataset"), ("train --position e", "--position"),
     ("train --remove 4", "--remove"), ("train --remove x", "--remove"), ("train --remove 1 --model plain", "--remove"),
-    ("train --loss l1", "--loss"), ("train --optimizer lion", "--optimizer"), ("train --warmup -1", "--warmup"),
+    ("train --loss l1", "--loss"), ("train --optimizer lion", "--optimizer"), ("train --warmup -1", "--warmup"), ("train --gain 0", "--gain"),
     ("train --warmup 9 --epochs 2", "--warmup"), ("train --dataset mnist", "data/MNIST/raw"), ("train --dataset mnist --data-dir none", "none"),
     ("train --resume none", "none"), ("evaluate none", "none"), ("evaluate", "RUN"), ("evaluate x --checkpoint first", "--checkpoint")])
 def test_wrong_arguments(arguments, culprit, tmp_path, capsys):
@@ -213,6 +213,19 @@ def test_a_data_set_that_does_not_fit(trained, capsys):
     assert cli.main(["evaluate", str(trained), "--dataset", "gestures"]) == 2
     (line,) = errors(capsys)
     assert "gestures" in line and "channels" in line
+
+
+def test_a_copy_without_its_training_part_evaluates_but_does_not_train(tmp_path, capsys):
+    from test_data_images import write_set
+
+    write_set(tmp_path / "data/MNIST/raw", parts=("t10k",))
+    assert cli.main(["train", *TINY, "--dataset", "mnist"]) == 2
+    (line,) = errors(capsys)
+    assert "mnist has no samples to train with" in line and str(tmp_path) in line
+    write_set(tmp_path / "whole/MNIST/raw")
+    assert cli.main(["train", *TINY, "--dataset", "mnist", "--data-dir", "whole", "--out", "a"]) == 0
+    assert cli.main(["evaluate", "a", "--data-dir", "data", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["samples"] == 12
 
 
 def test_a_full_disk_is_one_line(monkeypatch, capsys, tmp_path):

@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 
-from minisnn import UsageError, checkpoint, data, energy, models, optim, train
+from minisnn import UsageError, checkpoint, data, energy, models, nn, optim, train
 from minisnn.data import images
 from minisnn.engine import Tensor
 from minisnn.runs import Run
@@ -192,6 +192,37 @@ def test_removed_shortcuts_and_every_system(tmp_path):
     with pytest.raises(UsageError, match="--remove"):
         run(tmp_path / "b", model="sew-and", removed=(1,))
     assert not (tmp_path / "b").exists()
+
+
+def test_gain_is_where_batch_norms_start():
+    d = data.load("digits", timesteps=2)
+    net, config = train.new_network(train.Options(**TINY, gain=1.25), d)
+    norms = [m for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert len(norms) == 20 and all((m.weight.data == 1.25).all() and not m.bias.data.any() for m in norms)
+    plain = models.build(**config)
+    assert np.array_equal(plain.stem.conv.weight.data, net.stem.conv.weight.data)
+
+
+def test_the_progress_bar_fits_into_80_columns(monkeypatch):
+    import io
+
+    class Terminal(io.StringIO):
+        isatty = lambda self: True  # noqa: E731
+
+    for columns in (80, 120):
+        monkeypatch.setattr(train.shutil, "get_terminal_size", lambda columns=columns: os.terminal_size((columns, 24)))
+        terminal = Terminal()
+        monkeypatch.setattr(sys, "stderr", terminal)
+        options = train.Options(**TINY)
+        d = options.load()
+        training = train.Training(options, train.new_network(options, d)[0], d)
+        with train.progress_bar(training, True) as bar:
+            training.run_epoch(bar)
+            bar.refresh()
+        last = terminal.getvalue().split("\r")[-1].rstrip()
+        assert len(last) <= columns
+        for word in ("samples/s", "loss", "accuracy", "firing rate 0.", "left"):
+            assert word in last
 
 
 def test_default_folders_count_up(tmp_path, monkeypatch):
