@@ -303,7 +303,8 @@ def load(name, data_dir, timesteps=None, seed=0, augment=None, slicing="count", 
         frame_size: height and width of the frames; by default the sensor's.
         window, stride: milliseconds; cut recordings into samples of this length, one every ``stride`` (half a window).
         split_at: milliseconds from a recording's first event: windows before it train, windows from there on test.
-        skip_bad: leave out recordings that cannot be used, and count them; otherwise the first one is an error.
+        skip_bad: read all recordings first, leave out those that cannot be used, and count them; otherwise the first of them
+            is an error when its turn comes.
         cache: folder of the frames, see ``cache_folder``; "none" for no cache.
         cache_limit: gigabytes that the folder may take.
         keep_out: names of the recordings that a run has held out, to hold out the same ones of a copy that has grown since.
@@ -409,8 +410,8 @@ def kept_out(names, keep_out):
     """Numbers of the training and of the test recordings where their names say which are held out."""
     test = np.isin(names, list(keep_out))
     if not test.any():
-        raise UsageError(f"none of the {len(keep_out)} recordings that the run has held out, such as {keep_out[0]}, is in this copy; "
-                         "give the --data-dir that it was trained on, or a copy with an official test part")
+        raise UsageError(f"none of the {len(keep_out)} recordings that the run has held out, such as {keep_out[0]}, is in this "
+                         "copy; give the --data-dir that it was trained on, or a copy with an official test part")
     return np.flatnonzero(~test), np.flatnonzero(test)
 
 
