@@ -1,0 +1,215 @@
+# %% [markdown]
+# # 10. Train SynA-ResNet21 on digits
+#
+# After this page you can write the training loop of a spiking network, read the curves that it leaves, and
+# recognise a run that has gone wrong by how it looks.
+#
+# You need: tutorials 4, 7, 8 and 9. Explains: `minisnn/train.py`, `minisnn/optim.py`, `minisnn/models/resnet.py`.
+# Paper: Sections III-A and V-C, Tables IX and X.
+#
+# All parts are there: convolutions, batch norm, neurons, joins, attention. The network shows the image T times, runs
+# 20 convolutions and averages the class scores over T. The loss is the mean squared error to the one-hot label,
+# the optimiser Adam, and the learning rate falls along a cosine. Three formulas, first in NumPy:
+
+# %%
+import math
+import tempfile
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+import minisnn as snn
+from helpers import BLUE, ORANGE, PINK, exercise, save_figure
+from minisnn import data, energy, models, nn, ops, optim, train
+from minisnn.runs import Run
+
+def mse(scores, labels):
+    return np.mean((scores - np.eye(scores.shape[1])[labels]) ** 2)
+
+def adam_step(p, g, m, v, k, lr, b1=0.9, b2=0.999):
+    """Step k = 1, 2, ...: running means m of g and v of g^2; each entry moves by about lr, whatever the size of g."""
+    m[:] = b1 * m + (1 - b1) * g
+    v[:] = b2 * v + (1 - b2) * g**2
+    p -= lr * (m / (1 - b1**k)) / (np.sqrt(v / (1 - b2**k)) + 1e-8)  # m and v start at 0: too small at first
+
+def cosine(k, total, lr, warmup):
+    fall = lr * (1 + math.cos(math.pi * k / total)) / 2
+    return fall * min(1, (k + 1) / (warmup + 1))  # rises first, while Adam's means are young
+
+rng = np.random.default_rng(0)
+scores, labels = rng.normal(size=(5, 10)), rng.integers(0, 10, 5)
+assert np.isclose(mse(scores, labels), ops.mse_loss(snn.Tensor(scores), ops.one_hot(labels, 10, np.float64)).item())
+
+weight = nn.Parameter(np.array([3.0, -0.001]))
+optimiser = optim.Adam([weight], lr=0.1)
+schedule = optim.CosineAnnealing(optimiser, total=20, warmup=3)
+mine, m, v = weight.data.copy(), np.zeros(2), np.zeros(2)
+for k in range(20):
+    assert np.isclose(optimiser.lr, cosine(k, 20, 0.1, 3))
+    adam_step(mine, 2 * mine, m, v, k + 1, optimiser.lr)
+    optimiser.zero_grad()
+    (weight * weight).sum().backward()  # gradient: 2 * weight
+    optimiser.step()
+    schedule.step()
+    assert np.allclose(weight.data, mine)
+
+# %% [markdown]
+# **The loop.** In training mode batch norm takes the batch's statistics, in evaluation mode the running ones
+# (tutorial 7). `Loader` gives shuffled batches x [T, N, C, H, W]. After each epoch we look at test samples that
+# were never trained on, and at the firing rate of every layer.
+
+# %%
+def fit(net, samples, test, epochs, lr, batch_size=16):
+    """Train; return one dictionary per epoch."""
+    adam, batches, rows = optim.Adam(net.parameters(), lr=lr), -(-len(samples) // batch_size), []
+    schedule = optim.CosineAnnealing(adam, epochs * batches, warmup=batches)
+    for epoch in range(epochs):
+        net.train()
+        loss_sum = right = 0
+        for x, labels in data.Loader(samples, batch_size, seed=0, epoch=epoch, shuffle=True):
+            scores = net(x)
+            loss = ops.mse_loss(scores, ops.one_hot(labels, 10))
+            net.zero_grad()
+            loss.backward()
+            adam.step()
+            schedule.step()
+            loss_sum += loss.item() * len(labels)
+            right += (scores.data.argmax(1) == labels).sum()
+        found = train.evaluate(net, test)
+        rows.append(dict(train_loss=loss_sum / len(samples), train_accuracy=right / len(samples),
+                         test_accuracy=found["accuracy"], firing_rate=found["report"].firing_rate,
+                         rates=found["report"].rates))
+    return rows
+
+# %% [markdown]
+# It is what `minisnn train` does; the command adds checkpoints, a progress bar and a folder. One trick of its
+# recipe: batch norms start at a weight ("gain") of 1.5. Their output then has a standard deviation of 1.5, tau = 2
+# halves it, and neurons fire often enough for gradients to reach the first of 20 layers.
+
+# %%
+def network(v_threshold=1.0, gain=1.5):
+    net = models.build("digits", attention="c", width=8, timesteps=4, seed=0)
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.weight.data[...] = gain
+        if isinstance(module, nn.LIF):
+            module.options["v_threshold"] = v_threshold
+    return net
+
+digits = data.load("digits", timesteps=4, augment=False)  # 8x8 pixels, enlarged to 16x16, values 0 to 1
+print(digits.note)
+few = data.limited(digits.train, 64, seed=0)
+mine = fit(network(), few, digits.test, epochs=2, lr=0.01)
+options = train.Options(model="syna-c", width=8, timesteps=4, epochs=2, batch_size=16, lr=0.01, warmup=1, gain=1.5,
+                        loss="mse", optimizer="adam", augment=False, limit=64)
+with tempfile.TemporaryDirectory() as folder:
+    train.train(options, out=f"{folder}/run", progress=False, say=lambda line: None)
+    theirs = Run.open(f"{folder}/run").metrics()
+for row, other in zip(mine, theirs):
+    for name in ("train_loss", "train_accuracy", "test_accuracy", "firing_rate"):
+        assert np.isclose(row[name], other[name])
+
+# %% [markdown]
+# **A run.** To be done in seconds we keep the digits 0 to 3 only, 8 channels in the stem and T = 4. Whoever knows
+# nothing but how frequent each class is, and answers with that, has the loss in the next cell: the line to be
+# below. (All ten digits, 16 channels and 30 epochs are the defaults of the command line.)
+
+# %%
+part, held_out = (data.Subset(s, np.flatnonzero(s.labels < 4)) for s in (digits.train, digits.test))
+frequency = np.bincount(part.labels, minlength=10) / len(part)
+nothing = np.mean(frequency * (1 - frequency))
+assert np.isclose(nothing, mse(np.tile(frequency, (len(part), 1)), part.labels)) and round(nothing, 3) == 0.075
+
+net = network()
+good = fit(net, part, held_out, epochs=4, lr=0.01)
+for row in good:
+    print("loss {train_loss:.4f}, train {train_accuracy:.1%}, test {test_accuracy:.1%}".format(**row))
+assert good[-1]["train_loss"] < nothing / 2 and good[-1]["test_accuracy"] > 0.8
+
+# %% [markdown]
+# **What goes wrong, and how it looks.** *Too fast*: Adam and batch norm forgive much, but with a learning rate
+# of 10 (instead of 0.01) the loss jumps far above the know-nothing line, and the accuracy stays at chance, one in
+# four. *Silent*: with a threshold of 6 no neuron ever fires, since tau halves what the batch norm hands on. Then
+# the score is the last layer's bias, whatever the image: the loss sinks *to* the line and no further, quietly,
+# with no error message. Only the firing rate tells.
+
+# %%
+some = data.limited(part, 256, seed=0)
+too_fast = fit(network(), some, held_out, epochs=3, lr=10.0)
+silent = fit(network(v_threshold=6.0), some, held_out, epochs=3, lr=0.01)
+assert max(row["train_loss"] for row in too_fast) > 4 * nothing and too_fast[-1]["test_accuracy"] < 0.5
+assert all(row["firing_rate"] < 1e-3 for row in silent) and silent[-1]["test_accuracy"] < 0.35
+assert nothing < silent[-1]["train_loss"] < 1.2 * nothing
+
+# %% [markdown]
+# *The wrong mode*: forget `net.eval()`, and a sample's score depends on who else is in its batch, and each look
+# at the test set moves the running statistics. Nothing crashes here either.
+
+# %%
+x = held_out.batch(np.arange(8))
+net.eval()
+assert np.array_equal(net(x).data[:4], net(x[:, :4]).data)
+net.train()
+assert not np.allclose(net(x).data[:4], net(x[:, :4]).data)
+
+fig, (left, middle, right) = plt.subplots(1, 3, figsize=(13, 4), gridspec_kw={"width_ratios": [1, 1, 1.25]})
+runs = ((good, "good", BLUE, "-", "o"), (too_fast, "too fast (lr 10)", ORANGE, "--", "s"),
+        (silent, "silent (threshold 6)", PINK, ":", "D"))
+for rows, name, color, dash, marker in runs:
+    epochs = np.arange(1, len(rows) + 1)
+    left.semilogy(epochs, [row["train_loss"] for row in rows], color=color, ls=dash, marker=marker, label=name)
+    middle.plot(epochs, [100 * row["test_accuracy"] for row in rows], color=color, ls=dash, marker=marker, label=name)
+left.axhline(nothing, color="0.3", lw=1)
+left.text(4.1, nothing * 1.07, "knows nothing", ha="right", fontsize=8)
+trained = [100 * row["train_accuracy"] for row in good]
+middle.plot(np.arange(1, 5), trained, color="0.5", ls="-.", label="good, on the training set")
+middle.axhline(25, color="0.3", lw=1)
+middle.text(4.1, 27, "chance", ha="right", fontsize=8)
+left.set(title="Training loss", xlabel="epoch", ylabel="mean squared error")
+middle.set(title="Test accuracy", xlabel="epoch", ylabel="accuracy (%)", ylim=(0, 100))
+middle.legend(fontsize=8, loc="lower right")
+names = list(good[0]["rates"])
+rates = np.array([list(row["rates"].values()) for row in good]).T  # [layers, epochs]
+heat = right.pcolormesh(np.arange(5) + 0.5, np.arange(21) - 0.5, rates)
+right.set_yticks(range(20), [energy.label(name) for name in names], fontsize=7)
+right.set(title="The good run, layer by layer", xlabel="epoch", xticks=range(1, 5))
+left.set_xticks(range(1, 5))
+middle.set_xticks(range(1, 5))
+right.invert_yaxis()
+fig.colorbar(heat, ax=right, label="spikes per neuron and step (test set)")
+save_figure("10_train_syna_resnet21_on_digits")
+
+# %% [markdown]
+# ## Exercises
+# **1.** How many samples of each class there are: `counts`. Return the know-nothing loss: the smallest mean squared
+# error to the one-hot labels that one answer for all samples can have.
+
+# %%
+def know_nothing_loss(counts):
+    raise NotImplementedError
+
+def check_know_nothing_loss(know_nothing_loss):
+    for counts in ([10, 10], [50, 30, 20], [5] * 10, [7, 0, 3]):
+        labels = np.repeat(np.arange(len(counts)), counts)
+        best = np.mean(np.eye(len(counts))[labels].var(0))  # the best answer is the mean
+        mine = know_nothing_loss(np.array(counts))
+        assert np.isclose(mine, best), f"counts {counts}: {mine}, not {best}"
+
+exercise(1, check_know_nothing_loss, know_nothing_loss)
+
+# %% [markdown]
+# **2.** Read a run: given the training loss of each epoch, the firing rate of each epoch and the know-nothing loss,
+# answer "learns", "silent" or "too fast".
+
+# %%
+def diagnose(losses, firing_rates, nothing):
+    raise NotImplementedError
+
+def check_diagnose(diagnose):
+    for rows, expected in ((good, "learns"), (too_fast, "too fast"), (silent, "silent")):
+        answer = diagnose([row["train_loss"] for row in rows], [row["firing_rate"] for row in rows], nothing)
+        assert answer == expected, f"the run that {expected} was called {answer}"
+    assert diagnose([0.08, 0.07, 0.05], [0.0, 0.01, 0.03], 0.09) == "learns", "a silent first epoch is no verdict"
+    assert diagnose([0.09, 0.09], [0.0, 0.0], 0.09) == "silent", "no spikes at all"
+
+exercise(2, check_diagnose, diagnose)
