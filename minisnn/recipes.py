@@ -26,8 +26,8 @@ RECIPES = {
     "digits": Recipe(batch_size=32, lr=5e-3, warmup=0.5, gain=1.7),
     "mnist": Recipe(epochs=3, batch_size=32, lr=5e-3, warmup=0.25, gain=1.7),
     "fashion-mnist": Recipe(epochs=5, batch_size=32, lr=5e-3, warmup=0.25, gain=1.7),
-    "gestures": Recipe(timesteps=8, epochs=8, batch_size=16, warmup=0.5),
+    "gestures": Recipe(timesteps=8, epochs=15, batch_size=16, warmup=0.5),
     "nmnist": Recipe(timesteps=10, batch_size=16, warmup=0.5),  # small batches: a copy with few recordings needs the steps
-    "dvsgesture": Recipe(timesteps=16, batch_size=8, lr=1e-3, augment=False),  # the paper trains it without augmentation
-    "cifar10dvs": Recipe(timesteps=16, batch_size=16, lr=1e-3),
+    "dvsgesture": Recipe(timesteps=16, batch_size=16, warmup=0.5, augment=False),  # the paper trains it without augmentation
+    "cifar10dvs": Recipe(timesteps=16, batch_size=16, lr=1e-3),  # the paper's rate
 }
