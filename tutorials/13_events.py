@@ -1,0 +1,206 @@
+# %% [markdown]
+# # 13. Events: from a moving edge to frames to a gesture
+#
+# After this page you can simulate an event camera, turn its events into frames by hand, with the engine and
+# with tonic, and say why a gesture needs memory.
+#
+# You need: tutorials 2 and 10; the package tonic (GPL; only this page and event data sets on disk use it).
+# Explains: `minisnn/data/frames.py`, `minisnn/data/gestures.py`. Paper: Sections III-A and V-A, Table X.
+#
+# An event camera has no shutter. Each pixel watches the logarithm L of its light and sends an event (x, y, t, p)
+# whenever L has moved by a threshold: p = 1, *on*, if it grew, p = 0, *off*, if it fell. Equal steps of a logarithm
+# are equal ratios, so it sees the same edge in sun and in shade, and nothing at all where nothing moves.
+
+# %%
+import matplotlib.pyplot as plt
+import numpy as np
+
+import minisnn as snn
+from helpers import BLUE, ORANGE, exercise, save_figure
+from minisnn import data, models
+from minisnn.data import frames, gestures
+
+EVENT = [("x", np.int16), ("y", np.int16), ("t", np.int64), ("p", np.bool_)]
+THRESHOLD = 0.25  # in log intensity
+
+def watch(film, duration):
+    """film: [S + 1, H, W] log intensity, straight lines between the pictures -> events in the order of time."""
+    events, step = [], duration / (len(film) - 1)  # microseconds
+    for s in range(len(film) - 1):
+        for y, x in np.ndindex(film.shape[1:]):
+            a, b = film[s, y, x] / THRESHOLD, film[s + 1, y, x] / THRESHOLD
+            levels = np.arange(np.floor(a) + 1, np.floor(b) + 1)  # crossed upwards
+            if b < a:
+                levels = np.arange(np.floor(a), np.floor(b), -1)  # crossed downwards
+            for level in levels:
+                events.append((x, y, int((s + (level - a) / (b - a)) * step), b > a))
+    events.sort(key=lambda event: event[2])
+    return np.array(events, EVENT)
+
+S, H, W = 40, 4, 32
+position = np.linspace(4, 26, S + 1)[:, None, None]  # a bright bar, 4 pixels wide, moves to the right
+film = 1.1 * np.clip(3 - np.abs(np.arange(W) - position), 0, 1) + np.zeros((1, H, 1))
+events = watch(film, duration=100_000)
+assert np.array_equal(events["x"][events["p"]][:4] > 4, [True] * 4)  # brighter: in front of the bar
+for p, side in ((1, 1), (0, -1)):  # on in front of its middle, off behind it
+    middle = np.interp(events["t"] / 100_000, np.linspace(0, 1, S + 1), position[:, 0, 0])
+    assert np.all(side * (events["x"] - middle)[events["p"] == p] > 0)
+assert len(watch(film[[20] * 5], 10_000)) == 0  # nothing moves: no data
+assert len(watch(film + 7, 100_000)) == len(events)  # e^7 = 1097 times more light, 28 levels: the same events
+
+theirs = gestures.film_events(film, 100_000, np.zeros((H, W)))  # the engine's, without the loops
+order = lambda e: e[np.lexsort((e["p"], e["y"], e["x"], e["t"]))]
+assert np.array_equal(order(events), order(theirs))
+
+# %% [markdown]
+# **Frames.** A network wants [T, C, H, W]. The paper cuts a recording into T slices of equally many events and
+# counts, in each slice, events per pixel and polarity: two channels, off and on. A slice then lasts as long as it
+# has to: short where much happens.
+
+# %%
+def count(events, T, H, W):
+    frames = np.zeros((T, 2, H, W), int)
+    for i, (x, y, t, p) in enumerate(events):
+        frames[i * T // len(events), int(p), y, x] += 1
+    return frames
+
+mine = count(events, 5, H, W)
+assert np.array_equal(mine, frames.to_frames(events, 5, (H, W)))
+assert mine.sum() == len(events) and np.ptp(mine.sum((1, 2, 3))) <= 1
+
+# %% [markdown]
+# Most people use tonic for this, and so does the engine for reading recordings. Its ToFrame counts alike where the
+# number of events is a multiple of T. Where it is not, the last few events are left over, and fall out; the engine's
+# `to_frames` keeps them.
+
+# %%
+import tonic.transforms
+
+whole = events[: len(events) // 5 * 5]
+to_frame = tonic.transforms.ToFrame(sensor_size=(W, H, 2), n_event_bins=5)
+assert np.array_equal(to_frame(whole), frames.to_frames(whole, 5, (H, W)))
+odd = events[: len(events) // 5 * 5 - 2]
+held = to_frame(odd).sum(), frames.to_frames(odd, 5, (H, W)).sum()
+print(f"{len(odd)} events: tonic's frames hold {held[0]}, the engine's {held[1]}")
+assert held[0] < len(odd) == held[1]
+
+# %% [markdown]
+# **A gesture.** `gestures.simulate` films two arms in the 11 classes of DVS Gesture. Take an arm that circles,
+# clockwise or counter-clockwise. Run a film backwards and each event comes back at the mirrored time with its
+# polarity swapped, so both directions leave the same marks. What tells them apart is the order alone. Where is the
+# hand in each slice? About at the mean place of its events; the sign of the area that this place sweeps around
+# its centre is the direction. (Clockwise is said from the person, who faces the camera: there it is mirrored.)
+# With the slices in random order the same rule guesses.
+
+# %%
+CLOCKWISE, COUNTER = (gestures.CLASSES.index(f"right arm {how}") for how in ("clockwise", "counter-clockwise"))
+
+def swept_area(frames):
+    """frames: [T, 2, H, W] -> area; positive for clockwise as the camera sees it (y points down)."""
+    n = frames.sum((1, 2, 3))
+    x = (frames.sum((1, 2)) * np.arange(frames.shape[3])).sum(1) / n
+    y = (frames.sum((1, 3)) * np.arange(frames.shape[2])).sum(1) / n
+    x, y = x - x.mean(), y - y.mean()
+    return np.sum(x[:-1] * y[1:] - x[1:] * y[:-1]) / 2
+
+rng = np.random.default_rng(0)
+circles = [(label, frames.to_frames(gestures.simulate(label, seed), 16, (32, 32)))
+           for label in (CLOCKWISE, COUNTER) for seed in range(60)]
+right = {name: np.mean([(swept_area(f[order()]) < 0) == (label == CLOCKWISE) for label, f in circles])
+         for name, order in (("in order", lambda: np.arange(16)), ("shuffled", lambda: rng.permutation(16)))}
+print({name: f"{share:.0%} right" for name, share in right.items()})
+assert right["in order"] > 0.95 and 0.35 < right["shuffled"] < 0.65
+
+# %% [markdown]
+# **And a network?** SynA-ResNet averages its scores over T, and an average knows no order. What can know it is
+# the neuron's memory. With tau = 1 a neuron forgets everything from step to step (u = I), and the network gives
+# the same answer when the recording runs backwards slice by slice; with tau = 2 it does not. (Attention over time
+# is switched off here; it has weights for each step, and so knows the order too.)
+
+# %%
+x = data.load("gestures", timesteps=8, cache=False).test.batch(np.arange(6))  # [8, 6, 2, 32, 32]
+net = models.build("gestures", width=8, timesteps=8, dtype="float64", seed=0)
+for module in net.modules():
+    if isinstance(module, snn.nn.BatchNorm2d):
+        module.momentum, module.weight.data[...] = 1.0, 2.0  # take over the statistics of one batch; fire often
+scores = {}
+for tau in (1.0, 2.0):
+    for module in net.modules():
+        if isinstance(module, snn.nn.LIF):
+            module.options["tau"] = tau
+    net.train()(x)  # sets the statistics
+    net.eval()
+    scores[tau] = net(x).data, net(x[::-1]).data
+assert np.allclose(*scores[1.0]) and not np.allclose(*scores[2.0], atol=0.01)
+
+# %% [markdown]
+# `minisnn train --dataset gestures` trains one; `minisnn show gestures` draws recordings. And the stem pays for
+# counts: a frame's pixel may hold 3 events, so the first convolution multiplies (Section IV).
+
+# %%
+assert x.max() > 1
+
+fig = plt.figure(figsize=(12, 5.4))
+top, bottom = fig.subfigures(2, 1, height_ratios=[1, 1])
+cloud, shots = top.subplots(1, 2, gridspec_kw={"width_ratios": [1, 1.2]})
+for p, color, marker, name in ((1, ORANGE, "^", "on"), (0, BLUE, "v", "off")):
+    some = events[(events["p"] == p) & (events["y"] == 0)]
+    cloud.scatter(some["t"] / 1000, some["x"], color=color, marker=marker, s=12, label=name)
+edges = [events["t"][i * len(events) // 5] / 1000 for i in range(5)] + [100]
+for edge in edges:
+    cloud.axvline(edge, color="0.7", lw=0.8, zorder=0)
+cloud.set(title="A bar moves: events of one row of pixels", xlabel="t (ms); grey: slices", ylabel="x (pixel)")
+cloud.legend(fontsize=8, loc="upper left")
+for (label, color, dash, marker) in ((CLOCKWISE, BLUE, "-", "o"), (COUNTER, ORANGE, "--", "s")):
+    areas = [swept_area(f) for k, f in circles if k == label]
+    shots.hist(areas, bins=np.arange(-100, 101, 10), color=color, alpha=0.75, hatch="//" if dash == "--" else "",
+               edgecolor="white", label=gestures.CLASSES[label])
+shots.axvline(0, color="0.3", lw=1)
+shots.set(title="Swept area, 60 recordings each", xlabel="area (pixels²)", ylabel="recordings")
+shots.legend(fontsize=8)
+panels = bottom.subplots(2, 8)
+for row, label in zip(panels, (CLOCKWISE, COUNTER)):
+    pictures = frames.to_frames(gestures.simulate(label, 3), 8, (32, 32)).astype(int)
+    for t, (ax, picture) in enumerate(zip(row, pictures)):
+        shown = ax.imshow(picture[1] - picture[0], vmin=-4, vmax=4)
+        ax.set(xticks=[], yticks=[], title=f"slice {t + 1}" if label == CLOCKWISE else "")
+    row[0].set_ylabel("clockwise" if label == CLOCKWISE else "counter-\nclockwise")
+bottom.colorbar(shown, ax=panels, label="on less off events", shrink=0.9)
+save_figure("13_events")
+
+# %% [markdown]
+# ## Exercises
+# **1.** Slice by time instead of by count: given the times t of the events in order (whole microseconds) and T,
+# return each event's slice, 0 to T - 1, for T equally long slices from the first event to the last, which belongs
+# to the last slice.
+
+# %%
+def slice_by_time(t, T):
+    raise NotImplementedError
+
+def check_slice_by_time(slice_by_time):
+    for T in (1, 4, 7):
+        expected = frames.slice_numbers(events, T, "time")
+        mine = np.asarray(slice_by_time(events["t"], T))
+        assert np.array_equal(mine, expected), f"T {T}: slices {mine.min()} to {mine.max()}, or the borders are off"
+
+exercise(1, check_slice_by_time, slice_by_time)
+
+# %% [markdown]
+# **2.** Play a recording backwards: given its events and duration, return the events of the film run backwards,
+# in the order of time. (Mirrored times may be off by a microsecond.)
+
+# %%
+def backwards(events, duration):
+    raise NotImplementedError
+
+def check_backwards(backwards):
+    expected, mine = watch(film[::-1], 100_000), backwards(events.copy(), 100_000)
+    assert np.all(np.diff(mine["t"]) >= 0), "not in the order of time"
+    assert np.abs(mine["t"] - expected["t"]).max() <= 1, "the times are not mirrored"
+    for p in (0, 1):
+        a, b = (np.sort(e["x"][e["p"] == p]) for e in (mine, expected))
+        assert np.array_equal(a, b), f"{len(a)} events of polarity {p}, expected {len(b)}, or in other places"
+    assert np.array_equal(mine["p"][:20], expected["p"][:20]), "the first events have the wrong polarity"
+
+exercise(2, check_backwards, backwards)
