@@ -81,7 +81,8 @@ def load(path):
         version = facts.pop("format")
     except FileNotFoundError:
         raise UsageError(f"{path} does not exist; give the folder or file of a run") from None
-    except (ValueError, KeyError, AttributeError, TypeError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+    except (ValueError, KeyError, AttributeError, TypeError, EOFError, zipfile.BadZipFile, zlib.error,
+            NotImplementedError) as error:
         raise UsageError(f"{path} is not a checkpoint of minisnn, or it was cut short or damaged ({first_line(error)}); "
                          "train again, or restore a copy") from None
     except OSError as error:

@@ -64,15 +64,18 @@ class Run:
         try:
             config = json.loads((path / CONFIG).read_text())
         except FileNotFoundError:
-            raise UsageError(f"{path} is not the folder of a run: it holds no {CONFIG}; `minisnn train --out {path}` makes one") from None
+            raise UsageError(f"{path} is not the folder of a run: it holds no {CONFIG}; "
+                             f"`minisnn train --out {path}` makes one") from None
         except NotADirectoryError:
             raise UsageError(f"{path} is a file; give the folder of a run") from None
         except ValueError as error:  # also of bytes that are no text
-            raise UsageError(f"{path / CONFIG} is damaged ({checkpoint.first_line(error)}); restore it or train again") from None
+            raise UsageError(f"{path / CONFIG} is damaged ({checkpoint.first_line(error)}); "
+                             "restore it or train again") from None
         except OSError as error:
             raise UsageError(f"{path / CONFIG} cannot be read ({error.strerror}); check its permissions") from None
-        if not isinstance(config, dict) or not isinstance(config.get("network"), dict) or not isinstance(config.get("options"), dict):
-            raise UsageError(f"{path / CONFIG} does not describe a run: it names no network or no options; restore it or train again")
+        if not (isinstance(config, dict) and all(isinstance(config.get(part), dict) for part in ("network", "options"))):
+            raise UsageError(f"{path / CONFIG} does not describe a run: it names no network or no options; restore it or "
+                             "train again")
         return cls(path, config)
 
     @classmethod
@@ -131,22 +134,24 @@ class Run:
         try:
             return models.build(**self.config["network"])
         except (TypeError, ValueError) as error:
-            raise UsageError(f"{self.path / CONFIG} describes no network ({checkpoint.first_line(error)}); restore it or train again") from None
+            raise UsageError(f"{self.path / CONFIG} describes no network ({checkpoint.first_line(error)}); restore it or "
+                             "train again") from None
 
     def fill(self, net, arrays, which):
         """Take over a checkpoint's parameters and buffers."""
         try:
             net.load_state_dict({name.removeprefix(NETWORK): a for name, a in arrays.items() if name.startswith(NETWORK)})
         except ValueError as error:
-            raise UsageError(f"{self.path / which}.npz does not belong to the network in {CONFIG}: {checkpoint.first_line(error)}; "
+            raise UsageError(f"{self.path / which}.npz does not belong to the network in {CONFIG}: "
+                             f"{checkpoint.first_line(error)}; "
                              "restore the pair from one run") from None
 
     def dataset(self, **overrides):
         """The data set, loaded with the run's own options.
 
         Args:
-            **overrides: arguments of ``data.load`` to set otherwise; None leaves the run's. Another ``name`` drops the options that
-                belong to the run's data set.
+            **overrides: arguments of ``data.load`` to set otherwise; None leaves the run's. Another ``name`` drops the
+                options that belong to the run's data set.
         """
         options = self.config["options"]
         arguments = {"name": options["dataset"], "data_dir": options.get("data_dir"), "timesteps": options["timesteps"],
@@ -191,7 +196,8 @@ class Run:
             raise UsageError(f"{path} does not exist: the run has no finished epoch yet; go on with it by "
                              f"`minisnn train --resume {self.path}`") from None
         except (ValueError, csv.Error) as error:
-            raise UsageError(f"{path} is damaged ({checkpoint.first_line(error)}); `minisnn train --resume {self.path}` writes it anew") from None
+            raise UsageError(f"{path} is damaged ({checkpoint.first_line(error)}); `minisnn train --resume {self.path}` "
+                             "writes it anew") from None
 
 
 def network_arrays(net):
@@ -212,4 +218,5 @@ def next_folder(parent, stem):
             except FileExistsError:
                 n += 1
     except OSError as error:
-        raise UsageError(f"{os.path.abspath(parent)} cannot be written ({error.strerror or error}); give a folder with --out") from None
+        raise UsageError(f"{os.path.abspath(parent)} cannot be written ({error.strerror or error}); "
+                         "give a folder with --out") from None

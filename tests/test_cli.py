@@ -108,15 +108,22 @@ def test_ctrl_c(monkeypatch, capsys, tmp_path):
 
 
 @pytest.mark.parametrize("arguments, culprit", [
-    ("trian", "trian"), ("train --epoch 3", "--epoch"), ("train more", "more"), ("train --epochs 0", "--epochs"), ("train --epochs x", "--epochs"),
-    ("train --epochs 1.5", "--epochs"), ("train --width 12", "--width"), ("train --width 0", "--width"), ("train -T 0", "--timesteps"),
-    ("train -b 0", "--batch-size"), ("train --lr 0", "--lr"), ("train --lr nan", "--lr"), ("train --lr inf", "--lr"), ("train --lr -1", "--lr"),
-    ("train --limit 0", "--limit"), ("train --seed -1", "--seed"), ("train --threads 0", "--threads"), ("train --threads 9999", "--threads"),
+    ("trian", "trian"), ("train --epoch 3", "--epoch"), ("train more", "more"), ("train --epochs 0", "--epochs"),
+    ("train --epochs x", "--epochs"),
+    ("train --epochs 1.5", "--epochs"), ("train --width 12", "--width"), ("train --width 0", "--width"),
+    ("train -T 0", "--timesteps"),
+    ("train -b 0", "--batch-size"), ("train --lr 0", "--lr"), ("train --lr nan", "--lr"), ("train --lr inf", "--lr"),
+    ("train --lr -1", "--lr"),
+    ("train --limit 0", "--limit"), ("train --seed -1", "--seed"), ("train --threads 0", "--threads"),
+    ("train --threads 9999", "--threads"),
     ("train --model resnet", "--model"), ("train --dataset imagenet", "--dataset"), ("train --position e", "--position"),
     ("train --remove 4", "--remove"), ("train --remove x", "--remove"), ("train --remove 1 --model plain", "--remove"),
-    ("train --loss l1", "--loss"), ("train --optimizer lion", "--optimizer"), ("train --warmup -1", "--warmup"), ("train --gain 0", "--gain"),
-    ("train --warmup 9 --epochs 2", "--warmup"), ("train --dataset mnist", "data/MNIST/raw"), ("train --dataset mnist --data-dir none", "none"),
-    ("train --resume none", "none"), ("evaluate none", "none"), ("evaluate", "RUN"), ("evaluate x --checkpoint first", "--checkpoint")])
+    ("train --loss l1", "--loss"), ("train --optimizer lion", "--optimizer"), ("train --warmup -1", "--warmup"),
+    ("train --gain 0", "--gain"),
+    ("train --warmup 9 --epochs 2", "--warmup"), ("train --dataset mnist", "data/MNIST/raw"),
+    ("train --dataset mnist --data-dir none", "none"),
+    ("train --resume none", "none"), ("evaluate none", "none"), ("evaluate", "RUN"),
+    ("evaluate x --checkpoint first", "--checkpoint")])
 def test_wrong_arguments(arguments, culprit, tmp_path, capsys):
     assert cli.main(arguments.split()) == 2
     (line,) = errors(capsys)
@@ -198,7 +205,8 @@ def spoil(folder, how):
 
 
 @pytest.mark.parametrize("command", [["evaluate"], ["train", "--resume"]], ids=" ".join)
-@pytest.mark.parametrize("how", ["cut short", "no checkpoint", "missing", "of another model", "config is no JSON", "config is something else",
+@pytest.mark.parametrize("how", ["cut short", "no checkpoint", "missing", "of another model", "config is no JSON",
+                                 "config is something else",
                                  "config describes no network", "no config"])
 def test_damaged_runs(copy, capsys, command, how):
     culprit = spoil(copy, how)

@@ -1,4 +1,4 @@
-"""Still images: the built-in digits, IDX files in every place and form, damaged ones, augmentation, and batches beside training."""
+"""Still images: the built-in digits, IDX files in every place and form, damaged ones; augmentation; batches beside training."""
 
 import gzip
 import os
@@ -59,7 +59,8 @@ def test_frames_are_one_image_shown_t_times_without_copies():
 
 
 @pytest.mark.parametrize("packed", [True, False], ids=["gz", "raw"])
-@pytest.mark.parametrize("name, where", [("mnist", "MNIST/raw"), ("fashion-mnist", "FashionMNIST/raw"), ("mnist", ""), ("mnist", "MNIST")])
+@pytest.mark.parametrize("name, where", [("mnist", "MNIST/raw"), ("fashion-mnist", "FashionMNIST/raw"), ("mnist", ""),
+                                         ("mnist", "MNIST")])
 def test_idx_folders(tmp_path, name, where, packed):
     made = write_set(tmp_path / where, packed=packed)
     d = data.load(name, str(tmp_path), timesteps=2)
@@ -124,7 +125,8 @@ def damage(folder, how):
     return images_path
 
 
-@pytest.mark.parametrize("how", ["cut short", "too long", "packed and cut short", "packed and damaged", "magic", "dimensions", "size", "empty",
+@pytest.mark.parametrize("how", ["cut short", "too long", "packed and cut short", "packed and damaged", "magic", "dimensions",
+                                 "size", "empty",
                                  "no samples", "huge", "fewer labels", "label", "labels missing"])
 def test_damaged_files_are_named_in_one_line(tmp_path, how):
     write_set(tmp_path, packed=False)
@@ -152,7 +154,8 @@ def server(tmp_path, monkeypatch):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder))) as mirror:
         threading.Thread(target=mirror.serve_forever, daemon=True).start()
         checksums = {p.name: images.hashlib.md5(p.read_bytes()).hexdigest() for p in sorted(folder.glob("*.gz"))}
-        source = images.dataclasses.replace(images.SOURCES["mnist"], url=f"http://127.0.0.1:{mirror.server_port}/", md5=checksums)
+        source = images.dataclasses.replace(images.SOURCES["mnist"], url=f"http://127.0.0.1:{mirror.server_port}/",
+                                            md5=checksums)
         monkeypatch.setitem(images.SOURCES, "mnist", source)
         for name in ("http_proxy", "HTTP_PROXY"):
             monkeypatch.delenv(name, raising=False)
@@ -187,7 +190,8 @@ def test_names_and_options():
         data.load("digits", window=400)
 
 
-@pytest.mark.skipif(not os.path.isdir(os.path.join(os.environ.get("MINISNN_DATA", ""), "MNIST/raw")), reason="MINISNN_DATA holds no MNIST")
+@pytest.mark.skipif(not os.path.isdir(os.path.join(os.environ.get("MINISNN_DATA", ""), "MNIST/raw")),
+                    reason="MINISNN_DATA holds no MNIST")
 def test_real_mnist():
     d = data.load("mnist")
     assert (len(d.train), len(d.test)) == (60000, 10000) and np.bincount(d.test.labels).tolist()[:3] == [980, 1135, 1032]

@@ -137,7 +137,8 @@ def main(arguments=None):
             return 0
         if command not in COMMANDS:
             near = difflib.get_close_matches(command, COMMANDS, 1)
-            raise UsageError(f"there is no command '{command}'" + (f"; did you mean {near[0]}?" if near else "; see minisnn --help"))
+            hint = f"did you mean {near[0]}?" if near else "see minisnn --help"
+            raise UsageError(f"there is no command '{command}'; {hint}")
         return run(command, rest)
     except UsageError as error:
         print(f"minisnn: {error}", file=sys.stderr)

@@ -13,11 +13,13 @@ HELP = "test accuracy, confusion matrix, spikes and energy of a run"
 
 def add_arguments(parser):
     parser.add_argument("run", metavar="RUN", help="folder of the run")
-    parser.add_argument("--dataset", choices=data.NAMES, metavar="NAME", help=f"another data set than the run's: {', '.join(data.NAMES)}")
+    parser.add_argument("--dataset", choices=data.NAMES, metavar="NAME",
+                        help=f"another data set than the run's: {', '.join(data.NAMES)}")
     parser.add_argument("--data-dir", metavar="DIR", help="where data lies (default: as for the run)")
     parser.add_argument("--checkpoint", choices=WHICH, default="best", help="of which epoch")
     parser.add_argument("--part", choices=("test", "train"), default="test", help="of the data set")
-    parser.add_argument("-b", "--batch-size", type=whole(), default=64, metavar="B", help="samples at once; changes memory, not results")
+    parser.add_argument("-b", "--batch-size", type=whole(), default=64, metavar="B",
+                        help="samples at once; changes memory, not results")
     parser.add_argument("--limit", type=whole(), metavar="N", help="only N samples, drawn by the seed (default: all)")
     parser.add_argument("--shuffle-time", action="store_true",
                         help="give each sample's time steps in a random order: does the network use the order?")
@@ -27,18 +29,21 @@ def add_arguments(parser):
 def run(options):
     trained = Run.open(options.run)
     net = trained.network(options.checkpoint)
-    dataset = trained.dataset(name=options.dataset, data_dir=options.data_dir, **{name: getattr(options, name) for name in EVENT_OPTIONS})
+    dataset = trained.dataset(name=options.dataset, data_dir=options.data_dir,
+                              **{name: getattr(options, name) for name in EVENT_OPTIONS})
     train.check_fits(net, dataset, f"the network of {options.run}")
     samples = getattr(dataset, options.part)
     if samples is None or len(samples) == 0:
-        raise UsageError(f"{dataset.name} has no samples to {options.part} with here ({dataset.note}); complete the copy, or give another --part")
+        raise UsageError(f"{dataset.name} has no samples to {options.part} with here ({dataset.note}); complete the copy, or "
+                         "give another --part")
     if options.shuffle_time:
         samples = data.ShuffledTime(samples, options.seed)
     loss = trained.config["options"].get("loss") or "mse"
     found = train.evaluate(net, samples, options.batch_size, loss, options.seed, options.limit)
     report, confusion = found["report"], found["confusion"]
     print(dataset.note)
-    print(f"test accuracy  {found['accuracy']:.2%} of {report.samples:,} samples ({options.part} set{', time steps shuffled' * options.shuffle_time}), "
+    print(f"test accuracy  {found['accuracy']:.2%} of {report.samples:,} samples ({options.part} "
+          f"set{', time steps shuffled' * options.shuffle_time}), "
           f"loss {found['loss']:.4f}")
     print(f"spikes         {report.spikes:,.0f} per sample, {report.firing_rate:.4f} per neuron and step")
     print(f"energy         {report.energy_mj:.4g} mJ per sample (45 nm): {report.ac:,.0f} AC, {report.mac:,.0f} MAC")
@@ -57,6 +62,7 @@ def table(confusion, accuracy, classes):
     names = [name[:12] for name in classes]
     left, cell = max(len("true"), *map(len, names)), max(len(str(confusion.max())), *(len(name) for name in names)) + 1
     head = "true".ljust(left) + "".join(name.rjust(cell) for name in names) + "  accuracy"
-    rows = [name.ljust(left) + "".join((str(n) if n else ".").rjust(cell) for n in row) + ("       -" if np.isnan(a) else f"{a:10.1%}")
+    rows = [name.ljust(left) + "".join((str(n) if n else ".").rjust(cell) for n in row)
+            + ("-".rjust(10) if np.isnan(a) else f"{a:10.1%}")
             for name, row, a in zip(names, confusion, accuracy)]
     return "\n".join(["confusion matrix: a row for each true class, a column for each prediction", head, *rows])

@@ -10,8 +10,9 @@ from . import above_zero, real, whole
 from .event_options import EVENT_OPTIONS, add_event_arguments
 
 HELP = "train a network; writes the folder of the run"
-DESCRIPTION = ("Train a network, with a progress bar, and evaluate it after each epoch. Writes the folder of the run: config.json, "
-               "metrics.csv, firing_rates.csv, last.npz, best.npz. Ctrl-C keeps all finished epochs; --resume goes on.")
+DESCRIPTION = ("Train a network, with a progress bar, and evaluate it after each epoch. Writes the folder of the run: "
+               "config.json, metrics.csv, firing_rates.csv, last.npz, best.npz. Ctrl-C keeps all finished epochs; --resume "
+               "goes on.")
 
 # Options that say how a data set is loaded: they end up in Options.data_options, and so in data.load.
 DATA_OPTIONS = EVENT_OPTIONS
@@ -45,32 +46,42 @@ def defaults(field):
 
 def add_arguments(parser):
     own = add_recipe_arguments(parser)
-    own.add_argument("--model", choices=tuple(models.SYSTEMS), metavar="NAME", help=f"one of {', '.join(models.SYSTEMS)} (default: syna-t)")
-    own.add_argument("--position", choices=models.POSITIONS, metavar="P", help="of attention in each pair of convolutions, a to d (default: a)")
-    own.add_argument("--remove", type=shortcuts, dest="removed", metavar="K,K", help="do without these shortcuts, numbers from 1 to 3")
+    own.add_argument("--model", choices=tuple(models.SYSTEMS), metavar="NAME",
+                     help=f"one of {', '.join(models.SYSTEMS)} (default: syna-t)")
+    own.add_argument("--position", choices=models.POSITIONS, metavar="P",
+                     help="of attention in each pair of convolutions, a to d (default: a)")
+    own.add_argument("--remove", type=shortcuts, dest="removed", metavar="K,K",
+                     help="do without these shortcuts, numbers from 1 to 3")
     where = parser.add_argument_group("the folder of the run")
     where.add_argument("--out", metavar="DIR", help="a new folder (default: runs/DATASET-MODEL-N)")
-    where.add_argument("--resume", metavar="DIR", help="go on with the run in DIR from its last finished epoch, to the same bits")
+    where.add_argument("--resume", metavar="DIR",
+                       help="go on with the run in DIR from its last finished epoch, to the same bits")
 
 
 def add_recipe_arguments(parser):
     """The options that `minisnn ablate` shares: data and training, but not the system. Returns the group "what to train"."""
     own = parser.add_argument_group("what to train")
     own.add_argument("--dataset", choices=data.NAMES, metavar="NAME", help=f"one of {', '.join(data.NAMES)} (default: digits)")
-    own.add_argument("--data-dir", metavar="DIR", help="where data lies (default: the variable MINISNN_DATA, else ~/.cache/minisnn)")
-    own.add_argument("--width", type=whole(8), metavar="W", help="channels of the first layer, a multiple of 8 " + defaults("width"))
+    own.add_argument("--data-dir", metavar="DIR",
+                     help="where data lies (default: the variable MINISNN_DATA, else ~/.cache/minisnn)")
+    own.add_argument("--width", type=whole(8), metavar="W",
+                     help="channels of the first layer, a multiple of 8 " + defaults("width"))
     own.add_argument("-T", "--timesteps", type=whole(), metavar="T", help="time steps " + defaults("timesteps"))
     how = parser.add_argument_group("how to train it")
     how.add_argument("--epochs", type=whole(), metavar="E", help="passes over the training samples " + defaults("epochs"))
     how.add_argument("-b", "--batch-size", type=whole(), metavar="B", help="samples at once " + defaults("batch_size"))
-    how.add_argument("--lr", type=above_zero, metavar="LR", help="highest learning rate; falls to 0 along half a cosine " + defaults("lr"))
-    how.add_argument("--warmup", type=epochs_of_warmup, metavar="E", help="epochs over which the rate rises first " + defaults("warmup"))
+    how.add_argument("--lr", type=above_zero, metavar="LR",
+                     help="highest learning rate; falls to 0 along half a cosine " + defaults("lr"))
+    how.add_argument("--warmup", type=epochs_of_warmup, metavar="E",
+                     help="epochs over which the rate rises first " + defaults("warmup"))
     how.add_argument("--loss", choices=train.LOSSES, help="mse, the paper's, or ce, cross-entropy " + defaults("loss"))
     how.add_argument("--optimizer", choices=train.OPTIMIZERS, help=defaults("optimizer"))
     how.add_argument("--gain", type=above_zero, metavar="G",
-                     help="initial weight of the batch norms: a higher one lets neurons fire more at the start " + defaults("gain"))
-    how.add_argument("--augment", action=argparse.BooleanOptionalAction, help="vary the training samples at random " + defaults("augment"))
-    how.add_argument("--limit", type=whole(), metavar="N", help="train on N of the samples only, drawn by the seed (default: all)")
+                     help="initial weight of the batch norms: a higher one lets more neurons fire at first " + defaults("gain"))
+    how.add_argument("--augment", action=argparse.BooleanOptionalAction,
+                     help="vary the training samples at random " + defaults("augment"))
+    how.add_argument("--limit", type=whole(), metavar="N",
+                     help="train on N of the samples only, drawn by the seed (default: all)")
     how.add_argument("--split-seed", type=whole(0), metavar="N",
                      help="of the split into training and test of data that brings none along (default: 0)")
     add_event_arguments(parser)
@@ -92,6 +103,7 @@ def run(options):
         clash = [name for name in ("out",) if getattr(options, name)] + list(chosen.pop("data_options", ())) + list(chosen)
         clash += [] if options.seed == 0 else ["seed"]
         if clash:
-            raise UsageError(f"{train.flag(clash[0])} cannot be changed by --resume: the run keeps its own options; leave it away, or begin a new run")
+            raise UsageError(f"{train.flag(clash[0])} cannot be changed by --resume: the run keeps its own options; leave it "
+                             "away, or begin a new run")
         return train.resume(options.resume, data_dir=options.data_dir, thread_count=options.threads)
     return train.train(train.Options(**chosen, seed=options.seed, threads=options.threads), out=options.out)

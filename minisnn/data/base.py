@@ -52,7 +52,7 @@ class Subset(Samples):
 
 
 class ShuffledTime(Samples):
-    """Samples whose time steps come in a random order, each sample's own, the same one at every call: what is left without time?"""
+    """Samples whose time steps come in a random order, each sample's own, the same at every call: what is left without time?"""
 
     def __init__(self, samples, seed=0):
         self.samples, self.seed = samples, seed

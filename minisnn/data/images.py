@@ -162,7 +162,8 @@ def idx_images(name, data_dir, timesteps, jitter):
     parts = {part: read_part(folder, part, timesteps, jitter) for part in ("train", "t10k")}
     counts = {"train": len(parts["train"] or ()), "test": len(parts["t10k"] or ())}
     note = f"{name}: {counts['train']:,} to train on, {counts['test']:,} to test on, 28x28 pixels (in {folder})"
-    return Dataset(name, name, source.classes, parts["train"], parts["t10k"], note, {"folder": folder, "split": "official", **counts})
+    return Dataset(name, name, source.classes, parts["train"], parts["t10k"], note,
+                   {"folder": folder, "split": "official", **counts})
 
 
 def folders(source, data_dir):
@@ -189,14 +190,16 @@ def read_part(folder, part, timesteps, jitter):
         return None
     for what, path in files.items():
         if path is None:
-            raise UsageError(f"{folder} holds no {part}-{what}-idx file beside {os.path.basename(next(filter(None, files.values())))}; "
+            raise UsageError(f"{folder} holds no {part}-{what}-idx file beside "
+                             f"{os.path.basename(next(filter(None, files.values())))}; "
                              "restore it, or empty the folder to download the set anew")
     pixels, labels = read_idx(files["images"], 3), read_idx(files["labels"], 1)
     if len(pixels) != len(labels):
         raise UsageError(f"{files['images']} holds {len(pixels)} images, but {files['labels']} {len(labels)} labels; "
                          "restore the pair from one source")
     if pixels.shape[1:] != (28, 28):
-        raise UsageError(f"{files['images']} holds images of {pixels.shape[1]}x{pixels.shape[2]} pixels; this data set has 28x28")
+        raise UsageError(f"{files['images']} holds images of {pixels.shape[1]}x{pixels.shape[2]} pixels; "
+                         "this data set has 28x28")
     if labels.max() > 9:
         raise UsageError(f"{files['labels']} holds the label {labels.max()}; this data set has 0 to 9")
     return Images(pixels, labels, timesteps, 28, jitter=jitter)
@@ -205,7 +208,7 @@ def read_part(folder, part, timesteps, jitter):
 def read_idx(path, dims):
     """An IDX file of bytes, raw or packed by gzip.
 
-    The format: two zero bytes, 8 for unsigned bytes, the number of dimensions, each size as a big-endian 32-bit number, the data.
+    The format: two zero bytes, 8 for unsigned bytes, the number of dimensions, each size as a big-endian 32-bit number, data.
 
     Returns:
         uint8 array of ``dims`` dimensions.
@@ -225,7 +228,8 @@ def read_idx(path, dims):
         raise UsageError(f"{path} cannot be read ({error.strerror or error}); check the path and its permissions") from None
     start = 4 + 4 * dims
     if len(raw) < start or raw[:4] != bytes([0, 0, 8, dims]):
-        raise UsageError(f"{path} is not an IDX file of {dims}-dimensional bytes (it begins with {raw[:4].hex() or 'nothing'}); {mend}")
+        raise UsageError(f"{path} is not an IDX file of {dims}-dimensional bytes (it begins with "
+                         f"{raw[:4].hex() or 'nothing'}); {mend}")
     shape = tuple(int(n) for n in np.frombuffer(raw, ">u4", dims, 4))
     size = start
     for n in shape[::-1]:
@@ -245,7 +249,8 @@ def download(name, source, folder):
                 content = answer.read()
         except (urllib.error.URLError, OSError, ValueError) as error:
             reason = getattr(error, "reason", None) or error
-            raise UsageError(f"{name} is not in {folder} and cannot be downloaded from {source.url} ({reason}); {manual}") from None
+            raise UsageError(f"{name} is not in {folder} and cannot be downloaded from {source.url} ({reason}); "
+                             f"{manual}") from None
         if hashlib.md5(content).hexdigest() != checksum:
             raise UsageError(f"{source.url}{file} came with {len(content)} bytes of a wrong checksum; {manual}")
         try:

@@ -33,7 +33,8 @@ class Loader:
     """
 
     def __init__(self, samples, batch_size, seed=0, epoch=0, shuffle=False, limit=None):
-        self.samples, self.batch_size, self.seed, self.epoch, self.shuffle = limited(samples, limit, seed), batch_size, seed, epoch, shuffle
+        self.samples, self.batch_size = limited(samples, limit, seed), batch_size
+        self.seed, self.epoch, self.shuffle = seed, epoch, shuffle
         self.waited = self.elapsed = 0.0
 
     def __len__(self):
