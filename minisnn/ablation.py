@@ -24,10 +24,11 @@ from pathlib import Path
 
 import numpy as np
 
-from . import checkpoint, energy, pruning
+from . import checkpoint, energy, pruning, train
 from .data import Loader, limited
 from .errors import UsageError
 from .models import POSITIONS, SYSTEMS
+from .runs import Run
 
 __all__ = ["Cell", "grid", "run", "summarise", "markdown", "table_csv"]
 
@@ -135,8 +136,6 @@ def limit_threads(threads):
 
 def train_and_measure(cell, options, path):
     """Train into the run folder ``path``, or go on with a run that was stopped there; measure; write cell.json."""
-    from . import train  # late: workers that only skip need not load it
-
     started = time.perf_counter()
     if (path / "last.npz").exists():
         summary = train.resume(path, progress=False, say=unsaid)
@@ -156,8 +155,6 @@ def unsaid(line):
 
 def measure(path, batch_size=64):
     """What a run's best epoch reaches and costs on its test set, as trained and with its silent shortcuts pruned."""
-    from .runs import Run
-
     run = Run.open(path)
     net, data, options = run.network(), run.dataset(), run.config["options"]
     trained_on = limited(data.train, options["limit"], options["seed"])
@@ -165,8 +162,8 @@ def measure(path, batch_size=64):
     def batches(samples):
         return (x for x, _ in Loader(samples, batch_size))
 
-    result = {"accuracy": float((pruning.scores(net, batches(data.test)).argmax(1) == data.test.labels).mean()),
-              **totals(energy.measure(net, batches(data.test))), "parameters": sum(p.size for p in net.parameters()),
+    tested = train.evaluate(net, data.test, batch_size)
+    result = {"accuracy": tested["accuracy"], **totals(tested["report"]), "parameters": sum(p.size for p in net.parameters()),
               "silent": [], "pruned": None, "shortcut_rates": {}}
     if net.config.residual in pruning.PRUNABLE:
         found = pruning.prune(net, lambda: batches(trained_on), lambda: batches(data.test))
