@@ -63,6 +63,15 @@ def test_float32(dim, spiking, training):
         close(got, expected, 1e-4)
 
 
+@pytest.mark.parametrize("dim, spiking", KINDS, ids=names)
+def test_more_neurons_than_a_block_carries(dim, spiking):
+    """64 channels: a block holds 16 pixels, a share of this map 22 or 23, so that blocks are full and cut short."""
+    composed, fused = both((3, 2, 64, 10, 9), dim, spiking, True, 0, detach_reset=False)
+    assert np.array_equal(composed[0], fused[0]) and 0 < composed[0].mean() < 1
+    for got, expected in zip(fused[1:], composed[1:], strict=True):
+        close(got, expected, 1e-9)
+
+
 @pytest.mark.parametrize("dim", [None, "t", "c", "s"])
 def test_ties_share_the_gradient_of_a_maximum(dim):
     """Whole numbers, among which every maximum is met several times."""

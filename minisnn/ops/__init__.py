@@ -12,7 +12,7 @@ from .loss import cross_entropy, mse_loss, one_hot
 from .pool import adaptive_avg_pool2d, avg_pool2d, global_avg_pool2d, max_pool2d
 from .residual import join
 
-__all__ = ["attention", "batch_norm", "conv2d", "lif", "neuron", "norm_fire", "linear", "cross_entropy", "mse_loss", "one_hot", "adaptive_avg_pool2d",
-           "avg_pool2d", "global_avg_pool2d", "max_pool2d", "join", "abs", "add", "concatenate", "div", "exp", "index", "log",
-           "matmul", "max", "mean", "min", "mul", "neg", "power", "relu", "reshape", "sigmoid", "sqrt", "stack", "sub", "sum",
-           "tanh", "transpose"]
+__all__ = ["attention", "batch_norm", "conv2d", "lif", "neuron", "norm_fire", "linear", "cross_entropy", "mse_loss",
+           "one_hot", "adaptive_avg_pool2d", "avg_pool2d", "global_avg_pool2d", "max_pool2d", "join", "abs", "add",
+           "concatenate", "div", "exp", "index", "log", "matmul", "max", "mean", "min", "mul", "neg", "power", "relu", "reshape",
+           "sigmoid", "sqrt", "stack", "sub", "sum", "tanh", "transpose"]

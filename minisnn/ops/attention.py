@@ -182,11 +182,14 @@ def attention_scores(features, weights, dim, spiking, map_shape, **neuron):
         spiking: True for IA, whose scores are spikes; False for MA, whose scores are sigmoids.
         map_shape: (H, W), for s.
         **neuron: constants of the LIF neuron, as for ``lif``.
+
+    Returns:
+        Tensor [N, K].
     """
     if dim == SPACE:
         (kernel,) = weights
         maps = features.reshape(2, -1, *map_shape).transpose(1, 0, 2, 3)
-        z = conv2d(maps, kernel, padding=kernel.shape[-1] // 2).reshape(features.shape[1:])
+        z = conv2d(maps, kernel, padding=kernel.shape[-1] // 2, method="dense").reshape(features.shape[1:])
     else:
         squeeze, excite = weights
         hidden = elementary.relu(bare_linear(features, squeeze))
@@ -222,8 +225,8 @@ def attention(x, dim, *weights, spiking=False, **neuron):
     Raises:
         ValueError: an unknown dimension, or weights that do not fit.
 
-    Differs from the authors' code: there the batch lies on the axis over which IA's neurons integrate, so that a potential leaks
-    from one sample of a batch into the next. Here every sample starts from rest.
+    Differs from the authors' code: there the batch lies on the axis over which IA's neurons integrate, so that a potential
+    leaks from one sample of a batch into the next. Here every sample starts from rest.
     """
     check_attention(x.shape, dim, weights)
     record_attention(x.size, spiking)

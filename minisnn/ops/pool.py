@@ -123,8 +123,8 @@ def _check_window(name, x, kernel, stride, padding):
         raise ValueError(f"{name}: x has shape {x.shape}; give [..., C, H, W]")
     whole = all(isinstance(n, (int, np.integer)) for n in (kernel, stride, padding))
     if not whole or kernel < 1 or stride < 1 or not 0 <= padding <= kernel // 2:
-        raise ValueError(f"{name}: kernel {kernel}, stride {stride}, padding {padding}; give whole numbers: kernel and stride of "
-                         "at least 1 and a padding from 0 to half the kernel")
+        raise ValueError(f"{name}: kernel {kernel}, stride {stride}, padding {padding}; give whole numbers, kernel and stride "
+                         "of at least 1 and a padding from 0 to half the kernel")
     if min(x.shape[-2:]) + 2 * padding < kernel:
         raise ValueError(f"{name}: a window of {kernel} does not fit into maps of {x.shape[-2:]} with padding {padding}")
 
