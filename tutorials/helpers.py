@@ -46,3 +46,13 @@ def exercise(number, check, answer):
         print(f"exercise {number}: not done yet")
     else:
         print(f"exercise {number}: right")
+
+
+def SN(x, tau=2.0):
+    """The paper's SN: currents x [T, ...] -> spikes, from rest (the loop of tutorial 2, threshold 1, reset to 0)."""
+    s, h = np.zeros_like(x), np.zeros_like(x[0])
+    for t in range(len(x)):
+        u = h + (x[t] - h) / tau
+        s[t] = u >= 1
+        h = u * (1 - s[t])
+    return s
