@@ -19,7 +19,7 @@ import numpy as np
 
 from minisnn.jit import kernel, parallel_kernel, prange
 
-__all__ = ["Events", "find_events", "event_forward", "event_weight_gradient", "event_forward_loops",
+__all__ = ["Events", "find_events", "spikes_per_image", "event_forward", "event_weight_gradient", "event_forward_loops",
            "event_weight_gradient_loops"]
 
 # Lets LLVM turn the 32 scalar sums of add_rows into vector registers; without it they stay scalar, 7 times slower.
@@ -159,6 +159,13 @@ def _list_bytes(offsets, positions, x, n):
         offsets[ih, W] = n
 
 
+def spikes_per_image(X):
+    """How many of the bytes 0 or 1 of each image [B, ...] are 1: int64 [B]."""
+    counts = np.empty(len(X), np.int64)
+    _count_spikes(counts, X)
+    return counts
+
+
 def find_events(X):
     """List the spikes of every image, pixel by pixel; made once in the forward pass, used again in the backward.
 
@@ -177,8 +184,7 @@ def find_events(X):
         raise ValueError(f"spikes must be a C-contiguous uint8 array [B, H, W, Cin], not {X.dtype} {X.shape}")
     X = X.view(np.uint8)
     B, H, W, Cin = X.shape
-    counts = np.empty(B, np.int64)
-    _count_spikes(counts, X)
+    counts = spikes_per_image(X)
     first = np.cumsum(counts + 8) - (counts + 8)
     spikes = int(counts.sum())
     offsets = np.empty((B, H, W + 1), np.int64)

@@ -19,6 +19,7 @@ from ..surrogate import derivative_kernel
 from .attention import (attention_scores, check_attention, feature_gradient_rows, groups, record_attention, strides_of,
                         to_places, to_rows)
 from .batch_norm import batch_norm_backward, input_gradient_terms, real_array, statistics, update_running
+from .event_conv import spikes_per_image
 from .layout import channels_first_view, channels_last
 from .lif import charge
 
@@ -280,7 +281,7 @@ class NormFire(Function):
             with ledger.scope("norm", inner=True):
                 ledger.record("batch_norm", mac=y.size)
             with ledger.scope("lif", inner=True):
-                ledger.record("lif", spikes=int(np.count_nonzero(s)), neurons=s.size)
+                ledger.record("lif", spikes=int(spikes_per_image(s).sum()), neurons=s.size)
         if self.recording:
             self.y, self.shape, self.constants, self.a, self.var, self.eps = y, last.shape, constants, a, var, eps
             self.training, self.dim, self.n, self.surrogate = training, dim, n, surrogate
