@@ -5,6 +5,7 @@ Axes: T time steps, N batch, C channels, H height, W width; K classes.
 
 import dataclasses
 import math
+import os
 import shlex
 import shutil
 import sys
@@ -68,6 +69,7 @@ class Options:
                 setattr(self, field.name, getattr(recipe, field.name))
         self.data_options = {**recipe.data_options, **self.data_options}
         self.removed = tuple(sorted(set(self.removed)))
+        self.data_dir = self.data_dir and os.path.abspath(os.path.expanduser(self.data_dir))  # a run is opened from anywhere
         self.threads = self.threads or threads.get_num_threads()
         if self.model not in models.SYSTEMS:
             raise UsageError(f"--model: there is no model '{self.model}'; give one of {', '.join(models.SYSTEMS)}")

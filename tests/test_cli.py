@@ -223,7 +223,7 @@ def test_a_data_set_that_does_not_fit(trained, capsys):
     assert "gestures" in line and "channels" in line
 
 
-def test_a_copy_without_its_training_part_evaluates_but_does_not_train(tmp_path, capsys):
+def test_a_copy_without_its_training_part_evaluates_but_does_not_train(tmp_path, monkeypatch, capsys):
     from test_data_images import write_set
 
     write_set(tmp_path / "data/MNIST/raw", parts=("t10k",))
@@ -232,7 +232,10 @@ def test_a_copy_without_its_training_part_evaluates_but_does_not_train(tmp_path,
     assert "mnist has no samples to train with" in line and str(tmp_path) in line
     write_set(tmp_path / "whole/MNIST/raw")
     assert cli.main(["train", *TINY, "--dataset", "mnist", "--data-dir", "whole", "--out", "a"]) == 0
-    assert cli.main(["evaluate", "a", "--data-dir", "data", "--json"]) == 0
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert cli.main(["evaluate", "../a"]) == 0  # finds the data that it was trained on
+    assert cli.main(["evaluate", "../a", "--data-dir", "../data", "--json"]) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["samples"] == 12
 
 

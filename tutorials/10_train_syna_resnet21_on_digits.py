@@ -1,15 +1,15 @@
 # %% [markdown]
 # # 10. Train SynA-ResNet21 on digits
 #
-# After this page you can write the training loop of a spiking network, read the curves that it leaves, and
-# recognise a run that has gone wrong by how it looks.
+# After this page you can write the training loop of a spiking network, read the curves that it leaves, and recognise
+# a run that has gone wrong by how it looks.
 #
 # You need: tutorials 4, 7, 8 and 9. Explains: `minisnn/train.py`, `minisnn/optim.py`, `minisnn/models/resnet.py`.
 # Paper: Sections III-A and V-C, Tables IX and X.
 #
 # All parts are there: convolutions, batch norm, neurons, joins, attention. The network shows the image T times, runs
-# 20 convolutions and averages the class scores over T. The loss is the mean squared error to the one-hot label,
-# the optimiser Adam, and the learning rate falls along a cosine. Three formulas, first in NumPy:
+# 20 convolutions and averages the class scores over T. The loss is the mean squared error to the one-hot label, the
+# optimiser Adam, and the learning rate falls along a cosine. Three formulas, first in NumPy:
 
 # %%
 import math
@@ -55,8 +55,8 @@ for k in range(20):
 
 # %% [markdown]
 # **The loop.** In training mode batch norm takes the batch's statistics, in evaluation mode the running ones
-# (tutorial 7). `Loader` gives shuffled batches x [T, N, C, H, W]. After each epoch we look at test samples that
-# were never trained on, and at the firing rate of every layer.
+# (tutorial 7). `Loader` gives shuffled batches x [T, N, C, H, W]. After each epoch we look at test samples that were
+# never trained on, and at the firing rate of every layer.
 
 # %%
 def fit(net, samples, test, epochs, lr, batch_size=16):
@@ -82,9 +82,9 @@ def fit(net, samples, test, epochs, lr, batch_size=16):
     return rows
 
 # %% [markdown]
-# It is what `minisnn train` does; the command adds checkpoints, a progress bar and a folder. One trick of its
-# recipe: batch norms start at a weight ("gain") of 1.5. Their output then has a standard deviation of 1.5, tau = 2
-# halves it, and neurons fire often enough for gradients to reach the first of 20 layers.
+# It is what `minisnn train` does; the command adds checkpoints, a progress bar and a folder. One trick of its recipe
+# for digits: batch norms start at a weight ("gain") above 1, here 1.5. Their output then has a standard deviation of
+# 1.5, tau = 2 halves it, and neurons fire often enough for gradients to reach the first of 20 layers.
 
 # %%
 def network(v_threshold=1.0, gain=1.5):
@@ -111,8 +111,8 @@ for row, other in zip(mine, theirs):
 
 # %% [markdown]
 # **A run.** To be done in seconds we keep the digits 0 to 3 only, 8 channels in the stem and T = 4. Whoever knows
-# nothing but how frequent each class is, and answers with that, has the loss in the next cell: the line to be
-# below. (All ten digits, 16 channels and 30 epochs are the defaults of the command line.)
+# nothing but how frequent each class is, and answers with that, has the loss in the next cell: the line to be below.
+# (`minisnn train` by itself takes all ten, more channels and more epochs.)
 
 # %%
 part, held_out = (data.Subset(s, np.flatnonzero(s.labels < 4)) for s in (digits.train, digits.test))
@@ -127,11 +127,11 @@ for row in good:
 assert good[-1]["train_loss"] < nothing / 2 and good[-1]["test_accuracy"] > 0.8
 
 # %% [markdown]
-# **What goes wrong, and how it looks.** *Too fast*: Adam and batch norm forgive much, but with a learning rate
-# of 10 (instead of 0.01) the loss jumps far above the know-nothing line, and the accuracy stays at chance, one in
-# four. *Silent*: with a threshold of 6 no neuron ever fires, since tau halves what the batch norm hands on. Then
-# the score is the last layer's bias, whatever the image: the loss sinks *to* the line and no further, quietly,
-# with no error message. Only the firing rate tells.
+# **What goes wrong, and how it looks.** *Too fast*: Adam and batch norm forgive much, but with a learning rate of 10
+# (instead of 0.01) the loss jumps far above the know-nothing line, and the accuracy stays at chance, one in four.
+# *Silent*: with a threshold of 6 no neuron ever fires, since tau halves what the batch norm hands on. Then the score
+# is the last layer's bias, whatever the image: the loss sinks *to* the line and no further, quietly, with no error
+# message. Only the firing rate tells.
 
 # %%
 some = data.limited(part, 256, seed=0)
@@ -142,8 +142,8 @@ assert all(row["firing_rate"] < 1e-3 for row in silent) and silent[-1]["test_acc
 assert nothing < silent[-1]["train_loss"] < 1.2 * nothing
 
 # %% [markdown]
-# *The wrong mode*: forget `net.eval()`, and a sample's score depends on who else is in its batch, and each look
-# at the test set moves the running statistics. Nothing crashes here either.
+# *The wrong mode*: forget `net.eval()`, and a sample's score depends on who else is in its batch, and each look at
+# the test set moves the running statistics. Nothing crashes here either.
 
 # %%
 x = held_out.batch(np.arange(8))

@@ -1,14 +1,14 @@
 # %% [markdown]
 # # 12. Natural pruning
 #
-# After this page you can say why a shortcut with inhibitory attention may fall silent for good, find the silent
-# ones of a trained network, take them out, and prove that no answer changes.
+# After this page you can say why a shortcut with inhibitory attention may fall silent for good, find the silent ones
+# of a trained network, take them out, and prove that no answer changes.
 #
 # You need: tutorials 8 to 11. Explains: `minisnn/pruning.py`. Paper: Sections III-E and V-B3, Figure 5, Table VIII.
 #
 # The paper reports that in training some shortcuts stop firing and never start again, without harm: "natural
-# pruning". Why never again? IA puts out relu(w x) with a score w of 0 or 1 (tutorial 9). Where w = 0 the ReLU's
-# input is 0, its gradient is taken to be 0 there, and nothing behind it learns: a valve.
+# pruning". Why never again? IA puts out relu(w x) with a score w of 0 or 1 (tutorial 9). Where w = 0 the ReLU's input
+# is 0, its gradient is taken to be 0 there, and nothing behind it learns: a valve.
 
 # %%
 import matplotlib.pyplot as plt
@@ -37,9 +37,9 @@ for size, is_open in ((0.01, False), (1.0, True)):  # the excite weights scale t
     assert out.data.any() == x.grad.any() == excite.grad.any() == squeeze.grad.any() == is_open
 
 # %% [markdown]
-# **In a network.** We train SynA-C on the digits 0 to 3 as in tutorial 10, in two versions: as it is, and with
-# the gates of shortcut 2 shut by hand before training (tiny excite weights), so that this page shows the effect
-# each time. In the first version gates close, or do not, as chance and training want.
+# **In a network.** We train SynA-C on the digits 0 to 3 as in tutorial 10, in two versions: as it is, and with the
+# gates of shortcut 2 shut by hand before training (tiny excite weights), so that this page shows the effect each
+# time. In the first version gates close, or do not, as chance and training want.
 
 # %%
 digits = data.load("digits", timesteps=4, augment=False)
@@ -78,18 +78,19 @@ reports = {"free": fit(free), "shut by hand": fit(shut)}
 after = shut.state_dict()
 
 # %% [markdown]
-# The shut one stays shut. Its shortcut has not emitted one spike, and not one of its weights has moved by one
-# bit: not the convolution's, not the norm's, not the attention's. (Its running statistics have; they are no
-# weights.) All other weights have learned.
+# The shut one stays shut. Its shortcut has not emitted one spike, and not one of its weights has moved by one bit:
+# not the convolution's, not the norm's, not the attention's. (Its running statistics have; they are no weights.) All
+# other weights have learned.
 
 # %%
 assert all(report.rates["stages.1.shortcut"] == 0 for report in reports["shut by hand"])
 for name, weight in shut.named_parameters():
     assert np.array_equal(before[name], after[name]) == name.startswith("stages.1.shortcut"), name
+assert not np.array_equal(*(state["stages.1.shortcut.norm.running_mean"] for state in (before, after)))
 
 # %% [markdown]
-# **Taking it out.** With a silent shortcut y = 0, OR gives x + 0 - x 0 = x: the join can go, and the shortcut
-# with it. By hand: build the network without shortcut 2, give it the other weights, compare all scores.
+# **Taking it out.** With a silent shortcut y = 0, OR gives x + 0 - x 0 = x: the join can go, and the shortcut with
+# it. By hand: build the network without shortcut 2, give it the other weights, compare all scores.
 
 # %%
 smaller = models.build("digits", attention="c", width=8, timesteps=4, removed=(2,))
@@ -98,8 +99,8 @@ images = test.batch(np.arange(len(test)))
 assert np.array_equal(smaller.eval()(images).data, shut.eval()(images).data)  # to the last bit
 
 # %% [markdown]
-# `pruning.prune` (`minisnn prune RUN --out DIR`) does the same, with one more precaution: a shortcut that is
-# silent on the *training* set may still fire on the test set. It must not go then.
+# `pruning.prune` (`minisnn prune RUN --out DIR`) does the same, with one more precaution: a shortcut that is silent
+# on the *training* set may still fire on the test set. It must not go then.
 
 # %%
 found = pruning.prune(shut, lambda: [part.batch(np.arange(len(part)))], lambda: [images])
@@ -107,8 +108,8 @@ assert 2 in found.removed and found.identical
 print("firing rates on the training set:", found.train_rates, "removed:", found.removed)
 
 # %% [markdown]
-# **What is saved?** No spikes, since there were none. But the silent shortcut's convolution was still fed with
-# spikes and added weights for nothing; that, its parameters and its batch norm are gone.
+# **What is saved?** No spikes, since there were none. But the silent shortcut's convolution was still fed with spikes
+# and added weights for nothing; that, its parameters and its batch norm are gone.
 
 # %%
 costs = {name: energy.measure(net, images) for name, net in (("before", shut), ("after", found.network))}
@@ -120,8 +121,8 @@ assert costs["after"].ac < costs["before"].ac and costs["after"].mac < costs["be
 assert costs["after"].spikes == costs["before"].spikes and parameters["after"] < parameters["before"]
 
 # %% [markdown]
-# It does not work with every join. A silent y makes AND and IAND silent altogether (tutorial 8); there the
-# engine refuses.
+# It works with ADD as well, x + 0 = x, but not with every join. A silent y makes AND and IAND silent altogether
+# (tutorial 8); there the engine refuses.
 
 # %%
 for residual in ("and", "iand"):
@@ -134,9 +135,9 @@ for residual in ("and", "iand"):
 
 # %% [markdown]
 # **Why not leave it out from the start?** A shortcut that is shut from the first batch passes no signal and no
-# gradient: training goes exactly as if it had never been there. What the paper compares in Table VIII, natural
-# pruning 97.57 % against removal before training 95.83 %, is therefore about *when* it closes: an open shortcut
-# helps the early layers to learn, and may go when they have.
+# gradient: training goes exactly as if it had never been there, bit for bit. So when the paper finds that natural
+# pruning beats removal before training (Table VIII: 97.57 % against 95.83 % with SynA-T), then because of the time
+# before the shortcut closed: while it was open, it taught the layers in front of it something.
 
 # %%
 fit(never_there)
@@ -169,8 +170,8 @@ save_figure("12_natural_pruning")
 
 # %% [markdown]
 # ## Exercises
-# **1.** Which shortcuts can go without changing an answer? Given the join and the firing rates of each shortcut on the
-# training and the test set, as {number: rate}, return the numbers in order.
+# **1.** Which shortcuts can go without changing an answer? Given the join and the firing rates of each shortcut on
+# the training and the test set, as {number: rate}, return the numbers in order.
 
 # %%
 def can_go(join, train_rates, test_rates):

@@ -198,9 +198,9 @@ def same_alone(f, z):
 
 def check_same_alone(same_alone):
     z = np.random.default_rng(5).normal(1.5, 0.5, (12, 16))
-    assert same_alone(scores_in_time, z) is True, "a clean function was accused"
-    assert same_alone(published_scores, z) is False, "the published one got through"
-    assert same_alone(lambda z: SN(z[::-1])[::-1], z) is False, "one that leaks backwards got through"
+    assert same_alone(scores_in_time, z), "a clean function was accused"
+    assert not same_alone(published_scores, z), "the published one got through"
+    assert not same_alone(lambda z: SN(z[::-1])[::-1], z), "one that leaks backwards got through"
 
 exercise(1, check_same_alone, same_alone)
 
