@@ -112,9 +112,9 @@ print("firing rates on the training set:", found.train_rates, "removed:", found.
 # and added weights for nothing; that, its parameters and its batch norm are gone.
 
 # %%
-costs = {name: energy.measure(net, images) for name, net in (("before", shut), ("after", found.network))}
-parameters = {"before": shut, "after": found.network}
-parameters = {name: sum(p.size for p in net.parameters()) for name, net in parameters.items()}
+networks = {"before": shut, "after": smaller}
+costs = {name: energy.measure(net, images) for name, net in networks.items()}
+parameters = {name: sum(p.size for p in net.parameters()) for name, net in networks.items()}
 for name, report in costs.items():
     print(f"{name:7} {parameters[name]:,} parameters, {report.spikes:.0f} spikes, {report.ac:.0f} AC, {report.mac:.0f} MAC")
 assert costs["after"].ac < costs["before"].ac and costs["after"].mac < costs["before"].mac
