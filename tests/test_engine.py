@@ -5,26 +5,14 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from checks import examples, leaf, seeds, spread
+from hypothesis import given
 from hypothesis import strategies as st
 
 import minisnn as snn
 from minisnn import Function, Tensor, engine, gradcheck, no_grad, ops
 
-examples = settings(deadline=None, max_examples=20)
-seeds = st.integers(0, 2**32 - 1)
 shapes = st.lists(st.integers(1, 4), min_size=0, max_size=3).map(tuple)
-
-
-def leaf(values, dtype=np.float64):
-    return Tensor(np.asarray(values, dtype), requires_grad=True)
-
-
-def spread(shape, seed, low=0.1):
-    """Numbers of both signs, at least ``low`` from 0 and at least 0.01 from each other: no kink and no tie is near."""
-    rng = np.random.default_rng(seed)
-    size = int(np.prod(shape))
-    return ((low + 0.02 * rng.permutation(size) + 0.005 * rng.random(size)) * rng.choice([-1, 1], size)).reshape(shape)
 
 
 @st.composite
