@@ -324,7 +324,8 @@ def plot_conv(rows, path):
             at = crossover(own, event, dense)
             if at is not None:
                 axis.axvline(100 * at, color="grey", lw=0.8)
-                axis.annotate(f"crossover {100 * at:.0f}%", (100 * at, axis.get_ylim()[1]), ha="right", va="top", rotation=90)
+                axis.text(100 * at, 0.68, f"crossover {100 * at:.0f}%", transform=axis.get_xaxis_transform(), ha="right",
+                          va="center", rotation=90)
             axis.set_title(title, fontsize=10)
             axis.set_ylim(bottom=0)
         axes[1, column].set_xlabel("inputs that fire (%)")

@@ -30,10 +30,11 @@ def events_pay_forward(spikes, B, H, W, Ho, Wo, taps, w_shape, window, dtype):
         return True
     weights, chunks = kh * kw * cin * cout, math.ceil(cout / LANES)
     seen = spikes * taps / (H * W)  # rows added, if spikes are spread evenly
-    event = 0.017 * seen * chunks * LANES + 0.09 * seen + 8.8 * B * Ho * Wo * chunks + 0.074 * B * H * W * cin + 0.29 * weights + 26e3
+    addition = 0.0175 if kh * kw * cin < 1024 else 0.0215  # more rows than that come from a slower cache
+    event = addition * seen * chunks * LANES + 8.8 * B * Ho * Wo * chunks + 0.074 * B * H * W * cin + 0.29 * weights + 26e3
     if winograd_fits(W, w_shape, window, dtype):
         points = B * tile_points(H) * tile_points(W)
-        dense = points * (0.0122 * cin * cout + 0.093 * (cin + cout) + 11.7) + 0.117 * B * H * W * cin + 2.8 * weights + 23e3
+        dense = points * (0.0122 * cin * cout + 0.093 * (cin + cout) + 11.7) + 0.117 * B * H * W * cin + 1.0 * weights + 23e3
     else:
         dense = B * taps * (0.0099 * cin * cout + 0.018 * (cin + cout) + 14.3) + 0.74 * B * H * W * cin + 0.91 * weights + 15e3
     return event < dense
