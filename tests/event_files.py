@@ -3,6 +3,7 @@
 import struct
 
 import numpy as np
+import pytest
 
 AEDAT_EVENT = np.dtype({"names": ["t", "x", "y", "on"], "formats": ["<i8", "<i2", "<i2", "?"], "offsets": [0, 8, 10, 12],
                         "itemsize": 16})
@@ -34,6 +35,7 @@ def write_aedat4(path, x, y, t, p, size=128):
     Header and packet are flatbuffers, laid out by hand: the offset of the root table, an identifier, the offsets of the table's
     fields (vtable), the table, and what it points to.
     """
+    pytest.importorskip("aedat", reason="reading .aedat4 needs the package aedat")
     path.parent.mkdir(parents=True, exist_ok=True)
     attributes = "".join(f'<attr key="{key}" type="string">{value}</attr>' for key, value in (
         ("compression", "NONE"), ("originalModuleName", "test"), ("originalOutputName", "events"), ("typeIdentifier", "EVTS"),
