@@ -103,10 +103,10 @@ class Options:
         return {**system, "position": self.position, "width": self.width, "timesteps": self.timesteps, "seed": self.seed,
                 "removed": list(self.removed)}
 
-    def load(self):
-        """The data set."""
+    def load(self, keep_out=None):
+        """The data set; ``keep_out``: the recordings that a run has held out before."""
         return data.load(self.dataset, self.data_dir, self.timesteps, self.split_seed, augment=self.augment,
-                         **self.data_options)
+                         keep_out=keep_out or None, **self.data_options)
 
 
 def flag(name):
@@ -329,7 +329,7 @@ def resume(path, progress=True, say=print, data_dir=None, thread_count=None):
     arrays, facts = run.load("last")
     net = run.new_network()
     run.fill(net, arrays, "last")
-    dataset = options.load()
+    dataset = options.load(run.config.get("dataset", {}).get("held_out"))
     check_parts(dataset)
     training = Training(options, net, dataset)
     try:
