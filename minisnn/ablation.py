@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from . import checkpoint, energy, pruning, train
-from .data import Loader, limited
+from .data import batches, limited
 from .errors import UsageError
 from .models import POSITIONS, SYSTEMS
 from .runs import Run
@@ -158,18 +158,14 @@ def measure(path, batch_size=64):
     run = Run.open(path)
     net, data, options = run.network(), run.dataset(), run.config["options"]
     trained_on = limited(data.train, options["limit"], options["seed"])
-
-    def batches(samples):
-        return (x for x, _ in Loader(samples, batch_size))
-
     tested = train.evaluate(net, data.test, batch_size)
     result = {"accuracy": tested["accuracy"], **totals(tested["report"]), "parameters": sum(p.size for p in net.parameters()),
               "silent": [], "pruned": None, "shortcut_rates": {}}
     if net.config.residual in pruning.PRUNABLE:
-        found = pruning.prune(net, lambda: batches(trained_on), lambda: batches(data.test))
+        found = pruning.prune(net, lambda: batches(trained_on, batch_size), lambda: batches(data.test, batch_size))
         result |= {"silent": list(found.removed), "shortcut_rates": {str(k): rate for k, rate in found.train_rates.items()}}
         if found.removed:
-            result["pruned"] = totals(energy.measure(found.network, batches(data.test))) | {
+            result["pruned"] = totals(energy.measure(found.network, batches(data.test, batch_size))) | {
                 "parameters": sum(p.size for p in found.network.parameters()), "identical": found.identical}
     return result
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from . import checkpoint, energy, plots
-from .data import Loader, limited
+from .data import batches, limited
 from .errors import UsageError
 
-__all__ = ["Subject", "Drawing", "of_run", "save", "NAMES", "batches", "chosen_steps"]
+__all__ = ["Subject", "Drawing", "of_run", "save", "NAMES", "chosen_steps"]
 
 
 @dataclasses.dataclass
@@ -33,11 +33,6 @@ def save(drawing, folder):
     with checkpoint.replace(path) as file:
         drawing.png(file)
     return path
-
-
-def batches(samples, batch_size=64, limit=None):
-    """Batches [T, N, C, H, W] of samples in order, without their labels."""
-    return (x for x, _ in Loader(samples, batch_size, limit=limit))
 
 
 def chosen_steps(timesteps):

@@ -21,7 +21,7 @@ def add_arguments(parser):
 
 
 def run(options):
-    from ..figures import batches
+    from ..data import batches
     from ..runs import Run
 
     if options.fold_norm and options.accounting == "published":

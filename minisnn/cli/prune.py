@@ -19,8 +19,7 @@ def add_arguments(parser):
 
 
 def run(options):
-    from ..data import limited
-    from ..figures import batches
+    from ..data import batches, limited
     from ..runs import Run
 
     subject = Run.open(options.run)

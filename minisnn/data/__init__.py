@@ -6,10 +6,10 @@ import os
 
 from ..errors import UsageError
 from .base import Dataset, Samples, ShuffledTime, Subset, limited, stratified_split
-from .loader import Loader
+from .loader import Loader, batches
 
-__all__ = ["load", "data_folder", "NAMES", "Dataset", "Samples", "ShuffledTime", "Subset", "Loader", "limited",
-           "stratified_split"]
+__all__ = ["load", "data_folder", "NAMES", "Dataset", "Samples", "ShuffledTime", "Subset", "Loader", "batches",
+           "limited", "stratified_split"]
 
 # Which module knows a data set; it is imported when that data set is asked for.
 MODULES = {"digits": "images", "mnist": "images", "fashion-mnist": "images", "gestures": "gestures", "nmnist": "events",

@@ -12,7 +12,7 @@ import numpy as np
 
 from .base import limited
 
-__all__ = ["Loader"]
+__all__ = ["Loader", "batches"]
 
 AHEAD = 2  # batches that wait ready
 
@@ -93,3 +93,8 @@ class Loader:
             self.elapsed = time.perf_counter() - started
             stop.set()
             worker.join()
+
+
+def batches(samples, batch_size=64, limit=None):
+    """Batches [T, N, C, H, W] of samples in order, without their labels."""
+    return (x for x, _ in Loader(samples, batch_size, limit=limit))
