@@ -74,6 +74,11 @@ class Report:
         """{dotted name: firing rate} of the LIF layers, in the order in which they fire."""
         return {row.name: row.firing_rate for row in self.layers if row.firing_rate is not None and row.kind != "attention"}
 
+    @property
+    def silent_shortcuts(self):
+        """Numbers (from 1) of the shortcuts without a single spike."""
+        return [k for k in (1, 2, 3) if self.rates.get(f"stages.{k - 1}.shortcut") == 0]
+
     def as_dict(self):
         """Everything, ready for JSON."""
         totals = ("accounting", "timesteps", "samples", "e_mac", "e_ac", "spikes", "ac", "mac", "attention_mac", "energy_mj",

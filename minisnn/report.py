@@ -81,13 +81,12 @@ def page(subject, drawings):
 def facts(subject):
     """What the run came to, as a list."""
     run, report = subject.run, subject.report
-    silent = [str(k) for k in (1, 2, 3) if report.rates.get(f"stages.{k - 1}.shortcut") == 0]
     rows = [("test accuracy", f"{subject.accuracy:.2%} of {report.samples:,} samples"),
             ("spikes per sample", f"{report.spikes:,.0f}, {report.spikes_per_neuron:.3f} per neuron"),
             ("operations per sample", f"{energy.count(report.ac) or 0} AC, {energy.count(report.mac) or 0} MAC"),
             ("energy per sample", f"{report.energy_mj * 1e3:.4g} µJ"),
             ("parameters", f"{sum(p.size for p in subject.net.parameters()):,}"),
-            ("silent shortcuts", f"{', '.join(silent) or 'none'} (on the test set)"),
+            ("silent shortcuts", f"{', '.join(map(str, report.silent_shortcuts)) or 'none'} (on the test set)"),
             ("removed shortcuts", ", ".join(map(str, subject.net.config.removed)) or "none"),
             ("data", subject.dataset.note), ("folder", str(run.path.absolute()))]
     return "<dl>" + "".join(f"<dt>{html.escape(name)}</dt><dd>{html.escape(text)}</dd>" for name, text in rows) + "</dl>"

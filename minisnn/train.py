@@ -244,7 +244,7 @@ class Training:
                           report.firing_rate, lr, waiting])
         here = {"epoch": self.epoch, "test_accuracy": found["accuracy"], "test_loss": found["loss"], "spikes": report.spikes,
                 "ac": report.ac, "mac": report.mac, "energy_mj": report.energy_mj, "firing_rate": report.firing_rate,
-                "silent_shortcuts": silent_shortcuts(report.rates)}
+                "silent_shortcuts": report.silent_shortcuts}
         better = self.best is None or merit(here) > merit(self.best)
         if better:
             self.best = here
@@ -268,11 +268,6 @@ class none:
 
     def __exit__(self, *error):
         pass
-
-
-def silent_shortcuts(rates):
-    """Numbers (from 1) of the shortcuts without a single spike."""
-    return [k for k in (1, 2, 3) if rates.get(f"stages.{k - 1}.shortcut") == 0]
 
 
 def train(options, out=None, progress=True, say=print):
