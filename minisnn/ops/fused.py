@@ -83,6 +83,15 @@ def scale_shift_and_gate(x, y, a, b, w, zero):
 
 
 @kernel
+def current_of(x, y, a, b, w, gated, zero):
+    # what the neurons are given: relu(w * z) or z
+    if gated:
+        scale_shift_and_gate(x, y, a, b, w, zero)
+    else:
+        scale_and_shift(x, y, a, b)
+
+
+@kernel
 def spikes_of(s, h, x, n):
     for i in range(h.size):
         u = charge(h[i], x[i], n)
@@ -177,10 +186,7 @@ def norm_fire_forward(s, y, a, b, w, gated, n, by_time, by_pixel):
             for t in range(T):
                 if gated and (t == 0 or by_time):
                     scores_of(wt, w[k], t, first, by_time, by_pixel)
-                if gated:
-                    scale_shift_and_gate(x, y[t, k, i : i + M], at, bt, wt, n.zero)
-                else:
-                    scale_and_shift(x, y[t, k, i : i + M], at, bt)
+                current_of(x, y[t, k, i : i + M], at, bt, wt, gated, n.zero)
                 spikes_of(s[t, k, i : i + M], h, x, n)
 
 
@@ -208,10 +214,7 @@ def norm_fire_backward(dz, dw, sums, ds, y, a, b, mean, w, gated, n, kind, alpha
             for t in range(T):  # the potentials, once more
                 if gated and (t == 0 or by_time):
                     scores_of(wt, w[k], t, first, by_time, by_pixel)
-                if gated:
-                    scale_shift_and_gate(x, y[t, k, i : i + M], at, bt, wt, n.zero)
-                else:
-                    scale_and_shift(x, y[t, k, i : i + M], at, bt)
+                current_of(x, y[t, k, i : i + M], at, bt, wt, gated, n.zero)
                 potentials_of(potentials[t, :M], h, x, n)
             dh = h
             dh[:] = 0
@@ -314,8 +317,8 @@ class NormFire(Function):
         sums = np.empty((N * PARTS, 2, C))
         dw = np.zeros((N, PARTS) + self.w.shape[1:])
         flat = (T, N, P * C)
-        norm_fire_backward(dz.reshape(flat), dw, sums, ds.reshape(flat), y.reshape(flat), a, b, mean, self.w, dim is not None, self.n, self.surrogate.kind,
-                           self.surrogate.alpha, *self.strides)
+        norm_fire_backward(dz.reshape(flat), dw, sums, ds.reshape(flat), y.reshape(flat), a, b, mean, self.w, dim is not None,
+                           self.n, self.surrogate.kind, self.surrogate.alpha, *self.strides)
         attention = ()
         if dim is not None:
             dscores = to_places(dw.sum(1), dim, np.sum).astype(y.dtype)
