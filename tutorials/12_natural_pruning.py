@@ -67,7 +67,7 @@ def fit(net, epochs=3, batch_size=16):
             schedule.step()
         found = train.evaluate(net, test)
         reports.append(found["report"])
-    print(f"test accuracy {found['accuracy']:.1%}, silent shortcuts: {train.silent_shortcuts(reports[-1].rates) or 'none'}")
+    print(f"test accuracy {found['accuracy']:.1%}, silent shortcuts: {reports[-1].silent_shortcuts or 'none'}")
     return reports
 
 free, shut = network(), network()
