@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import checkpoint, energy, pruning, train
+from . import checkpoint, pruning, train
 from .data import batches, limited
 from .errors import UsageError
 from .models import POSITIONS, SYSTEMS
@@ -165,7 +165,7 @@ def measure(path, batch_size=64):
         found = pruning.prune(net, lambda: batches(trained_on, batch_size), lambda: batches(data.test, batch_size))
         result |= {"silent": list(found.removed), "shortcut_rates": {str(k): rate for k, rate in found.train_rates.items()}}
         if found.removed:
-            result["pruned"] = totals(energy.measure(found.network, batches(data.test, batch_size))) | {
+            result["pruned"] = totals(found.report_after) | {
                 "parameters": sum(p.size for p in found.network.parameters()), "identical": found.identical}
     return result
 

@@ -10,7 +10,6 @@ shortcut computes the same numbers, bit for bit. The other joins have no neutral
 Axes of arrays: T time steps, N batch, C channels, H height, W width.
 """
 
-import contextlib
 import dataclasses
 import os
 import secrets
@@ -20,7 +19,6 @@ from pathlib import Path
 import numpy as np
 
 from . import energy
-from .engine import Tensor
 from .errors import UsageError
 from .models import ResNet21
 
@@ -53,6 +51,8 @@ class Pruned:
     kept: tuple  # silent on the training set, but not on the test set: kept, since predictions would change
     scores_before: np.ndarray  # [N, classes] on the test set
     scores_after: np.ndarray
+    report_before: energy.Report  # spikes, operations and energy on the test set
+    report_after: energy.Report
 
     @property
     def identical(self):
@@ -79,23 +79,12 @@ def scores(net, batches):
 
 
 def run(net, batches):
-    """(scores [N, classes], {shortcut: firing rate}) in evaluation mode."""
-    counts, results = {}, []
-
-    def count(k, spikes):
-        total, entries = counts.get(k, (0, 0))
-        counts[k] = total + int(np.count_nonzero(spikes.storage)), entries + spikes.size
-
-    with contextlib.ExitStack() as stack:
-        for k, stage in enumerate(net.stages, 1):
-            if stage.shortcut is not None:
-                stack.enter_context(energy.listen(stage.shortcut, lambda _, out, k=k: count(k, out)))
-        stack.enter_context(energy.evaluating(net))
-        for batch in energy.batches(batches):
-            results.append(net(batch if isinstance(batch, Tensor) else Tensor(batch, dtype=net.config.dtype)).data)
-    if not results:
-        raise ValueError("there is nothing to run the network on: no samples")
-    return np.concatenate(results), {k: total / entries for k, (total, entries) in counts.items()}
+    """(scores [N, classes], {shortcut: firing rate}, energy.Report), all from one pass in evaluation mode."""
+    results = []
+    with energy.listen(net, lambda _, out: results.append(out.data)):
+        report = energy.measure(net, batches)
+    rates = {k: report.rates[f"stages.{k - 1}.shortcut"] for k, stage in enumerate(net.stages, 1) if stage.shortcut is not None}
+    return np.concatenate(results), rates, report
 
 
 def without(net, numbers):
@@ -137,13 +126,13 @@ def prune(net, train, test, tolerance=0.0):
     """
     check_join(net.config.residual)
     train_rates = shortcut_rates(net, train())
-    before, test_rates = run(net, test())
+    before, test_rates, report = run(net, test())
     silent = [k for k, rate in train_rates.items() if rate <= tolerance]
     kept = tuple(k for k in silent if not tolerance and test_rates[k])
     removed = tuple(k for k in silent if k not in kept)
     smaller = without(net, removed)
-    after = scores(smaller, test()) if removed else before
-    return Pruned(smaller, removed, train_rates, test_rates, kept, before, after)
+    after, _, report_after = run(smaller, test()) if removed else (before, test_rates, report)
+    return Pruned(smaller, removed, train_rates, test_rates, kept, before, after, report, report_after)
 
 
 # ---- run folders -------------------------------------------------------------------------------------------------------

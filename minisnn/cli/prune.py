@@ -1,13 +1,13 @@
 """`minisnn prune RUN --out DIR`: natural pruning of a trained network, into a new run folder."""
 
-from .. import energy, pruning
+from .. import pruning
 from ..errors import UsageError
 from . import of_run, share
 
 HELP = "remove the shortcuts that have gone silent"
 DESCRIPTION = ("Natural pruning: a shortcut whose neurons fire on no sample of the training set is removed from the network "
-               "and its checkpoint. Scores on the test set stay the same to the last bit; that is checked. The new folder is a run "
-               "like any other.")
+               "and its checkpoint. Scores on the test set stay the same to the last bit; that is checked. The new folder is a "
+               "run like any other.")
 
 
 def add_arguments(parser):
@@ -37,7 +37,6 @@ def run(options):
     trained_on = limited(data.train, subject.config["options"].get("limit"), subject.config["options"]["seed"])
     found = pruning.prune(net, lambda: batches(trained_on, options.batch_size), lambda: batches(test, options.batch_size),
                           options.tolerance)
-    before, after = (energy.measure(n, batches(test, options.batch_size)) for n in (net, found.network))
     result = {"pruned": list(found.removed), "kept": list(found.kept), "tolerance": options.tolerance,
               "identical": found.identical, "train_firing_rates": {str(k): rate for k, rate in found.train_rates.items()},
               "test_firing_rates": {str(k): rate for k, rate in found.test_rates.items()},
@@ -47,7 +46,7 @@ def run(options):
               "parameters_before": sum(p.size for p in net.parameters()),
               "parameters_after": sum(p.size for p in found.network.parameters())}
     for key in ("spikes", "ac", "mac", "energy_mj"):
-        result |= {f"{key}_before": getattr(before, key), f"{key}_after": getattr(after, key)}
+        result |= {f"{key}_before": getattr(found.report_before, key), f"{key}_after": getattr(found.report_after, key)}
     if not options.tolerance and not found.identical:  # cannot be: nothing that fired has been removed
         raise RuntimeError("the scores changed although no shortcut that fired was removed")
     pruning.write_run(subject, found, options.out, options.checkpoint, result)
