@@ -113,9 +113,9 @@ def bench_conv(repeat=7, peer=None, densities=DENSITIES, seed=0):
         seed: of spikes and weights.
 
     Returns:
-        A list of dicts: channels, size, density, auto_forward and auto_weight_gradient (which way "auto" takes), the seconds of event_forward (finding the events included), dense_forward,
-        event_weight_gradient, dense_weight_gradient and dense_input_gradient, and PyTorch's forward, input_gradient and
-        weight_gradient under "torch" (None without it).
+        A list of dicts: channels, size, density, auto_forward and auto_weight_gradient (which way "auto" takes), the seconds of
+        event_forward (finding the events included), dense_forward, event_weight_gradient, dense_weight_gradient and
+        dense_input_gradient, and PyTorch's forward, input_gradient and weight_gradient under "torch" (None without it).
     """
     rng, rows = np.random.default_rng(seed), []
     for c, h in SHAPES:

@@ -3,6 +3,7 @@
 Axes: T time steps, N batch, C channels, H height, W width; K classes.
 """
 
+import contextlib
 import dataclasses
 import math
 import os
@@ -210,7 +211,7 @@ class Training:
         started = time.perf_counter()
         for k, (x, labels) in enumerate(loader):
             net.zero_grad()
-            with ledger.ledger() if k % LISTEN_EVERY == 0 else none() as entries:
+            with ledger.ledger() if k % LISTEN_EVERY == 0 else contextlib.nullcontext() as entries:
                 scores = net(x)
             loss = loss_of(scores, labels, o.loss)
             value = loss.item()
@@ -258,16 +259,6 @@ def merit(found):
 
 class NotFinite(Exception):
     """A loss that is no number any more."""
-
-
-class none:
-    """A context that gives an empty list: a ledger nobody keeps."""
-
-    def __enter__(self):
-        return []
-
-    def __exit__(self, *error):
-        pass
 
 
 def train(options, out=None, progress=True, say=print):
@@ -380,7 +371,7 @@ def progress_bar(training, wanted):
 def epoch_line(training):
     """What a reader sees of a finished epoch."""
     row, o = dict(zip(COLUMNS, training.rows[-1])), training.options
-    left = (o.epochs - training.epoch) * (row["seconds"])
+    left = (o.epochs - training.epoch) * row["seconds"]
     return (f"epoch {training.epoch}/{o.epochs}: loss {row['train_loss']:.4f}, accuracy {row['train_accuracy']:.2%}, test "
             f"{row['test_accuracy']:.2%}, firing rate {row['firing_rate']:.4f}, {row['samples_per_second']:.0f} samples/s, "
             f"{duration(left)} left")

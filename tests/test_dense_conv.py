@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.signal import correlate2d
 
-from minisnn.ops import dense_conv
+from minisnn.ops import dense_conv, winograd
 
 
 def arrays(seed, b, h, w, cin, cout, kh, kw, sh, sw, ph, pw, dtype=np.float64):
@@ -86,10 +86,10 @@ def test_float32(shape):
 def test_winograd(b, h, w, cin, cout, seed):
     operands = arrays(seed, b, h, w, cin, cout, 3, 3, 1, 1, 1, 1)
     x, wt, bias, dy = (a.astype(np.float32) for a in operands)
-    assert dense_conv.winograd_applies(x, dy, wt, 1, 1, 1, 1)
+    assert winograd.winograd_fits(w, wt.shape, (1, 1, 1, 1), x.dtype)
     y, dx = np.full_like(dy, np.nan), np.full_like(x, np.nan)
-    dense_conv.winograd_conv(y, x, wt, bias, False)
-    dense_conv.winograd_conv(dx, dy, wt, np.zeros(cin, np.float32), True)
+    winograd.winograd_conv(y, x, wt, bias, False)
+    winograd.winograd_conv(dx, dy, wt, np.zeros(cin, np.float32), True)
     for got, expected in zip((y, dx), run("conv", *operands, (1, 1, 1, 1))):
         assert relative_error(got, expected) <= 1e-5
 

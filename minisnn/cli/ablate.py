@@ -11,8 +11,8 @@ from . import whole
 
 HELP = "train and compare many systems"
 DESCRIPTION = ("Train and measure every system of a grid, as the paper's Tables III to VIII do, and write a table (Markdown "
-               "and CSV) with mean and deviation over the seeds, and a figure of accuracy against energy. The same command goes on "
-               "where it was stopped, and skips what is done. A cell that fails does not stop the others.")
+               "and CSV) with mean and deviation over the seeds, and a figure of accuracy against energy. The same command "
+               "goes on where it was stopped, and skips what is done. A cell that fails does not stop the others.")
 PAPER = ("vanilla", "ms", "sew-add", "sew-and", "sew-iand", "or", "syna-t", "syna-c", "syna-s")
 
 

@@ -8,15 +8,16 @@ from ..errors import UsageError
 from . import whole
 
 HELP = "time the engine on this machine"
-DESCRIPTION = ("Times, as ratios measured side by side: 'step', a training step and an inference, operation by operation, with the peak "
-               "of the memory; 'conv', 3x3 convolution of spikes by events and by products, over densities; 'lif', the neurons; 'rate', "
-               "the training step against the firing rate. Medians. Close other programs first.")
+DESCRIPTION = ("Times, as ratios measured side by side: 'step', a training step and an inference, operation by operation, "
+               "with the peak of the memory; 'conv', 3x3 convolution of spikes by events and by products, over densities; "
+               "'lif', the neurons; 'rate', the training step against the firing rate. Medians. Close other programs first.")
 SECTIONS = ("step", "conv", "lif", "rate")  # the step first, so that the peak of the memory is its own
 
 
 def add_arguments(parser):
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"what to time: {', '.join(SECTIONS)} (default: all)")
-    parser.add_argument("--width", type=whole(8), default=64, metavar="W", help="width of the network for step and rate, a multiple of 8")
+    parser.add_argument("--width", type=whole(8), default=64, metavar="W",
+                        help="width of the network for step and rate, a multiple of 8")
     parser.add_argument("-T", "--timesteps", type=whole(), default=16, metavar="T", help="time steps for step and rate")
     parser.add_argument("-b", "--batch-size", type=whole(), default=8, metavar="N", help="samples for step and rate")
     parser.add_argument("--model", default="syna-t", choices=tuple(models.SYSTEMS), help="network for step")
@@ -61,7 +62,8 @@ def run(options):
 
 
 def print_conv(rows):
-    print(f"3x3 convolution of spikes, {bench.IMAGES} images; milliseconds, and how many times faster than dense and than PyTorch")
+    print(f"3x3 convolution of spikes, {bench.IMAGES} images; milliseconds, and how many times faster than dense "
+          "and than PyTorch")
     print(f"{'shape':>12} {'density':>8} {'event':>8} {'dense':>8} {'ratio':>6} {'PyTorch':>8} {'ratio':>6}   "
           f"{'event dW':>9} {'dense dW':>9} {'dense dx':>9}")
     for r in rows:
@@ -85,17 +87,19 @@ def print_conv(rows):
 def print_step(row):
     print(f"{row['model']}, width {row['width']}, T {row['timesteps']}, batch {row['batch_size']}: training step "
           f"{row['step']:.3f} s (forward {row['forward']:.3f}, backward {row['backward']:.3f}, Adam {row['optimiser']:.3f}), "
-          f"inference {row['inference']:.3f} s ({row['counting'] / row['inference'] - 1:+.1%} with everything counted), peak memory {row['peak_mb']:.0f} MB, firing rate {row['firing_rate']:.2%}")
+          f"inference {row['inference']:.3f} s ({row['counting'] / row['inference'] - 1:+.1%} with everything counted), "
+          f"peak memory {row['peak_mb']:.0f} MB, firing rate {row['firing_rate']:.2%}")
     for name, seconds in row["operations"].items():
         print(f"  {name:<26} {1e3 * seconds:8.1f} ms  {seconds / row['step']:6.1%}")
 
 
 def print_lif(row):
-    for name in ("", "fused_"):
-        print(f"LIF{' with batch norm' if name else '':<17} forward {1e9 * row[name + 'forward'] / row['neuron_steps']:.2f} ns, backward "
-              f"{1e9 * row[name + 'backward'] / row['neuron_steps']:.2f} ns per neuron-step")
+    for title, name in (("LIF", ""), ("LIF with batch norm", "fused_")):
+        forward, backward = (1e9 * row[name + way] / row["neuron_steps"] for way in ("forward", "backward"))
+        print(f"{title:<20} forward {forward:.2f} ns, backward {backward:.2f} ns per neuron-step")
 
 
 def print_rate(rows):
     for r in rows:
-        print(f"firing rate {r['firing_rate']:6.2%}: training step {r['step']:.3f} s, of which event-driven loops {r['events']:.3f} s")
+        print(f"firing rate {r['firing_rate']:6.2%}: training step {r['step']:.3f} s, "
+              f"of which event-driven loops {r['events']:.3f} s")

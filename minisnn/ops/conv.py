@@ -3,7 +3,8 @@
 Axes: T time steps, N batch, B = T * N images, C channels, H height, W width; weights are [Cout, Cin, kh, kw] in public and
 [kh, kw, Cin, Cout] in memory, so that what one spike adds is one contiguous row.
 
-    out[b, co, i, j] = sum over ci, kh, kw of  w[co, ci, kh, kw] * x[b, ci, i * stride + kh - padding, j * stride + kw - padding]
+    out[b, co, i, j] = sum over ci, kh, kw of
+                       w[co, ci, kh, kw] * x[b, ci, i * stride + kh - padding, j * stride + kw - padding]
 
 The loops are on two pages of their own: dense_conv.py multiplies everything, whatever its value; event_conv.py takes a spike
 input and only adds the weights of what fired. Here is what chooses between them, and their place on the tape.

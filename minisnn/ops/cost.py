@@ -2,15 +2,16 @@
 
 Times are sums of simple counts, each at a price in nanoseconds; the prices are least-squares fits to timings of some 600 random
 shapes at four densities, on two threads of a server CPU with AVX-512. Only their ratios matter, and those change little
-from one CPU to the next. The choice depends on shapes and on the number of spikes alone, so the same run makes the same choices.
+from one CPU to the next. The choice depends on shapes and on the number of spikes alone, so the same run makes the same
+choices.
 
 Counts: B images; H, W input and Ho, Wo output pixels of a side; taps: (output pixel, kernel tap) pairs inside the map.
 """
 
 import math
 
-from .dense_conv import tile_points, winograd_fits
 from .event_conv import LANES
+from .winograd import tile_points, winograd_fits
 
 __all__ = ["events_pay_forward", "events_pay_backward"]
 

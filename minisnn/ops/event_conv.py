@@ -17,7 +17,7 @@ from collections import namedtuple
 import numba
 import numpy as np
 
-from minisnn.jit import kernel, parallel_kernel, prange
+from ..jit import kernel, parallel_kernel, prange
 
 __all__ = ["Events", "find_events", "spikes_per_image", "event_forward", "event_weight_gradient", "event_forward_loops",
            "event_weight_gradient_loops"]
@@ -335,7 +335,8 @@ def _forward_share(t, threads, Y, offsets, positions, Wt, initial, stride_h, str
 def _forward(additions, Y, offsets, positions, Wt, initial, stride_h, stride_w, pad_h, pad_w):
     threads = additions.size
     for t in prange(threads):
-        additions[t] = _forward_share(np.int64(t), threads, Y, offsets, positions, Wt, initial, stride_h, stride_w, pad_h, pad_w)
+        additions[t] = _forward_share(np.int64(t), threads, Y, offsets, positions, Wt, initial,
+                                      stride_h, stride_w, pad_h, pad_w)
 
 
 @kernel

@@ -49,9 +49,9 @@ def norm_pool_forward(sums, tops, y_tops, ties, y, a, b, by_time, by_pixel):
                     tg[c] = max(z, top)
 
 
-# The loops of a block. Its pixels and channels lie behind each other, M numbers in all, so what belongs to a channel is repeated
-# for each pixel ("tiled") and every loop is a plain one over M. Few arrays to a loop, and none given twice: only where
-# the compiler sees that no two overlap does it take several numbers at a time.
+# The loops of a block. Its pixels and channels lie behind each other, M numbers in all, so what belongs to a channel is
+# repeated for each pixel ("tiled") and every loop is a plain one over M. Few arrays to a loop, and none given twice: only
+# where the compiler sees that no two overlap does it take several numbers at a time.
 
 
 @kernel
