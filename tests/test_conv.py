@@ -155,7 +155,7 @@ def test_more_spikes_never_make_events_pay(geometry, dtype):
     size = 16, H, W, Ho, Wo, 16 * Ho * Wo * kh * kw, (kh, kw, cin, cout)
     for pays in (lambda n: cost.events_pay_forward(n, *size, (sh, sw, ph, pw), dtype),
                  lambda n: cost.events_pay_backward(n, *size)):
-        choices = [pays(n) for n in (0, 10, 1000, 16 * H * W * cin)]
+        choices = [pays(16 * H * W * cin * percent // 100) for percent in (0, 1, 2, 5, 10, 20, 50, 100)]
         assert choices == sorted(choices, reverse=True)
 
 
