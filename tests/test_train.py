@@ -152,13 +152,18 @@ def command_line(*arguments):
     return [sys.executable, "-m", "minisnn", *map(str, arguments)]
 
 
+def heed_interrupts():
+    # Whoever runs these tests in the background of a shell script hands down that Ctrl-C is to be ignored.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_killed_then_resumed(tmp_path, how):
     options = "--width 8 -T 2 --epochs 6 -b 16 --limit 160 --threads 1".split()
     subprocess.run(command_line("train", *options, "--out", tmp_path / "a"), check=True, capture_output=True)
     victim = subprocess.Popen(command_line("train", *options, "--out", tmp_path / "b"), stdout=subprocess.DEVNULL,
-                              stderr=subprocess.PIPE, text=True)
+                              stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts)
     while not (tmp_path / "b/metrics.csv").exists():
         assert victim.poll() is None
         time.sleep(0.01)
