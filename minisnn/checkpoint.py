@@ -75,8 +75,12 @@ def load(path):
         UsageError: the file is missing, cut short, damaged, of a newer version, or no checkpoint at all.
     """
     try:
-        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        with open(path, "rb") as raw:
+            if not zipfile.is_zipfile(raw):  # NumPy would take it for a pickle, and advise to load that
+                raise zipfile.BadZipFile("it is no archive of arrays")
+            raw.seek(0)
+            with np.load(raw, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
         facts = json.loads(str(arrays.pop(FACTS)))
         version = facts.pop("format")
     except FileNotFoundError:

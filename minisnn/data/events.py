@@ -107,12 +107,12 @@ def read_bin(path):
 def read_npy(path):
     """DVS Gesture: rows x, y, p, t, with t in milliseconds."""
     try:
-        rows = np.load(path, allow_pickle=False)
+        with open(path, "rb") as file:
+            rows = np.lib.format.read_array(file, allow_pickle=False)  # np.load would take any other file for a pickle
     except (ValueError, EOFError) as error:
         raise UsageError(f"{path} is damaged or no .npy file ({one_line(error)}); {MEND}") from None
-    if not isinstance(rows, np.ndarray) or rows.ndim != 2 or rows.shape[1] != 4 or rows.dtype.kind not in "fiu":
-        what = f"{rows.dtype} {rows.shape}" if isinstance(rows, np.ndarray) else "an archive"
-        raise UsageError(f"{path} holds {what}, expected [events, 4] numbers; {MEND}")
+    if rows.ndim != 2 or rows.shape[1] != 4 or rows.dtype.kind not in "fiu":
+        raise UsageError(f"{path} holds {rows.dtype} {rows.shape}, expected [events, 4] numbers; {MEND}")
     if not np.isfinite(rows).all():
         raise UsageError(f"{path} holds numbers that are not finite; {MEND}")
     events = np.empty(len(rows), [("x", np.int64), ("y", np.int64), ("p", np.int64), ("t", np.int64)])
