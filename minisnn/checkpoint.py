@@ -8,7 +8,6 @@ import json
 import os
 import secrets
 import zipfile
-import zlib
 
 import numpy as np
 
@@ -34,9 +33,11 @@ def replace(path):
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
+        if getattr(error, "filename", None) == temporary:
+            error.filename = path  # the name that the user knows
         raise
 
 
@@ -85,12 +86,11 @@ def load(path):
         version = facts.pop("format")
     except FileNotFoundError:
         raise UsageError(f"{path} does not exist; give the folder or file of a run") from None
-    except (ValueError, KeyError, AttributeError, TypeError, EOFError, zipfile.BadZipFile, zlib.error,
-            NotImplementedError) as error:
-        raise UsageError(f"{path} is not a checkpoint of minisnn, or it was cut short or damaged ({first_line(error)}); "
-                         "train again, or restore a copy") from None
     except OSError as error:
         raise UsageError(f"{path} cannot be read ({error.strerror or error}); check the path and its permissions") from None
+    except Exception as error:  # a damaged byte can end anywhere in the readers of zip, .npy headers and JSON
+        raise UsageError(f"{path} is not a checkpoint of minisnn, or it was cut short or damaged ({first_line(error)}); "
+                         "train again, or restore a copy") from None
     if version != FORMAT:
         raise UsageError(f"{path} has format {version}, this minisnn reads format {FORMAT}; use the version that wrote it")
     return arrays, facts

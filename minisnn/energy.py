@@ -16,7 +16,7 @@ import numpy as np
 
 from . import ledger
 from .engine import Tensor, no_grad
-from .models import PRESETS
+from .models import PRESETS, Config
 
 __all__ = ["measure", "published", "published_of", "Report", "Layer", "E_MAC", "E_AC", "label", "listen"]
 
@@ -298,14 +298,11 @@ def published(preset, timesteps, firing_rates, joined_rates, pruned=(), width=64
         Report. ``.mac`` includes attention's products where ``attention`` is given; ``.attention_mac`` is their share.
 
     Raises:
-        ValueError: an unknown preset, a network that the scripts do not know (vanilla, MS), or wrong numbers of rates.
+        ValueError: an unknown preset, a network that the scripts do not know (vanilla, MS), or a number out of range.
     """
-    if preset not in PRESETS:
-        raise ValueError(f"preset is {preset!r}; give one of {', '.join(PRESETS)}")
     if residual not in ("or", "and", "iand", "add", "none"):
         raise ValueError(f"the published scripts have no network with residual {residual!r}; use the measured accounting")
-    if attention not in (None, "t", "c", "s"):
-        raise ValueError(f"attention is {attention!r}; give one of None, t, c, s")
+    Config(preset, residual, attention, position, width, timesteps)  # says what is out of range
     pruned = {1, 2, 3} if residual == "none" else set(pruned)
     if not pruned <= {1, 2, 3}:
         raise ValueError(f"pruned is {sorted(pruned)}; the shortcuts have the numbers 1, 2 and 3")
@@ -313,7 +310,11 @@ def published(preset, timesteps, firing_rates, joined_rates, pruned=(), width=64
         if rates is not None and len(rates) != n:
             raise ValueError(f"{what} has {len(rates)} numbers; give {n}")
     stem, T, w = PRESETS[preset], timesteps, width
-    rate = dict(zip(UNITS, map(float, firing_rates)))
+    rate = {name: float(r) for name, r in zip(UNITS, firing_rates)} | {f"stages.{k - 1}.shortcut": 0.0 for k in pruned}
+    for what, rates, top in (("firing_rates", rate.values(), 1), ("joined_rates", joined_rates, 2),  # ADD joins 1 + 1
+                             ("ia_rates", () if ia_rates is None else ia_rates, 1)):
+        if not all(0 <= r <= top for r in rates):
+            raise ValueError(f"{what} is {[*map(float, rates)]}; give spikes per neuron and step, from 0 to {top}")
     rows, norm = [], Layer(NORM, "norm")
 
     def conv(name, cin, cout, k, side, full=False, input_rate=0.0):

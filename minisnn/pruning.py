@@ -155,14 +155,17 @@ def write_run(run, found, path, which, summary):
         summary: for config.json, beside the numbers of the shortcuts.
     """
     path = Path(path).absolute()
-    path.parent.mkdir(parents=True, exist_ok=True)
     before = run.config.get("pruned")
     config = run.config | {"network": run.config["network"] | {"removed": list(found.network.config.removed)},
                            "pruned": {"from": str(run.path), "checkpoint": which,
                                       **summary} | ({"before": before} if before else {})}
     _, facts = run.load(which)
     draft = path.parent / f".{path.name}.{secrets.token_hex(4)}.part"
-    draft.mkdir()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft.mkdir()
+    except OSError as error:
+        raise UsageError(f"--out: {path} cannot be written ({error.strerror or error}); give another folder") from None
     try:
         new = type(run).create(draft, config)
         for name in ("metrics.csv", "firing_rates.csv"):

@@ -23,6 +23,11 @@ __all__ = ["Run", "versions", "WHICH"]
 
 CONFIG, METRICS, RATES = "config.json", "metrics.csv", "firing_rates.csv"
 WHICH = ("best", "last")
+# What whoever opens a run relies on in config.json.
+HOLDS = {("command",): str, ("parameters",): int, ("network",): dict, ("dataset",): dict, ("options",): dict,
+         **{("options", name): str for name in ("dataset", "model")},
+         **{("options", name): int for name in ("timesteps", "seed", "split_seed")},
+         ("options", "data_dir"): (str, type(None)), ("options", "data_options"): dict}
 NETWORK = "network/"  # in front of the names of parameters and buffers within a checkpoint
 
 
@@ -73,9 +78,13 @@ class Run:
                              "restore it or train again") from None
         except OSError as error:
             raise UsageError(f"{path / CONFIG} cannot be read ({error.strerror}); check its permissions") from None
-        if not (isinstance(config, dict) and all(isinstance(config.get(part), dict) for part in ("network", "options"))):
-            raise UsageError(f"{path / CONFIG} does not describe a run: it names no network or no options; restore it or "
-                             "train again")
+        for names, kinds in HOLDS.items():
+            value = config
+            for name in names:
+                value = value.get(name) if isinstance(value, dict) else None
+            if not isinstance(value, kinds) or isinstance(value, bool):
+                raise UsageError(f"{path / CONFIG} does not describe a run: {' '.join(names)} is {str(value)[:40]!r}; "
+                                 "restore it or train again")
         return cls(path, config)
 
     @classmethod
@@ -189,6 +198,8 @@ class Run:
             with open(path, newline="") as file:
                 names, *rows = csv.reader(file)
             numbers = [[float(value) for value in row] for row in rows]
+            if names[:1] != ["epoch"] or not numbers:
+                raise ValueError("no epochs")
             if any(len(row) != len(names) for row in numbers):
                 raise ValueError("rows of different length")
             return names, numbers

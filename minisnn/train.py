@@ -87,8 +87,9 @@ class Options:
         if self.width % 8:
             raise UsageError(f"--width: {self.width} is out of range; give a multiple of 8")
         for name in ("lr", "gain"):
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
-                raise UsageError(f"{flag(name)}: {getattr(self, name)} is out of range; give a number above 0")
+            if not 0 < getattr(self, name) <= float(np.finfo(np.float32).max):
+                raise UsageError(f"{flag(name)}: {getattr(self, name)} is out of range; give a number above 0 that float32 "
+                                 "holds")
         if not 0 <= self.warmup < self.epochs:
             raise UsageError(f"--warmup: {self.warmup} epochs is out of range; give 0 or more, and less than --epochs "
                              f"{self.epochs}")
@@ -337,7 +338,8 @@ def finish(run, training, progress, say):
     try:
         if training.epoch == 0:  # so that a run can be resumed from its very beginning
             run.save("last", training.arrays(), training.facts())
-        with progress_bar(training, progress) as bar:
+        # A number that overflows shows in the loss, which says it once; NumPy would say it wherever it spreads.
+        with np.errstate(all="ignore"), progress_bar(training, progress) as bar:
             while training.epoch < options.epochs:
                 better = training.step(bar)
                 if better:  # before the last one: whoever resumes from the last finds the best that belongs to it

@@ -5,7 +5,7 @@ import pathlib
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -74,6 +74,30 @@ def test_a_flipped_byte_is_noticed(path):
     check_refused(path)
 
 
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(0), st.integers(1, 255))
+def test_any_damaged_byte_is_read_alike_or_refused(path, place, change):
+    whole = path.read_bytes()
+    damaged = bytearray(whole)
+    damaged[place % len(whole)] ^= change
+    path.write_bytes(damaged)
+    try:
+        arrays, _ = checkpoint.load(path)
+    except UsageError as error:
+        assert str(path) in str(error) and "\n" not in str(error)
+    else:  # a byte that nobody reads, such as a date
+        assert all(np.array_equal(arrays[name], ARRAYS[name]) for name in arrays)
+    finally:
+        path.write_bytes(whole)
+
+
+def test_an_archive_that_claims_to_be_encrypted(path):
+    damaged = bytearray(path.read_bytes())
+    damaged[damaged.index(b"PK\x01\x02") + 8] |= 1
+    path.write_bytes(damaged)
+    check_refused(path)
+
+
 def test_missing_and_newer_are_named(path, tmp_path, monkeypatch):
     check_refused(tmp_path / "none.npz", "does not exist")
     check_refused(tmp_path, "cannot be read")
@@ -107,6 +131,12 @@ def test_a_stopped_write_leaves_the_old_file(path):
             file.write(b"half")
             raise KeyboardInterrupt
     assert path.read_bytes() == before and os.listdir(path.parent) == [path.name]
+
+
+def test_an_error_names_the_file_that_was_asked_for(tmp_path):
+    with pytest.raises(FileNotFoundError) as error:
+        checkpoint.write_text(tmp_path / "no/a.csv", "1")
+    assert error.value.filename == str(tmp_path / "no/a.csv")
 
 
 def test_text_is_written_whole(tmp_path):

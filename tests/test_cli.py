@@ -104,6 +104,15 @@ def test_ctrl_c(monkeypatch, capsys, tmp_path):
     assert "minisnn train --resume a" in line
 
 
+def test_ctrl_c_where_nothing_is_lost(monkeypatch, capsys):
+    def stop(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train.Options, "load", stop)
+    assert cli.main(["train", *TINY]) == 130
+    assert errors(capsys) == ["minisnn: stopped"]
+
+
 # ---- what does not -----------------------------------------------------------------------------------------------------
 
 
@@ -119,7 +128,7 @@ def test_ctrl_c(monkeypatch, capsys, tmp_path):
     ("train --model resnet", "--model"), ("train --dataset imagenet", "--dataset"), ("train --position e", "--position"),
     ("train --remove 4", "--remove"), ("train --remove x", "--remove"), ("train --remove 1 --model plain", "--remove"),
     ("train --loss l1", "--loss"), ("train --optimizer lion", "--optimizer"), ("train --warmup -1", "--warmup"),
-    ("train --gain 0", "--gain"),
+    ("train --gain 0", "--gain"), ("train --gain 1e300", "--gain"),
     ("train --warmup 9 --epochs 2", "--warmup"), ("train --dataset mnist", "data/MNIST/raw"),
     ("train --dataset mnist --data-dir none", "none"),
     ("train --resume none", "none"), ("evaluate none", "none"), ("evaluate", "RUN"),
@@ -200,6 +209,16 @@ def spoil(folder, how):
         text["network"]["shape"] = 3
         config.write_text(json.dumps(text))
         return "config.json"
+    if how.startswith("config without"):
+        text = json.loads(config.read_text())
+        del text["options"][how.split()[-1]]
+        config.write_text(json.dumps(text))
+        return "config.json"
+    if how == "config of other kinds":
+        text = json.loads(config.read_text())
+        text["dataset"], text["options"]["data_dir"] = [], 5
+        config.write_text(json.dumps(text))
+        return "config.json"
     config.unlink()
     return str(folder)
 
@@ -207,7 +226,8 @@ def spoil(folder, how):
 @pytest.mark.parametrize("command", [["evaluate"], ["train", "--resume"]], ids=" ".join)
 @pytest.mark.parametrize("how", ["cut short", "no checkpoint", "missing", "of another model", "config is no JSON",
                                  "config is something else",
-                                 "config describes no network", "no config"])
+                                 "config describes no network", "config without dataset", "config without timesteps",
+                                 "config of other kinds", "no config"])
 def test_damaged_runs(copy, capsys, command, how):
     culprit = spoil(copy, how)
     before = files(copy)

@@ -177,6 +177,7 @@ def test_under_no_grad_nothing_is_kept():
     ((1, 2, 5, 5), (3, 2, 3, 3), dict(stride=(1, 1, 1)), "stride"),
     ((1, 2, 5, 5), (3, 2, 3, 3), dict(padding=(0.5, 1)), "padding"),
     ((1, 2, 5, 5), (3, 2, 3, 3), dict(stride=(1.5, 1)), "stride"),
+    ((1, 2, 5, 5), (3, 2, 3, 3), dict(stride=1.5), "stride"),
     ((1, 2, 5, 5), (3, 2, 3, 3), dict(method="sparse"), "method"),
     ((1, 2, 5, 5), (3, 2, 3, 3), dict(method="event"), "0 and 1"),
     ((1, 2, 5, 5), (3, 2, 3, 3), dict(bias=Tensor(np.ones(2))), "bias"),

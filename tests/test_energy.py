@@ -252,7 +252,10 @@ def test_published_of_a_pruned_network():
 def test_published_refuses_what_the_scripts_do_not_know():
     for options, word in ((dict(residual="ms"), "measured"), (dict(pruned=(4,)), "pruned"),
                           (dict(firing_rates=[0.1]), "firing_rates"), (dict(preset="imagenet"), "preset"),
-                          (dict(attention="x"), "attention"), (dict(ia_rates=[1]), "ia_rates")):
+                          (dict(attention="x"), "attention"), (dict(ia_rates=[1]), "ia_rates"), (dict(width=7), "width"),
+                          (dict(timesteps=0), "timesteps"), (dict(timesteps=True), "timesteps"),
+                          (dict(firing_rates=[0.1] * 19 + [1.1]), "firing_rates"),
+                          (dict(joined_rates=[0.1, float("nan"), 0.1]), "joined_rates")):
         arguments = dict(preset="mnist", timesteps=4, firing_rates=[0.1] * 20, joined_rates=[0.1] * 3) | options
         with pytest.raises(ValueError, match=word):
             energy.published(**arguments)

@@ -278,6 +278,8 @@ def test_a_state_that_does_not_fit_changes_nothing():
                              (network(attention="t").state_dict(), "unknown")):
         with pytest.raises(ValueError, match=f"another model.*{complaint}"):
             net.load_state_dict(state)
+    with pytest.raises(ValueError, match="head.bias holds"):
+        net.load_state_dict({k: v + 1 for k, v in before.items()} | {"head.bias": np.full(10, "x")})
     assert all(np.array_equal(before[k], v) for k, v in net.state_dict().items())
 
 

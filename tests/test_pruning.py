@@ -139,3 +139,5 @@ def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["run"]
     with pytest.raises(UsageError, match="exists"):
         pruning.check_new(tmp_path / "run")
+    with pytest.raises(UsageError, match="--out: .*config.json/new cannot be written"):
+        pruning.write_run(old, found, old.path / "config.json/new", "best", {})

@@ -192,6 +192,13 @@ def test_a_loss_that_is_no_number_stops_with_a_mend(tmp_path, monkeypatch):
     assert facts["epoch"] == 1 and all(np.isfinite(a).all() for a in arrays.values())
 
 
+def test_numbers_that_overflow_are_said_once(tmp_path):
+    options = "--width 8 -T 2 --epochs 3 --limit 64 --lr 1e30 --warmup 0".split()
+    found = subprocess.run(command_line("train", *options, "--out", tmp_path / "a"), capture_output=True, text=True)
+    lines = [line for line in found.stderr.splitlines() if "compiling" not in line]
+    assert found.returncode == 2 and len(lines) == 1 and "lower --lr" in lines[0]
+
+
 def test_removed_shortcuts_and_every_system(tmp_path):
     for name in models.SYSTEMS:
         assert models.build("digits", width=8, **{k: v for k, v in train.Options(model=name).network().items() if k != "width"})

@@ -144,7 +144,7 @@ def main(arguments=None):
         print(f"minisnn: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
-        print(f"minisnn: {stop or 'stopped'}", file=sys.stderr)
+        print(f"minisnn: {str(stop) or 'stopped'}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # `minisnn ... | head`: whoever read has had enough
         with contextlib.suppress(OSError):

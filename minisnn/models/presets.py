@@ -73,7 +73,7 @@ class Config:
                 raise ValueError(f"{field} is {getattr(self, field)!r}; give one of {', '.join(map(str, allowed))}")
         if not isinstance(self.width, numbers.Integral) or self.width < 8 or self.width % 8:
             raise ValueError(f"width is {self.width!r}; give a multiple of 8")
-        if not isinstance(self.timesteps, numbers.Integral) or self.timesteps < 1:
+        if not isinstance(self.timesteps, numbers.Integral) or isinstance(self.timesteps, bool) or self.timesteps < 1:
             raise ValueError(f"timesteps is {self.timesteps!r}; give a whole number of at least 1")
         object.__setattr__(self, "width", int(self.width))  # a NumPy number would not go into config.json
         object.__setattr__(self, "timesteps", int(self.timesteps))

@@ -84,7 +84,7 @@ class Module:
         """Take over what ``state_dict`` returned.
 
         Raises:
-            ValueError: names or shapes that are not this module's; then nothing has been changed.
+            ValueError: names or shapes that are not this module's, or no numbers; then nothing has been changed.
         """
         own = dict([(name, p.data) for name, p in self.named_parameters()] + self.named_buffers())
         missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
@@ -92,9 +92,11 @@ class Module:
             raise ValueError(f"these parameters are of another model: {len(missing)} missing "
                              f"(first: {next(iter(missing), '-')}), {len(unknown)} unknown (first: {next(iter(unknown), '-')})")
         for name, array in own.items():
-            if array.shape != np.shape(state[name]):
-                raise ValueError(f"these parameters are of another model: {name} has shape {np.shape(state[name])}, "
-                                 f"not {array.shape}")
+            given = np.asarray(state[name])
+            if given.shape != array.shape:
+                raise ValueError(f"these parameters are of another model: {name} has shape {given.shape}, not {array.shape}")
+            if given.dtype.kind not in "biuf":
+                raise ValueError(f"{name} holds {given.dtype}; give an array of numbers")
         for name, array in own.items():
             array[...] = state[name]
 

@@ -121,7 +121,7 @@ class Conv2d(Function):
 
 def pair(name, value):
     """A number for both axes, or one for each."""
-    both = (value, value) if isinstance(value, (int, np.integer)) else tuple(value)
+    both = (value, value) if np.ndim(value) == 0 else tuple(value)
     if len(both) != 2 or not all(isinstance(v, (int, np.integer)) for v in both):
         raise ValueError(f"conv2d: {name} is {value!r}; give a whole number or two")
     return tuple(int(v) for v in both)
