@@ -155,6 +155,12 @@ class Run:
                              f"{checkpoint.first_line(error)}; "
                              "restore the pair from one run") from None
 
+    @property
+    def held_out(self):
+        """Names of the recordings kept for testing, or None: of a copy that has grown since, a new draw would test on what the
+        run was trained on."""
+        return self.config["dataset"].get("held_out") or None
+
     def dataset(self, **overrides):
         """The data set, loaded with the run's own options.
 
@@ -164,13 +170,10 @@ class Run:
         """
         options = self.config["options"]
         arguments = {"name": options["dataset"], "data_dir": options.get("data_dir"), "timesteps": options["timesteps"],
-                     "seed": options.get("split_seed", 0)}
+                     "seed": options["split_seed"]}
         overrides = {key: value for key, value in overrides.items() if value is not None}
         if overrides.get("name", arguments["name"]) == arguments["name"]:
-            arguments |= options.get("data_options", {})
-            held_out = self.config.get("dataset", {}).get("held_out")
-            if held_out:  # of a copy that has grown since, a new draw would test on what the run was trained on
-                arguments["keep_out"] = held_out
+            arguments |= {"keep_out": self.held_out} | options["data_options"]
         return data.load(**arguments | overrides)
 
     def metrics(self):
@@ -181,7 +184,7 @@ class Run:
     def firing_rates(self):
         """(names of the LIF layers, [epochs, layers] spikes per neuron and step), from firing_rates.csv."""
         names, rows = self.read_table(RATES)
-        return names[1:], np.array(rows, float).reshape(len(rows), len(names))[:, 1:]
+        return names[1:], np.array(rows)[:, 1:]
 
     def write_table(self, name, columns, rows):
         """Write a CSV file in one go."""

@@ -108,7 +108,7 @@ class Options:
     def load(self, keep_out=None):
         """The data set; ``keep_out``: the recordings that a run has held out before."""
         return data.load(self.dataset, self.data_dir, self.timesteps, self.split_seed, augment=self.augment,
-                         keep_out=keep_out or None, **self.data_options)
+                         keep_out=keep_out, **self.data_options)
 
 
 def flag(name):
@@ -316,7 +316,7 @@ def resume(path, progress=True, say=print, data_dir=None, thread_count=None):
     arrays, facts = run.load("last")
     net = run.new_network()
     run.fill(net, arrays, "last")
-    dataset = options.load(run.config.get("dataset", {}).get("held_out"))
+    dataset = options.load(run.held_out)
     check_parts(dataset)
     training = Training(options, net, dataset)
     try:

@@ -179,8 +179,23 @@ def test_options_beside_resume(copy, capsys):
     assert files(copy) == before
 
 
+# What is done to config.json, and the file that is then named.
+CONFIG_CHANGES = {
+    "of another model": (lambda config: config["network"].update(width=16), "npz"),
+    "config describes no network": (lambda config: config["network"].update(shape=3), "config.json"),
+    "config without dataset": (lambda config: config["options"].pop("dataset"), "config.json"),
+    "config without timesteps": (lambda config: config["options"].pop("timesteps"), "config.json"),
+    "config of other kinds": (lambda config: (config.update(dataset=[]), config["options"].update(data_dir=5)), "config.json")}
+
+
 def spoil(folder, how):
     last, best, config = folder / "last.npz", folder / "best.npz", folder / "config.json"
+    if how in CONFIG_CHANGES:
+        change, culprit = CONFIG_CHANGES[how]
+        content = json.loads(config.read_text())
+        change(content)
+        config.write_text(json.dumps(content))
+        return culprit
     if how == "cut short":
         for path in (last, best):
             path.write_bytes(path.read_bytes()[:-200])
@@ -193,41 +208,19 @@ def spoil(folder, how):
         last.unlink()
         best.unlink()
         return "last.npz"
-    if how == "of another model":
-        text = json.loads(config.read_text())
-        text["network"]["width"] = 16
-        config.write_text(json.dumps(text))
-        return "npz"
     if how == "config is no JSON":
         config.write_text("{")
         return "config.json"
     if how == "config is something else":
         config.write_text("[1]")
         return "config.json"
-    if how == "config describes no network":
-        text = json.loads(config.read_text())
-        text["network"]["shape"] = 3
-        config.write_text(json.dumps(text))
-        return "config.json"
-    if how.startswith("config without"):
-        text = json.loads(config.read_text())
-        del text["options"][how.split()[-1]]
-        config.write_text(json.dumps(text))
-        return "config.json"
-    if how == "config of other kinds":
-        text = json.loads(config.read_text())
-        text["dataset"], text["options"]["data_dir"] = [], 5
-        config.write_text(json.dumps(text))
-        return "config.json"
     config.unlink()
     return str(folder)
 
 
 @pytest.mark.parametrize("command", [["evaluate"], ["train", "--resume"]], ids=" ".join)
-@pytest.mark.parametrize("how", ["cut short", "no checkpoint", "missing", "of another model", "config is no JSON",
-                                 "config is something else",
-                                 "config describes no network", "config without dataset", "config without timesteps",
-                                 "config of other kinds", "no config"])
+@pytest.mark.parametrize("how", ["cut short", "no checkpoint", "missing", "config is no JSON", "config is something else",
+                                 "no config", *CONFIG_CHANGES])
 def test_damaged_runs(copy, capsys, command, how):
     culprit = spoil(copy, how)
     before = files(copy)
