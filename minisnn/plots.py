@@ -15,6 +15,7 @@ from .engine import Tensor
 from .models import Unit
 from .nn import LIF, Attention
 from .ops.attention import PoolFeatures, attention_scores
+from .runs import merit
 
 __all__ = ["training_curves", "thermogram", "spike_intensity", "attention_maps", "membranes", "energy_by_layer",
            "accuracy_against_energy", "write_png", "watch", "Activity", "potentials"]
@@ -73,7 +74,8 @@ def training_curves(metrics, title=""):
                       markerfacecolor="white" if which == "train" else colour, markersize=3, label=which)
         axes.legend()
     rate.plot(epochs, np.asarray(metrics["firing_rate"], float), color="black", marker=marker, markersize=3)
-    best = int(np.argmax(metrics["test_accuracy"]))
+    merits = [merit(*found) for found in zip(metrics["test_accuracy"], metrics["test_loss"])]
+    best = merits.index(max(merits))
     best_accuracy = 100 * metrics["test_accuracy"][best]
     accuracy.plot(epochs[best], best_accuracy, linestyle="", marker="o", markersize=9, markerfacecolor="none",
                   markeredgecolor="black")

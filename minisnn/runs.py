@@ -214,6 +214,11 @@ class Run:
                              "writes it anew") from None
 
 
+def merit(test_accuracy, test_loss):
+    """By what the best epoch is chosen: test accuracy; of equal ones the lower loss."""
+    return test_accuracy, -test_loss
+
+
 def network_arrays(net):
     """Parameters and buffers by the names that they have in a checkpoint."""
     return {NETWORK + name: array for name, array in net.state_dict().items()}

@@ -19,7 +19,7 @@ from .data import Loader
 from .engine import Tensor
 from .errors import UsageError
 from .recipes import RECIPES
-from .runs import METRICS, RATES, Run, network_arrays, next_folder, versions
+from .runs import METRICS, RATES, Run, merit, network_arrays, next_folder, versions
 
 __all__ = ["Options", "train", "resume", "evaluate"]
 
@@ -247,15 +247,11 @@ class Training:
         here = {"epoch": self.epoch, "test_accuracy": found["accuracy"], "test_loss": found["loss"], "spikes": report.spikes,
                 "ac": report.ac, "mac": report.mac, "energy_mj": report.energy_mj, "firing_rate": report.firing_rate,
                 "silent_shortcuts": report.silent_shortcuts}
-        better = self.best is None or merit(here) > merit(self.best)
+        better = self.best is None or merit(found["accuracy"], found["loss"]) > merit(self.best["test_accuracy"],
+                                                                                      self.best["test_loss"])
         if better:
             self.best = here
         return better
-
-
-def merit(found):
-    """By what the best epoch is chosen: test accuracy; of equal ones the lower loss."""
-    return found["test_accuracy"], -found["test_loss"]
 
 
 class NotFinite(Exception):
