@@ -38,7 +38,7 @@ def versions():
     from . import __version__
 
     found = {"minisnn": __version__, "python": platform.python_version()}
-    for package in ("numpy", "numba", "llvmlite", "scipy", "tonic", "scikit-learn"):
+    for package in ("numpy", "numba", "llvmlite", "tonic", "scikit-learn"):
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

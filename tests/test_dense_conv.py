@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.signal import correlate2d
 
-from minisnn.ops import dense_conv, winograd
+from minisnn.ops import dense_conv, rows, winograd
 
 
 def arrays(seed, b, h, w, cin, cout, kh, kw, sh, sw, ph, pw, dtype=np.float64):
@@ -104,8 +104,43 @@ def test_winograd_error_at_the_sizes_of_the_network(c, h, b):
     assert relative_error(dx, expected) <= 1e-5
 
 
+@settings(deadline=None, max_examples=60)
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 70), st.booleans(), st.sampled_from([np.float32, np.float64]),
+       st.integers(0, 9))
+def test_the_matrix_product_equals_its_loops_to_the_bit(m, k, n, transposed, dtype, seed):
+    rng = np.random.default_rng(seed)
+    x, w = rng.standard_normal(5 + m * k).astype(dtype), rng.standard_normal(3 + k * (n + 2)).astype(dtype)
+    row, step = (1, m) if transposed else (k, 1)
+    results = [np.full(7 + m * (n + 1), np.nan, dtype) for _ in range(2)]
+    for out, multiply in zip(results, (rows.product, rows.product_loops)):
+        multiply(out, 7, n + 1, x, 5, row, step, w, 3, n + 2, m, k, n)
+    np.testing.assert_array_equal(*results)
+    matrix = x[5:].reshape(k, m).T if transposed else x[5:].reshape(m, k)
+    expected = matrix.astype(np.float64) @ w[3:].reshape(k, n + 2)[:, :n]
+    got = results[0][7:].reshape(m, n + 1)
+    assert np.isnan(got[:, n]).all()  # the gap between rows is nobody's
+    np.testing.assert_allclose(got[:, :n], expected, atol=100 * np.finfo(dtype).eps * np.sqrt(k))
+
+
+@pytest.mark.parametrize("value, c", [(np.nan, 16), (np.inf, 16), (1e6, 32), (-1e6, 32), (3e38, 16)])
+def test_a_pixel_that_is_out_of_all_proportion_does_not_drown_its_neighbors(value, c):
+    # Its image is convolved by the definition, the others by Winograd's method: whatever stands beside it in the batch.
+    x, wt, bias, dy = arrays(5, 3, 9, 9, c, 20, 3, 3, 1, 1, 1, 1, np.float32)
+    plain, wild, alone = np.empty_like(dy), np.empty_like(dy), np.empty_like(dy[1:2])
+    dense_conv.dense_forward(plain, x, wt, bias, 1, 1, 1, 1)
+    x[1, 4, 4, 2] = value
+    dense_conv.dense_forward(wild, x, wt, bias, 1, 1, 1, 1)
+    dense_conv.dense_forward(alone, x[1:2], wt, bias, 1, 1, 1, 1)
+    assert np.array_equal(wild[[0, 2]], plain[[0, 2]]) and np.array_equal(wild[1:2], alone, equal_nan=True)
+    touched = np.zeros((9, 9), bool)
+    touched[3:6, 3:6] = True
+    np.testing.assert_allclose(wild[1][~touched], plain[1][~touched], atol=1e-4)
+    if not np.isfinite(value):
+        assert not np.isfinite(wild[1][touched]).any()
+
+
 SAME_SHAPES = [(40, 10, 10, 32, 48, 3, 3, 1, 1, 1, 1), (40, 9, 10, 32, 80, 3, 3, 2, 2, 1, 1),
-               (130, 4, 4, 512, 256, 3, 3, 1, 1, 1, 1)]
+               (130, 4, 4, 512, 256, 3, 3, 1, 1, 1, 1), (40, 7, 6, 17, 19, 3, 3, 1, 1, 1, 1), (40, 8, 8, 24, 5, 1, 1, 2, 2, 0, 0)]
 
 
 @pytest.mark.parametrize("shape", SAME_SHAPES)
@@ -125,7 +160,6 @@ def test_results_do_not_depend_on_the_number_of_threads(shape):
 
 @pytest.mark.parametrize("shape", SAME_SHAPES)
 def test_an_image_does_not_depend_on_its_batch(shape):
-    # Exactly so where channels come in multiples of 16; else a matrix product may round an edge differently.
     x, wt, bias, dy = arrays(4, *shape, np.float32)
     y, dx, _ = run("dense", x, wt, bias, dy, shape[-4:])
     for images in (slice(0, 1), slice(7, 20)):

@@ -90,7 +90,8 @@ class Conv2d(Function):
         if forward_by_events:
             additions = event_conv.event_forward(y, self.events, self.w, row, *self.window)
         else:
-            dense_conv.dense_forward(y, x.astype(self.dtype, copy=False), self.w, row, *self.window)
+            dense_conv.dense_forward(y, x.astype(self.dtype, copy=False), self.w, row, *self.window,
+                                     x.dtype == np.uint8)
         if not backward_by_events:
             self.events, self.x = None, x if self.recording else None
         if ledger.is_open():

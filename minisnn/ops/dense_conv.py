@@ -3,26 +3,33 @@
 Axes: B images (time steps x batch), H height, W width, C channels; images X[B,H,W,Cin], weights Wt[kh,kw,Cin,Cout],
 outputs Y[B,Ho,Wo,Cout], all C-contiguous. `sh, sw` strides, `ph, pw` zero padding. d<name> is a gradient.
 
-The fast paths copy small patches into a workspace and multiply matrices there, inside one parallel loop per call, with
-BLAS held at one thread (see threads.py). Blocks hold a fixed number of images or of rows, whatever the number of
-threads, so a result never depends on that number.
+The fast paths copy small patches into a workspace and multiply matrices there (rows.product), inside one parallel loop per
+call. Every output is one sum in a fixed order, whatever else is computed beside it: so an image's result does not depend on
+its batch, nor anything on the number of threads, on any CPU.
 
-3x3 convolutions of stride 1 in float32 take the way of fewer multiplications that has a page of its own, winograd.py.
+3x3 convolutions of stride 1 in float32 take the path of fewer multiplications that has a page of its own, winograd.py. Its
+error is near 3e-6 of the largest value that a tile of 6x6 pixels holds, so one pixel of 1e6 would drown its neighbors, and
+one NaN would reach all 16 outputs of each of its tiles. Images that are not finite, or in which the largest value is more than
+RANGE times the mean of those that are not 0, are convolved by the definition instead: each image by itself, so that its batch
+has no say. Gradients, whose error matters against the largest value only, take the fast path as they are.
 """
 
 import numba
 import numpy as np
 
 from ..jit import kernel, parallel_kernel, prange
-from .rows import COLUMNS, SMALL, add, copy, transpose
+from .rows import COLUMNS, add, copy, product, transpose
 from .winograd import winograd_conv, winograd_fits
 
 __all__ = ["conv_forward", "conv_input_gradient", "conv_weight_gradient", "output_size", "dense_forward",
            "dense_input_gradient", "dense_weight_gradient"]
 
 
+SMALL = 1000000  # multiplications of a product, about: its operands then lie in the second-level cache
 GROUPS = 8  # of images, whose weight gradients are summed apart: a fixed number, whatever the number of threads
 PIXELS = 512  # summed over by one product of a weight gradient
+ROWS = 48  # of a weight gradient, per product
+RANGE = 1000  # of the largest value of an image over the mean of its values, see above
 
 
 def output_size(size, k, stride, pad):
@@ -137,12 +144,9 @@ def _multiply_tap(target, source, panel, rows, out, pixels, backward, k, n, h, w
             pixels[count] = q if backward else p
             count += 1
     if count > 0:
-        m = max(2, count)  # never one row, which BLAS would add up in another order
         for n0 in range(0, n, COLUMNS):
             cols = min(COLUMNS, n - n0)
-            o = n0 * k
-            np.dot(rows[:m * k].reshape((m, k)), panel[o:o + k * cols].reshape((k, cols)),
-                   out[:m * cols].reshape((m, cols)))
+            product(out, 0, cols, rows, 0, k, 1, panel, n0 * k, cols, count, k, cols)
             for r in range(count):
                 add(target, pixels[r] * n + n0, out, r * cols, cols)
 
@@ -180,7 +184,7 @@ def _dense(target, source, wt, bias, backward, sh, sw, ph, pw):
     if block < 8:  # so few rows would not pay for reading the weights
         block = 256
     images = max(1, block // (ho * wo))
-    block = max(2, min(block, images * ho * wo))
+    block = min(block, images * ho * wo)
     _multiply_taps(target.reshape(-1), source.reshape(-1), panels, bias, backward, image.shape[0], k, n, h, w, ho, wo,
                    kh, kw, sh, sw, ph, pw, images, block, numba.get_num_threads())
 
@@ -192,11 +196,35 @@ def _forward_by_image(y, x, wt, bias, sh, sw, ph, pw):
         conv_forward(y[b:b + 1], x[b:b + 1], wt, bias, sh, sw, ph, pw)
 
 
-def dense_forward(y, x, wt, bias, sh, sw, ph, pw):
-    """Write the convolution of x with wt, plus bias, into y."""
+@kernel
+def _is_wild(x):
+    # x: [P, C]. Sums for each channel apart, which takes several channels at a time.
+    real = x.dtype.type
+    top, total, count = np.zeros((3, x.shape[1]), x.dtype)
+    for p in range(x.shape[0]):
+        for c in range(x.shape[1]):
+            size = abs(x[p, c])
+            top[c] = max(top[c], size)
+            total[c] += size
+            count[c] += real(size > 0)
+    return not top.max() * count.sum() <= real(RANGE) * total.sum() < np.inf  # also where a sum is NaN
+
+
+@parallel_kernel
+def _convolve_wild_images(y, x, wt, bias):
+    for b in prange(x.shape[0]):
+        if _is_wild(x[b].reshape((-1, x.shape[3]))):
+            conv_forward(y[b:b + 1], x[b:b + 1], wt, bias, 1, 1, 1, 1)
+
+
+def dense_forward(y, x, wt, bias, sh, sw, ph, pw, tame=False):
+    """Write the convolution of x with wt, plus bias, into y. ``tame`` promises that no image needs the definition: spikes."""
     kh, kw, cin, cout = wt.shape
     if winograd_fits(x.shape[2], wt.shape, (sh, sw, ph, pw), x.dtype):
-        return winograd_conv(y, x, wt, bias, False)
+        winograd_conv(y, x, wt, bias, False)
+        if not tame:
+            _convolve_wild_images(y, x, wt, bias)
+        return
     if cin < 8:
         return _forward_by_image(y, x, wt, bias, sh, sw, ph, pw)
     _dense(y, x, wt, bias, False, sh, sw, ph, pw)
@@ -216,20 +244,24 @@ def _weight_gradient_parts(parts, x, dy, taps, sh, sw, block):
     # parts[G, taps*Cin, Cout] <- sums over groups of images, `block` images to a product
     batch, ho, wo, n = dy.shape
     k, groups, pixels = parts.shape[1], parts.shape[0], dy.shape[1] * dy.shape[2]
+    gradient = dy.reshape(-1)
     for g in prange(groups):
         rows = np.empty((block * pixels, k), x.dtype)
-        product = np.empty((k, n), x.dtype)
-        part = parts[g]
+        out = np.empty(ROWS * COLUMNS, x.dtype)
+        part = parts[g].reshape(-1)
         part[:] = 0
         last = batch * (g + 1) // groups
         for b0 in range(batch * g // groups, last, block):
             b1 = min(b0 + block, last)
             for b in range(b0, b1):
                 _patches(rows[(b - b0) * pixels:], x, taps, 0, pixels, wo, sh, sw, b)
-            np.dot(rows[:(b1 - b0) * pixels].T, dy[b0:b1].reshape((b1 - b0) * pixels, n), product)
-            for i in range(k):
-                for j in range(n):
-                    part[i, j] += product[i, j]
+            for i0 in range(0, k, ROWS):
+                m = min(ROWS, k - i0)
+                for n0 in range(0, n, COLUMNS):
+                    cols = min(COLUMNS, n - n0)
+                    product(out, 0, cols, rows.reshape(-1), i0, 1, k, gradient, b0 * pixels * n + n0, n, m, (b1 - b0) * pixels, cols)
+                    for i in range(m):
+                        add(part, (i0 + i) * n + n0, out, i * cols, cols)
 
 
 def dense_weight_gradient(dwt, x, dy, sh, sw, ph, pw):

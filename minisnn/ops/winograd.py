@@ -8,11 +8,13 @@ the 36 is a matrix product [tiles, K] x [K, N]. The points below are exact in bi
 near 3e-6 of the largest value; 1 and 2, the usual choice, give 8e-6.
 """
 
+import threading
+
 import numba
 import numpy as np
 
 from ..jit import kernel, parallel_kernel, prange
-from .rows import COLUMNS, OFFSET, SMALL, STEP, copy, copy_plus, fill, transpose
+from .rows import COLUMNS, OFFSET, STEP, copy, copy_plus, fill, product, transpose
 
 __all__ = ["winograd_fits", "winograd_conv", "tile_points"]
 
@@ -24,6 +26,7 @@ LANES = 64                 # channels per pass of a transform
 STRIP = 6 * LANES          # floats of one column of pixels in a strip of an image
 CAPACITY = 65536           # floats of one of the 36 matrices in a workspace
 PLANE = CAPACITY + 2736    # floats from one matrix to the next; the excess spreads them over the sets of the cache
+TILES = 64                 # tiles of a block, about: their 36 matrices then lie in the second-level cache
 FILTER = 9 * COLUMNS + 16  # floats of one row of filters
 RUN = 16 * COLUMNS + 16    # floats of 16 rows of transformed filters
 
@@ -144,17 +147,13 @@ def _transform_images(v, strip, edge, x, h, w, k, b0, b1, first, last, t0, t1):
 
 
 @kernel
-def _multiply(m, v, u, first, plane, k, n, h, w, images, t0, t1, block):
-    # m[36][rows, n] <- v[36][rows, K] u[36][K, n], at most `block` rows at a time
+def _multiply(m, v, u, first, plane, k, n, h, w, images, t0, t1):
+    # m[36][rows, n] <- v[36][rows, K] u[36][K, n]
     for i in range(6):
         for j in range(6):
-            o = first + (6 * i + j) * plane
-            panel = u[o:o + k * n].reshape((k, n))
+            point = 6 * i + j
             rows = (min(t1, _tile_count(h, i)) - t0) * _tile_count(w, j) * images
-            for r in range(0, rows, block):
-                count = max(2, min(block, rows - r))  # never one row, which BLAS would add up in another order
-                a, o = (6 * i + j) * PLANE + r * k, (6 * i + j) * PLANE + r * n
-                np.dot(v[a:a + count * k].reshape((count, k)), panel, m[o:o + count * n].reshape((count, n)))
+            product(m, point * PLANE, n, v, point * PLANE, k, 1, u, first + point * plane, n, rows, k, n)
 
 
 @kernel
@@ -190,7 +189,7 @@ def _all_filters(u, plane, wt, transposed, cin, cout):
 
 
 @parallel_kernel
-def _winograd_by_tiles(y, x, wt, bias, transposed, u, plane, v, m, batch, h, w, k, cols, images, tile_rows, block, workers):
+def _winograd_by_tiles(y, x, wt, bias, transposed, u, plane, v, m, batch, h, w, k, cols, images, tile_rows, workers):
     # Each worker takes blocks of tiles through all columns.
     all_rows = _tile_count(h, 1)
     strips = (all_rows + tile_rows - 1) // tile_rows
@@ -203,12 +202,12 @@ def _winograd_by_tiles(y, x, wt, bias, transposed, u, plane, v, m, batch, h, w, 
             _transform_images(v[worker], strip, scratch, x, h, w, k, b0, b1, b0, b1, t0, t1)
             for n0 in range(0, cols, COLUMNS):
                 n = min(COLUMNS, cols - n0)
-                _multiply(m[worker], v[worker], u, n0 * k, plane, k, n, h, w, b1 - b0, t0, t1, block)
+                _multiply(m[worker], v[worker], u, n0 * k, plane, k, n, h, w, b1 - b0, t0, t1)
                 _transform_back(y, m[worker], scratch, bias, h, w, cols, b0, b1, t0, t1, n0, n)
 
 
 @parallel_kernel
-def _winograd_by_columns(y, x, wt, bias, transposed, u, plane, v, m, batch, h, w, k, cols, images, tile_rows, block, workers):
+def _winograd_by_columns(y, x, wt, bias, transposed, u, plane, v, m, batch, h, w, k, cols, images, tile_rows, workers):
     # Few tiles and large weights: each worker takes all tiles through blocks of columns, whose filters it transforms
     # just before, so that the 36 matrices of all columns never lie in memory.
     all_rows = _tile_count(h, 1)
@@ -224,18 +223,20 @@ def _winograd_by_columns(y, x, wt, bias, transposed, u, plane, v, m, batch, h, w
             n = min(COLUMNS, cols - n0)
             for k0 in range(0, k, 16):
                 _transform_filters(u, worker * 36 * plane, plane, g, wt, transposed, cin, cout, k0, n0, n)
-            _multiply(m[worker], v[0], u, worker * 36 * plane, plane, k, n, h, w, batch, 0, all_rows, block)
+            _multiply(m[worker], v[0], u, worker * 36 * plane, plane, k, n, h, w, batch, 0, all_rows)
             _transform_back(y, m[worker], scratch, bias, h, w, cols, 0, batch, 0, all_rows, n0, n)
 
 
-_workspaces = {}
+_workspaces = threading.local()  # two threads that convolve at once must not write into one
 
 
 def workspace(name, size):
     """A float32 scratch array that is kept from call to call: fresh memory costs as much as the transforms that fill it."""
-    if name not in _workspaces or _workspaces[name].size < size:
-        _workspaces[name] = np.empty(size, np.float32)
-    return _workspaces[name][:size]
+    kept = getattr(_workspaces, name, None)
+    if kept is None or kept.size < size:
+        kept = np.empty(size, np.float32)
+        setattr(_workspaces, name, kept)
+    return kept[:size]
 
 
 def winograd_fits(width, w_shape, window, dtype):
@@ -266,13 +267,12 @@ def winograd_conv(y, x, wt, bias, transposed):
     cols = y.shape[3]
     workers = numba.get_num_threads()
     th, tw = (h + 3) // 4, (w + 3) // 4
-    block = max(2, SMALL // (k * min(COLUMNS, cols)))
     by_columns = b * th * tw * max(k, COLUMNS) <= CAPACITY and k * cols >= 1 << 17
     if by_columns:
         images, tile_rows, plane = b, th, k * COLUMNS + 1040
         u = workspace("filters", workers * 36 * plane)
     else:
-        target = max(1, min(block, 49, CAPACITY // max(k, COLUMNS)) // tw)  # tile rows
+        target = max(1, min(TILES, CAPACITY // max(k, COLUMNS)) // tw)  # tile rows
         tile_rows = -(-th // -(-th // min(th, target)))
         images = max(1, target // th)
         plane = k * cols + 1040
@@ -282,4 +282,4 @@ def winograd_conv(y, x, wt, bias, transposed):
     m = workspace("products", workers * 36 * PLANE).reshape(-1, 36 * PLANE)
     run = _winograd_by_columns if by_columns else _winograd_by_tiles
     run(y.reshape(-1), x.reshape(-1), wt.reshape(-1), bias, transposed, u, plane, v, m, b, h, w, k, cols, images,
-        tile_rows, block, workers)
+        tile_rows, workers)
