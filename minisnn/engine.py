@@ -18,6 +18,7 @@ Nothing here knows convolutions or neurons. To write an operation, subclass ``Fu
 """
 
 import contextlib
+import threading
 
 import numpy as np
 
@@ -29,7 +30,7 @@ class Tensor:
 
     Args:
         data: anything ``numpy.asarray`` takes. Floating arrays are kept as they are, not copied; Booleans are spikes, kept
-            at one byte each; integers become float32.
+            at one byte each, 0 or 1 (any other byte that NumPy takes for True becomes 1); integers become float32.
         requires_grad: whether ``backward()`` shall leave the gradient of this tensor in ``.grad``.
         dtype: float32 or float64; by default that of the data, float32 for spikes.
 
@@ -39,27 +40,35 @@ class Tensor:
         storage: the array as it is kept: spikes as numpy.bool_, everything else as in ``data``.
         grad: the gradient, an ndarray of the same shape and dtype, or None.
 
+    Comparisons (``==``, ``<``, ...) are element by element and return ndarrays of bool; as a key of a dict or a member of a set
+    a tensor is itself, whatever it holds. ``bool(x)`` is that of an array: for one element only.
+
     Raises:
         TypeError: the data is not numeric, or the dtype is neither float32 nor float64.
     """
 
-    __slots__ = ("storage", "dtype", "requires_grad", "grad", "_node", "_retains", "__weakref__")
+    __slots__ = ("storage", "dtype", "requires_grad", "grad", "_node", "_retains", "_changes", "__weakref__")
     __array_ufunc__ = None  # so that ndarray * Tensor reaches Tensor.__rmul__
 
     def __init__(self, data, requires_grad=False, dtype=None):
-        array = data.storage if isinstance(data, Tensor) else np.asarray(data)
+        array = data.storage if isinstance(data, Tensor) else clean(np.asarray(data))
         if array.dtype.kind not in "biuf":
             raise TypeError(f"a Tensor holds numbers, not {array.dtype}")
         if dtype is None:
             dtype = array.dtype if array.dtype in (np.float32, np.float64) else np.float32
-        self.dtype = np.dtype(dtype)
-        if self.dtype not in (np.float32, np.float64):
-            raise TypeError(f"dtype is {self.dtype}; a Tensor is float32 or float64")
-        self.storage = array if array.dtype in (self.dtype, np.bool_) else array.astype(self.dtype)
-        self.requires_grad = bool(requires_grad)
-        self.grad = None
-        self._node = None
-        self._retains = False
+        dtype = np.dtype(dtype)
+        if dtype not in (np.float32, np.float64):
+            raise TypeError(f"dtype is {dtype}; a Tensor is float32 or float64")
+        self._begin(array, dtype, bool(requires_grad))
+        if isinstance(data, Tensor) and self.storage is data.storage:
+            self._changes = data._changes
+
+    def _begin(self, array, dtype, requires_grad=False):
+        self.dtype, self.requires_grad = dtype, requires_grad
+        self.storage = array if array.dtype in (dtype, np.bool_) else array.astype(dtype)
+        self.grad = self._node = None
+        self._retains, self._changes = False, [0]  # a list, since views of one array share the count
+        return self
 
     @property
     def data(self):
@@ -67,8 +76,17 @@ class Tensor:
 
     @data.setter
     def data(self, array):
-        array = np.asarray(array)
+        array = array.storage if isinstance(array, Tensor) else clean(np.asarray(array))
+        if array.dtype.kind not in "biuf":
+            raise TypeError(f"a Tensor holds numbers, not {array.dtype}")
+        if np.may_share_memory(array, self.storage):  # as in x.data -= 1
+            self.changed_in_place()
         self.storage = array if array.dtype in (self.dtype, np.bool_) else array.astype(self.dtype)
+
+    def changed_in_place(self):
+        """Say that the numbers in ``storage`` were overwritten: what an operation kept of them before is no longer right, and
+        its ``backward`` refuses to run. Optimizers and ``load_state_dict`` do this, and so does ``x.data -= ...``."""
+        self._changes[0] += 1
 
     shape = property(lambda self: self.storage.shape)
     ndim = property(lambda self: self.storage.ndim)
@@ -78,6 +96,17 @@ class Tensor:
 
     def __len__(self):
         return len(self.storage)
+
+    def __bool__(self):
+        return bool(self.data)
+
+    def __float__(self):
+        return float(self.item())
+
+    def __int__(self):
+        return int(self.item())
+
+    __hash__ = object.__hash__  # of the object, though == compares what it holds
 
     def __repr__(self):
         made_by = f", made by {type(self._node).__name__}" if self._node else ""
@@ -96,7 +125,7 @@ class Tensor:
 
     def detach(self):
         """The same values without the memory: gradients stop here."""
-        return Tensor(self.storage, dtype=self.dtype)
+        return Tensor(self, dtype=self.dtype)
 
     def zero_grad(self):
         """Forget the gradient."""
@@ -116,8 +145,8 @@ class Tensor:
 
         Raises:
             RuntimeError: called under ``no_grad``, on a tensor without a graph, on a graph that was freed by an
-                earlier call, or on several elements without ``grad``; or an operation answered with a gradient of
-                the wrong shape or dtype, or with none.
+                earlier call, or on several elements without ``grad``; or an input that an operation kept was changed in
+                place since; or an operation returned a gradient of the wrong shape or dtype, or none.
         """
         if not is_grad_enabled():
             raise RuntimeError("backward() was called under no_grad(); leave that block first")
@@ -129,7 +158,7 @@ class Tensor:
                 raise RuntimeError(f"backward() on shape {self.shape} needs the gradient of that shape as its argument; "
                                    "only a tensor of one element does without")
             grad = np.ones(self.shape, self.dtype)
-        grad = np.asarray(grad.data if isinstance(grad, Tensor) else grad, self.dtype)
+        grad = np.asarray(grad.data if isinstance(grad, Tensor) else clean(np.asarray(grad)), self.dtype)
         _check("backward()", self, grad)
 
         gradients, leaves, order = {id(self): grad}, [], _sorted_graph(self)
@@ -140,6 +169,7 @@ class Tensor:
                 leaves.append((tensor, grad))
             if node is None:
                 continue
+            node.check_versions()
             answers = node.backward(grad)
             answers = answers if isinstance(answers, tuple) else (answers,)
             if len(answers) != len(node.inputs):
@@ -161,12 +191,18 @@ class Function:
 
     ``forward(self, *arrays, **options)`` returns one array (Booleans: spikes). ``self.dtype`` is the inputs' dtype,
     ``self.needs`` says for each input whether its gradient will be wanted, ``self.recording`` whether backward can come at
-    all; None may be answered for an input that does not need one. A class that sets ``takes_spikes`` is handed spikes as
-    they are stored, undecoded.
+    all; ``backward`` may return None for an input that needs no gradient. A class that sets ``takes_spikes`` is handed
+    spikes as they are stored, undecoded.
+
+    ``reuses`` says which inputs ``backward`` reads again, so that it can refuse to run where one was overwritten since: "all"
+    of them, "none", or the "others", as in a product: each input in the gradient of the others.
     """
 
     takes_spikes = False
-    inputs = ()
+    makes_spikes = False  # True promises that Booleans from forward have the bytes 0 and 1, so that nobody has to look
+    reuses = "all"
+    views = False  # whether the result may lie in the memory of the first input
+    inputs = versions = ()
 
     @classmethod
     def apply(cls, *inputs, **options):
@@ -190,10 +226,24 @@ class Function:
             raise TypeError(f"{cls.__name__} got tensors of {', '.join(str(t.dtype) for t in inputs)}; give all the same")
         node.dtype, node.needs = dtype, tuple(t.requires_grad for t in inputs)
         node.recording = is_grad_enabled() and any(node.needs)
-        result = Tensor(node.forward(*(t.storage if cls.takes_spikes else t.data for t in inputs), **options), dtype=dtype)
+        array = node.forward(*(t.storage if cls.takes_spikes else t.data for t in inputs), **options)
+        result = Tensor.__new__(Tensor)._begin(array, dtype) if cls.makes_spikes else Tensor(array, dtype=dtype)
+        if cls.views and np.may_share_memory(array, inputs[0].storage):
+            result._changes = inputs[0]._changes
         if node.recording:
             node.inputs, result._node, result.requires_grad = inputs, node, True
+            node.versions = tuple(t._changes[0] for t in inputs)
         return result
+
+    def check_versions(self):
+        """Refuse to go on with inputs that were overwritten after ``forward`` had kept them."""
+        for k, (tensor, version) in enumerate(zip(self.inputs, self.versions)):
+            if tensor._changes[0] == version or self.reuses == "none":
+                continue
+            if self.reuses == "all" or any(needed for i, needed in enumerate(self.needs) if i != k):
+                raise RuntimeError(f"backward() through {type(self).__name__}: its input {k}, of shape {tensor.shape}, was changed "
+                                   "in place after the forward pass (by an optimizer's step, say), so the gradient would be "
+                                   "wrong; call backward() first, or compute the result again")
 
     def forward(self, *arrays, **options):
         raise NotImplementedError(f"{type(self).__name__} has no forward")
@@ -236,24 +286,36 @@ def _check(name, tensor, grad):
                            f"for a tensor of shape {tensor.shape} and dtype {tensor.dtype}")
 
 
-_recording = True
+def clean(array):
+    """Booleans with the bytes 0 and 1, on which the loops rely: ``array`` itself, or a copy where NumPy takes other bytes for
+    True (a black-and-white Pillow image, a mask's ``.view(bool)``, ``np.frombuffer``). Anything else is returned as it is."""
+    if array.dtype != np.bool_ or not (array.view(np.uint8) > 1).any():
+        return array
+    return array.view(np.uint8) != 0
+
+
+class _Mode(threading.local):
+    recording = True  # in every thread, until it says otherwise
+
+
+_mode = _Mode()
 _generator = np.random.default_rng()
 
 
 def is_grad_enabled():
-    """Whether operations are being remembered."""
-    return _recording
+    """Whether operations of this thread are being remembered."""
+    return _mode.recording
 
 
 @contextlib.contextmanager
 def no_grad():
-    """Within ``with no_grad():`` (or a function decorated by ``@no_grad()``) operations are computed but not remembered."""
-    global _recording
-    before, _recording = _recording, False
+    """Within ``with no_grad():`` (or a function decorated by ``@no_grad()``) operations are computed but not remembered; those
+    of other threads are."""
+    before, _mode.recording = _mode.recording, False
     try:
         yield
     finally:
-        _recording = before
+        _mode.recording = before
 
 
 def manual_seed(seed):

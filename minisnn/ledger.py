@@ -6,11 +6,13 @@ Nothing is counted unless somebody asks:
         net(x)
     sum(entry.ac for entry in entries)
 
-Modules name the entries while they run (see nn/module.py), so that a report can say which layer did what.
+Modules name the entries while they run (see nn/module.py), so that a report can say which layer did what. Each thread has a
+ledger of its own.
 """
 
 import contextlib
 import dataclasses
+import threading
 
 __all__ = ["Entry", "ledger", "is_open", "record", "scope"]
 
@@ -27,37 +29,44 @@ class Entry:
     mac: int = 0  # multiply-accumulates
 
 
-_entries = None
-_names = []
+class _Asked(threading.local):
+    entries = None  # where this thread's operations are written down; None while nobody asks
+
+    def __init__(self):
+        self.names = []  # of the modules that are running, outermost first
+
+
+_asked = _Asked()
 
 
 @contextlib.contextmanager
 def ledger():
-    """Collect entries into the list that the ``with`` statement names; a ledger inside another takes over meanwhile."""
-    global _entries
-    before, _entries = _entries, []
+    """Collect the entries of this thread into the list that the ``with`` statement names. Ledgers nest: only the innermost
+    one records."""
+    before, _asked.entries = _asked.entries, []
     try:
-        yield _entries
+        yield _asked.entries
     finally:
-        _entries = before
+        _asked.entries = before
 
 
 def is_open():
     """Whether anybody is asking."""
-    return _entries is not None
+    return _asked.entries is not None
 
 
 def record(op, **counts):
     """Write down one call of an operation, if anybody is asking."""
-    if _entries is not None:
-        _entries.append(Entry(_names[-1] if _names else "", op, **counts))
+    if _asked.entries is not None:
+        _asked.entries.append(Entry(_asked.names[-1] if _asked.names else "", op, **counts))
 
 
 @contextlib.contextmanager
 def scope(name, inner=False):
     """Entries made within carry this name, or, with ``inner``, the present name with this one behind it."""
-    _names.append(f"{_names[-1]}.{name}" if inner and _names and _names[-1] else name)
+    names = _asked.names
+    names.append(f"{names[-1]}.{name}" if inner and names and names[-1] else name)
     try:
         yield
     finally:
-        _names.pop()
+        names.pop()

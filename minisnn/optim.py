@@ -1,8 +1,9 @@
-"""Optimisers and the schedule of the learning rate.
+"""Optimizers and the schedule of the learning rate.
 
 Symbols: p a parameter, g its gradient, m and v running means of g and g^2; M entries in the order of the memory.
 """
 
+import functools
 import math
 
 import numpy as np
@@ -32,31 +33,47 @@ def sgd_step(p, g, m, lr, momentum, weight_decay):
         p[i] -= lr * m[i]
 
 
+@functools.lru_cache(maxsize=None)
+def axes_in_memory(strides):
+    """The axes in the order of the memory, the widest step first."""
+    return tuple(np.argsort([-s for s in strides], kind="stable"))
+
+
 def flat(array, like):
     """The entries of ``array`` as a row, in the order of those of ``like`` in memory; a view where it lies the same."""
-    order = np.argsort([-s for s in like.strides], kind="stable")
-    return np.ascontiguousarray(array.transpose(order)).reshape(-1)
+    return np.ascontiguousarray(array.transpose(axes_in_memory(like.strides))).reshape(-1)
 
 
-class Optimiser:
+def put_back(array, row, like):
+    """Write a row that ``flat`` had to copy, since its numbers lie with gaps or in another order, into ``array``."""
+    if not np.may_share_memory(row, array):
+        order = axes_in_memory(like.strides)
+        array[...] = row.reshape([array.shape[axis] for axis in order]).transpose(np.argsort(order))
+
+
+class Optimizer:
     """The base of both: a list of parameters, a learning rate, and running means beside each parameter.
 
     A subclass names its running means in ``states`` and defines ``update(p, g, *means)``, which changes rows in place.
+
+    Attributes:
+        parameters: what is learned, each once, however often it was given.
+        lr: the learning rate, which a schedule may change.
+        steps: how many were taken.
+        state: {name: [ndarray for each parameter]}.
     """
 
     states = ()
 
     def __init__(self, parameters, lr):
-        self.parameters, self.lr, self.steps = list(parameters), lr, 0
+        self.parameters, self.lr, self.steps = list({id(p): p for p in parameters}.values()), lr, 0
         if not self.parameters:
-            raise ValueError("the optimiser got no parameters")
+            raise ValueError("the optimizer got no parameters")
         positive("lr", lr)
         for k, p in enumerate(self.parameters):
-            if not isinstance(p, Tensor) or p.is_spikes:
-                raise TypeError(f"parameter {k} {'holds spikes' if isinstance(p, Tensor) else 'is ' + type(p).__name__}; "
-                                "give Parameters, such as net.parameters()")
-            if not np.shares_memory(flat(p.data, p.data), p.data):  # steps write through that row
-                p.data = p.data.copy("C")
+            if not isinstance(p, Tensor):
+                raise TypeError(f"parameter {k} is {type(p).__name__}; give Parameters, such as net.parameters()")
+            check_numbers(k, p)
         self.state = {name: [np.zeros_like(p.data) for p in self.parameters] for name in self.states}
 
     def zero_grad(self):
@@ -65,12 +82,38 @@ class Optimiser:
             p.grad = None
 
     def step(self):
-        """Move every parameter that has a gradient."""
+        """Move every parameter that has a gradient.
+
+        Raises:
+            ValueError: a parameter has another shape than when this optimizer was made, or its gradient another shape or
+                dtype than it. TypeError: it holds spikes, or the gradient is no ndarray. Then nothing has been moved.
+        """
+        moving = [k for k, p in enumerate(self.parameters) if p.grad is not None]
+        for k in moving:
+            self.check(k)
         self.steps += 1
-        for k, p in enumerate(self.parameters):
-            if p.grad is not None:
-                arrays = [p.data, p.grad] + [self.state[name][k] for name in self.states]
-                self.update(*(flat(a, p.data) for a in arrays))
+        for k in moving:
+            p = self.parameters[k]
+            arrays = [p.data] + [self.state[name][k] for name in self.states]
+            p_row, *mean_rows = rows = [flat(a, p.data) for a in arrays]
+            self.update(p_row, flat(p.grad, p.data), *mean_rows)
+            for array, row in zip(arrays, rows):
+                put_back(array, row, p.data)
+            p.changed_in_place()
+
+    def check(self, k):
+        """Refuse to move parameter ``k`` where loops over it would leave its memory, or learn nothing."""
+        p = self.parameters[k]
+        check_numbers(k, p)
+        for name in self.states:
+            if self.state[name][k].shape != p.shape:
+                raise ValueError(f"{name_of(k, p)} had shape {self.state[name][k].shape} when the optimizer was made; make a new "
+                                 "optimizer for parameters of another shape")
+        if not isinstance(p.grad, np.ndarray):
+            raise TypeError(f"the gradient of {name_of(k, p)} is {type(p.grad).__name__}; give an ndarray")
+        if p.grad.shape != p.shape or p.grad.dtype != p.dtype:
+            raise ValueError(f"the gradient of {name_of(k, p)} has shape {p.grad.shape} and dtype {p.grad.dtype}; it must have "
+                             f"those of the parameter, whose dtype is {p.dtype}")
 
     def state_dict(self):
         """{name: ndarray}: the number of steps and the running means."""
@@ -78,18 +121,18 @@ class Optimiser:
         return {"steps": np.array(self.steps), "lr": np.array(self.lr), **means}
 
     def load_state_dict(self, state):
-        """Take over what ``state_dict`` returned. Raises ValueError where it is another optimiser's, changing nothing."""
+        """Take over what ``state_dict`` returned. Raises ValueError where it is another optimizer's, changing nothing."""
         own = self.state_dict()
         for name in sorted(own.keys() | state.keys()):
             if name not in state or name not in own or np.shape(state[name]) != own[name].shape:
-                raise ValueError(f"this state is of another optimiser or model: {name} does not fit")
+                raise ValueError(f"this state is of another optimizer or model: {name} does not fit")
         self.steps, self.lr = int(state["steps"]), float(state["lr"])
         for name, arrays in self.state.items():
             for k, a in enumerate(arrays):
                 a[...] = state[f"{name}.{k}"]
 
 
-class Adam(Optimiser):
+class Adam(Optimizer):
     """Adam (Kingma and Ba 2015), as in PyTorch.
 
     m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;  p = p - lr * (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)
@@ -109,7 +152,7 @@ class Adam(Optimiser):
 
     def __init__(self, parameters, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
         super().__init__(parameters, lr)
-        if not all(0 <= b < 1 for b in betas) or weight_decay < 0 or eps < 0:
+        if not (all(0 <= b < 1 for b in betas) and weight_decay >= 0 and eps >= 0):
             raise ValueError(f"betas {betas}, eps {eps}, weight_decay {weight_decay}; give betas from 0 up to but not 1, "
                              "and nothing negative")
         self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
@@ -120,7 +163,7 @@ class Adam(Optimiser):
         adam_step(p, g, m, v, *map(real, (self.lr, b1, b2, self.eps, self.weight_decay, *corrections)))
 
 
-class SGD(Optimiser):
+class SGD(Optimizer):
     """Stochastic gradient descent with momentum, as in PyTorch.
 
     m = momentum * m + g;  p = p - lr * m
@@ -139,7 +182,7 @@ class SGD(Optimiser):
 
     def __init__(self, parameters, lr=1e-2, momentum=0.9, weight_decay=0.0):
         super().__init__(parameters, lr)
-        if not 0 <= momentum < 1 or weight_decay < 0:
+        if not (0 <= momentum < 1 and weight_decay >= 0):
             raise ValueError(f"momentum {momentum}, weight_decay {weight_decay}; give a momentum from 0 up to but not 1, "
                              "and no negative decay")
         self.momentum, self.weight_decay = momentum, weight_decay
@@ -154,7 +197,7 @@ class CosineAnnealing:
     lr(k) = floor + (start - floor) * (1 + cos(pi * k / total)) / 2
 
     Args:
-        optimiser: whose ``lr`` is set at each ``step()``.
+        optimizer: whose ``lr`` is set at each ``step()``.
         total: number of steps (of epochs or of batches, as the caller steps it) after which the floor is reached.
         floor: the last learning rate.
         warmup: number of first steps over which the rate rises linearly to its start.
@@ -163,12 +206,12 @@ class CosineAnnealing:
         ValueError: no step, or a negative number.
     """
 
-    def __init__(self, optimiser, total, floor=0.0, warmup=0):
-        if total < 1 or warmup < 0 or floor < 0:
+    def __init__(self, optimizer, total, floor=0.0, warmup=0):
+        if not (total >= 1 and warmup >= 0 and floor >= 0):
             raise ValueError(f"total {total}, warmup {warmup}, floor {floor}; give at least one step and nothing negative")
-        self.optimiser, self.total, self.floor, self.warmup = optimiser, total, floor, warmup
-        self.start, self.taken = optimiser.lr, 0
-        self.optimiser.lr = self.rate(0)
+        self.optimizer, self.total, self.floor, self.warmup = optimizer, total, floor, warmup
+        self.start, self.taken = optimizer.lr, 0
+        self.optimizer.lr = self.rate(0)
 
     def rate(self, k):
         """The learning rate after ``k`` steps."""
@@ -176,9 +219,9 @@ class CosineAnnealing:
         return fall * (k + 1) / (self.warmup + 1) if k < self.warmup else fall
 
     def step(self):
-        """Count one step and set the optimiser's learning rate."""
+        """Count one step and set the optimizer's learning rate."""
         self.taken += 1
-        self.optimiser.lr = self.rate(self.taken)
+        self.optimizer.lr = self.rate(self.taken)
 
     def state_dict(self):
         """{name: ndarray}."""
@@ -187,7 +230,20 @@ class CosineAnnealing:
     def load_state_dict(self, state):
         """Take over what ``state_dict`` returned."""
         self.start, self.taken = float(state["start"]), int(state["taken"])
-        self.optimiser.lr = self.rate(self.taken)
+        self.optimizer.lr = self.rate(self.taken)
+
+
+def name_of(k, p):
+    name = getattr(p, "name", "")
+    return f"parameter {k} ({name + ', ' if name else ''}shape {p.shape})"
+
+
+def check_numbers(k, p):
+    """Refuse a parameter whose numbers cannot be moved."""
+    if p.is_spikes:
+        raise TypeError(f"{name_of(k, p)} holds spikes; give it floating-point numbers")
+    if not p.data.flags.writeable:
+        raise ValueError(f"{name_of(k, p)} lies in memory that cannot be written; give it a copy: p.data = p.data.copy()")
 
 
 def positive(name, value):

@@ -1,16 +1,20 @@
 """The tape: what backward() promises, what it refuses, and every elementary operation against finite differences."""
 
+import concurrent.futures
 import gc
+import operator
 import sys
+import threading
 
 import numpy as np
+import PIL.Image
 import pytest
 from checks import examples, leaf, seeds, spread
 from hypothesis import given
 from hypothesis import strategies as st
 
 import minisnn as snn
-from minisnn import Function, Tensor, engine, gradcheck, no_grad, ops
+from minisnn import Function, Tensor, engine, gradcheck, ledger, nn, no_grad, ops, optim
 
 shapes = st.lists(st.integers(1, 4), min_size=0, max_size=3).map(tuple)
 
@@ -474,3 +478,199 @@ def test_seeded_random_numbers():
     assert np.array_equal(first, engine.generator().random(4))
     with pytest.raises(ValueError):
         snn.manual_seed(-1)
+
+
+# ---- what is compared, and what changed since the forward pass ---------------------------------------------------------
+
+
+COMPARISONS = [operator.eq, operator.ne, operator.lt, operator.le, operator.gt, operator.ge]
+
+
+@pytest.mark.parametrize("compare", COMPARISONS)
+def test_comparisons_are_element_by_element(compare):
+    a, b = np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([[1.0, 3.0], [2.0, 4.0]])
+    for left, right in ((Tensor(a), Tensor(b)), (Tensor(a), b), (a, Tensor(b))):
+        result = compare(left, right)
+        assert type(result) is np.ndarray and result.dtype == bool and np.array_equal(result, compare(a, b))
+    assert np.array_equal(compare(Tensor(a), 2), compare(a, 2)) and np.array_equal(compare(2, Tensor(a)), compare(2, a))
+    spikes = np.array([True, False])
+    assert np.array_equal(compare(Tensor(spikes), spikes), compare(spikes, spikes))
+
+
+def test_a_tensor_is_itself_where_identity_counts():
+    x, same = Tensor([1.0]), Tensor([1.0])
+    assert {x: 1, same: 2}[x] == 1 and len({x, same}) == 2
+    assert (x == None) is False and (x != None) is True and (x == "x") is False  # noqa: E711
+    with pytest.raises(TypeError):
+        x < "x"
+
+
+def test_truth_is_that_of_an_array():
+    assert bool(Tensor([2.0])) and not bool(Tensor(0)) and float(Tensor([2.5])) == 2.5 and int(Tensor([2.5])) == 2
+    with pytest.raises(ValueError, match="ambiguous"):
+        bool(Tensor([1.0, 2.0]))
+
+
+def step_on(p):
+    p.grad = np.ones_like(p.data)
+    optim.SGD([p], lr=0.5).step()
+
+
+def load_into(p):
+    holder = nn.Module()
+    holder.p = p
+    holder.load_state_dict({"p": p.data + 1})
+
+
+def subtract_from(p):
+    p.data -= 0.5
+
+
+CHANGES = [step_on, load_into, subtract_from]
+KEEP_W = {  # name: (a function of x and w that reads w again for x's gradient, the gradient by hand for a loss of ones)
+    "product": lambda x, w: x * w, "quotient": lambda x, w: x / w, "matrix product": lambda x, w: x @ w,
+    "linear": lambda x, w: ops.linear(x, w, Tensor(np.zeros(3))), "join": lambda x, w: ops.join(x, w, "and"),
+    "convolution": lambda x, w: ops.conv2d(x.reshape(1, 1, 3, 3), w.reshape(1, 1, 3, 3), padding=1),
+    "a view of it": lambda x, w: x * w.reshape(9).reshape(3, 3).T[::-1], "loss": lambda x, w: ops.mse_loss(x, w),
+    "an operation of one's own": lambda x, w: OwnProduct.apply(x, w), "detached": lambda x, w: x * w.detach(),
+}
+
+
+class OwnProduct(Function):
+    def forward(self, x, w):
+        self.x, self.w = x, w
+        return x * w
+
+    def backward(self, grad):
+        return grad * self.w, grad * self.x
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("name", KEEP_W)
+def test_backward_refuses_what_was_changed_in_place_since(name, change):
+    rng = np.random.default_rng(0)
+    x, w = leaf(rng.random((3, 3))), nn.Parameter(rng.random((3, 3)))
+    out = KEEP_W[name](x, w).sum()
+    out.backward(retain_graph=True)
+    change(w)
+    with pytest.raises(RuntimeError, match=r"changed in place .*by an optimizer's step"):
+        out.backward()
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_backward_runs_where_the_change_has_no_part_in_a_gradient(change):
+    x, w = leaf(np.ones((3, 3))), nn.Parameter(np.full((3, 3), 2.0))
+    for out, expected in (((x + w).sum(), 1.0), ((x - w.reshape(9).reshape(3, 3)).sum(), 1.0), (ops.stack([x, w]).sum(), 1.0),
+                          (x.sum() * 3 + w.sum(), 3.0)):
+        change(w)
+        x.grad = None
+        out.backward()
+        assert np.array_equal(x.grad, np.full((3, 3), expected))
+    given = Tensor(np.ones((3, 3)))  # needs no gradient, so w is not read again
+    out, w.grad = (given * w).sum(), None
+    change(w)
+    w.grad = None
+    out.backward()
+    assert np.array_equal(w.grad, np.ones((3, 3)))
+
+
+def test_new_data_leaves_what_was_kept_alone():
+    x, w = leaf(np.ones(3)), nn.Parameter(np.full(3, 2.0))
+    out = (x * w).sum()
+    w.data = np.full(3, 5.0)
+    out.backward()
+    assert np.array_equal(x.grad, np.full(3, 2.0))  # the weights of the forward pass
+
+
+# ---- spikes from outside -----------------------------------------------------------------------------------------------
+
+
+def odd_bytes(mask, byte=255):
+    """Booleans whose True is another byte than 1, as Pillow's black-and-white images have."""
+    return (mask.astype(np.uint8) * np.uint8(byte)).view(bool)
+
+
+class Threshold(Function):
+    def forward(self, x):
+        return odd_bytes(x > 0.5, 7)
+
+    def backward(self, grad):
+        return grad
+
+
+ENTRANCES = {
+    "Tensor": lambda mask: Tensor(odd_bytes(mask)),
+    "Tensor of float64": lambda mask: Tensor(odd_bytes(mask), dtype="float64"),
+    "a view with gaps": lambda mask: Tensor(np.repeat(odd_bytes(mask), 2, -1)[..., ::2]),
+    "read-only": lambda mask: Tensor(np.frombuffer(odd_bytes(mask).tobytes(), bool).reshape(mask.shape)),
+    "data": lambda mask: given_later(odd_bytes(mask)),
+    "an operation of one's own": lambda mask: Threshold.apply(Tensor(mask.astype(np.float32))),
+    "Pillow": lambda mask: Tensor(np.stack([np.asarray(PIL.Image.fromarray(image).convert("1")) for image in
+                                            (mask.reshape(-1, *mask.shape[-2:]) * np.uint8(255))]).reshape(mask.shape)),
+}
+
+
+def given_later(array):
+    x = Tensor(np.zeros(array.shape, np.float32))
+    x.data = array
+    return x
+
+
+@pytest.mark.parametrize("entrance", ENTRANCES)
+def test_booleans_are_cleaned_where_they_come_in(entrance):
+    mask = np.random.default_rng(0).random((2, 3, 8, 6, 6)) < 0.3
+    x = ENTRANCES[entrance](mask)
+    assert x.is_spikes and np.array_equal(np.unique(x.storage.view(np.uint8)), [0, 1]) and np.array_equal(x.data, mask)
+    w = Tensor(np.random.default_rng(1).standard_normal((16, 8, 3, 3)), dtype=x.dtype)
+    for method in ("dense", "event"):
+        expected = ops.conv2d(Tensor(mask, dtype=x.dtype), w, padding=1, method=method)
+        assert np.array_equal(ops.conv2d(x, w, padding=1, method=method).data, expected.data)
+    assert ops.avg_pool2d(x, 6).data.max() <= 1 and not ops.join(x, x, "iand").data.any()
+
+
+def test_clean_booleans_are_not_copied():
+    mask = np.ones((2, 2), bool)
+    assert Tensor(mask).storage is mask
+
+
+# ---- threads -----------------------------------------------------------------------------------------------------------
+
+
+def in_a_thread(f):
+    """What ``f`` returns in another thread."""
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        return pool.submit(f).result()
+
+
+def test_no_grad_and_ledgers_are_those_of_their_thread():
+    x = leaf(np.ones(2))
+    with no_grad(), ledger.ledger() as entries:
+        assert in_a_thread(lambda: (x * x).requires_grad and not ledger.is_open())
+        in_a_thread(lambda: ops.lif(Tensor(np.ones((1, 2)))))
+        assert not snn.is_grad_enabled() and entries == []
+        ops.lif(Tensor(np.ones((1, 2))))
+        assert len(entries) == 1
+    assert snn.is_grad_enabled()
+
+
+def test_blocks_of_two_threads_that_overlap_do_not_mix():
+    first_in, second_in, first_out = threading.Event(), threading.Event(), threading.Event()
+    seen = []
+
+    def first():
+        with no_grad():
+            first_in.set()
+            assert second_in.wait(10)
+        first_out.set()
+
+    def second():
+        assert first_in.wait(10)
+        with no_grad():
+            second_in.set()
+            assert first_out.wait(10)
+            seen.append(snn.is_grad_enabled())
+
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(first), pool.submit(second)]:
+            done.result()
+    assert seen == [False] and snn.is_grad_enabled()

@@ -5,7 +5,7 @@ import pytest
 from checks import values_and_gradients
 
 import minisnn as snn
-from minisnn import Tensor, ledger, nn, ops
+from minisnn import Tensor, ledger, nn, ops, optim
 
 
 class Pair(nn.Module):
@@ -110,3 +110,52 @@ def test_attention_starts_open(dim):
         out = nn.Attention(dim, 4, 16, spiking, rng=np.random.default_rng(0))(x).data
         passed = out.sum() / np.maximum(x.data, 0).sum()
         assert passed > (0.5 if spiking else 0.7)
+
+
+# ---- a parameter in two places -----------------------------------------------------------------------------------------
+
+
+class Tied(nn.Module):
+    """One weight in two modules, one module in two places, and one buffer under two names."""
+
+    def __init__(self):
+        rng = np.random.default_rng(0)
+        self.first, self.second = nn.Linear(3, 3, rng=rng), nn.Linear(3, 3, rng=rng)
+        self.second.weight = self.first.weight
+        self.again = self.first
+        self.mean = self.other_mean = np.zeros(3)
+
+    def forward(self, x):
+        return self.again(self.second(self.first(x)))
+
+
+def test_what_stands_in_two_places_is_listed_counted_and_saved_once():
+    net = Tied()
+    names = ["first.weight", "first.bias", "second.bias"]
+    assert [name for name, _ in net.named_parameters()] == names and [p.name for p in net.parameters()] == names
+    assert [name for name, _ in net.named_buffers()] == ["mean"]
+    assert [name for name, _ in net.named_children()] == ["first", "second"] and len(net.modules()) == 3
+    assert list(net.state_dict()) == names + ["mean"]
+    other = Tied()
+    for p in other.parameters():
+        p.data += 1
+    other.load_state_dict(net.state_dict())
+    assert all(np.array_equal(p.data, q.data) for p, q in zip(net.parameters(), other.parameters()))
+
+
+def test_what_stands_in_two_places_is_moved_once_and_runs_twice():
+    layer = nn.Linear(2, 2, rng=np.random.default_rng(0))
+    net = nn.Sequential(layer, layer)
+    assert len(net) == 2 and list(net) == [layer, layer] and net[1] is layer
+    x = np.ones((1, 2), np.float32)
+    np.testing.assert_array_equal(net(Tensor(x)).data, layer(layer(Tensor(x))).data)
+    net(Tensor(x)).sum().backward()
+    before = layer.weight.data.copy()
+    optim.SGD(net.parameters(), lr=0.1, momentum=0.0).step()
+    np.testing.assert_allclose(before - layer.weight.data, 0.1 * layer.weight.grad, rtol=1e-4)
+
+
+def test_modules_that_hold_each_other_are_listed_without_end_of_the_stack():
+    a, b = nn.Module(), nn.Module()
+    a.b, b.a = b, a
+    assert a.modules() == [a, b]

@@ -9,17 +9,20 @@ __all__ = ["Module", "Parameter", "Sequential", "ModuleList"]
 
 
 class Parameter(Tensor):
-    """A Tensor that is learned: always requires a gradient, and is found by ``Module.parameters()``."""
+    """A Tensor that is learned: always requires a gradient, and is found by ``Module.parameters()``, which tells it its dotted
+    ``name``, for error messages."""
 
-    __slots__ = ()
+    __slots__ = ("name",)
 
     def __init__(self, data, dtype=None):
         super().__init__(data, requires_grad=True, dtype=dtype)
+        self.name = ""
 
 
 class Module:
     """The base of every layer. Assigning a Parameter, an ndarray (a buffer: saved, not learned) or another Module to an
-    attribute registers it; the order of assignment is the order in which they are listed.
+    attribute registers it; the order of assignment is the order in which they are listed. What stands in several places is
+    one thing, listed once, by the first of its names: shared weights are counted, learned and saved once.
 
     A subclass defines ``forward``; calling the module runs it.
     """
@@ -38,15 +41,17 @@ class Module:
 
     def named_children(self):
         """(name, module) of each direct part."""
-        for name, value in vars(self).items():
-            if isinstance(value, Module):
-                yield name, value
+        return iter(first_of_each((name, value) for name, value in vars(self).items() if isinstance(value, Module)))
 
-    def named_modules(self, prefix=""):
-        """(dotted name, module) of this module and all of its parts, depth first."""
+    def named_modules(self, prefix="", seen=None):
+        """(dotted name, module) of this module and all of its parts, depth first; ``seen`` is for the recursion."""
+        seen = set() if seen is None else seen
+        if id(self) in seen:
+            return
+        seen.add(id(self))
         yield prefix, self
         for name, child in self.named_children():
-            yield from child.named_modules(f"{prefix}.{name}" if prefix else name)
+            yield from child.named_modules(f"{prefix}.{name}" if prefix else name, seen)
 
     def modules(self):
         """This module and all of its parts, depth first."""
@@ -57,11 +62,14 @@ class Module:
         for prefix, module in self.named_modules():
             found += [(f"{prefix}.{name}" if prefix else name, value) for name, value in vars(module).items()
                       if isinstance(value, kind)]
-        return found
+        return first_of_each(found)
 
     def named_parameters(self):
         """[(dotted name, Parameter)] in definition order."""
-        return self._named(Parameter)
+        named = self._named(Parameter)
+        for name, p in named:
+            p.name = name
+        return named
 
     def parameters(self):
         """[Parameter] in definition order."""
@@ -99,6 +107,8 @@ class Module:
                 raise ValueError(f"{name} holds {given.dtype}; give an array of numbers")
         for name, array in own.items():
             array[...] = state[name]
+        for p in self.parameters():
+            p.changed_in_place()
 
     def train(self, mode=True):
         """Training mode: batch norm takes and moves the statistics of the batch."""
@@ -122,6 +132,16 @@ class Module:
         return self
 
 
+def first_of_each(named):
+    """[(name, thing)] without those whose thing stood before, under another name."""
+    seen, found = set(), []
+    for name, thing in named:
+        if id(thing) not in seen:
+            seen.add(id(thing))
+            found.append((name, thing))
+    return found
+
+
 class Sequential(Module):
     """Modules one after another."""
 
@@ -129,11 +149,11 @@ class Sequential(Module):
         for k, module in enumerate(modules):
             setattr(self, str(k), module)
 
-    def __iter__(self):
-        return (module for _, module in self.named_children())
+    def __iter__(self):  # a module that stands here twice runs twice
+        return (module for module in vars(self).values() if isinstance(module, Module))
 
     def __len__(self):
-        return len(list(self.named_children()))
+        return len(list(iter(self)))
 
     def __getitem__(self, k):
         return list(self)[k]

@@ -14,7 +14,7 @@ import numpy as np
 from ..engine import Function, Tensor
 
 __all__ = ["add", "sub", "mul", "div", "neg", "power", "matmul", "sum", "mean", "max", "min", "reshape", "transpose", "index",
-           "stack", "concatenate", "exp", "log", "relu", "sigmoid", "sqrt", "tanh", "abs"]
+           "stack", "concatenate", "exp", "log", "relu", "sigmoid", "sqrt", "tanh", "abs", "argmax"]
 
 
 def unbroadcast(grad, shape):
@@ -27,6 +27,8 @@ def unbroadcast(grad, shape):
 
 
 class Add(Function):
+    reuses = "none"
+
     def forward(self, a, b):
         self.shapes = a.shape, b.shape
         return a + b
@@ -36,6 +38,8 @@ class Add(Function):
 
 
 class Sub(Function):
+    reuses = "none"
+
     def forward(self, a, b):
         self.shapes = a.shape, b.shape
         return a - b
@@ -45,6 +49,8 @@ class Sub(Function):
 
 
 class Mul(Function):
+    reuses = "others"
+
     def forward(self, a, b):
         self.a, self.b = a, b
         return a * b
@@ -63,6 +69,8 @@ class Div(Function):
 
 
 class Neg(Function):
+    reuses = "none"
+
     def forward(self, a):
         return -a
 
@@ -82,6 +90,8 @@ class Power(Function):
 
 
 class MatMul(Function):
+    reuses = "others"
+
     def forward(self, a, b):
         self.a, self.b = a, b
         return a @ b
@@ -96,6 +106,8 @@ class MatMul(Function):
 
 
 class Sum(Function):
+    reuses = "none"
+
     def forward(self, a, axis=None, keepdims=False):
         self.shape, self.axis, self.keepdims = a.shape, axis, keepdims
         return np.asarray(a.sum(axis, keepdims=keepdims))
@@ -124,6 +136,8 @@ def _restore_axes(grad, shape, axis, keepdims):
 
 
 class Reshape(Function):
+    reuses, views = "none", True
+
     def forward(self, a, shape):
         self.shape = a.shape
         return a.reshape(shape)
@@ -133,6 +147,8 @@ class Reshape(Function):
 
 
 class Transpose(Function):
+    reuses, views = "none", True
+
     def forward(self, a, axes=None):
         self.axes = tuple(range(a.ndim))[::-1] if axes is None else axes
         return a.transpose(self.axes)
@@ -142,6 +158,8 @@ class Transpose(Function):
 
 
 class Index(Function):
+    reuses, views = "none", True
+
     def forward(self, a, key):
         self.shape, self.key = a.shape, key
         return np.asarray(a[key])
@@ -153,6 +171,8 @@ class Index(Function):
 
 
 class Stack(Function):
+    reuses = "none"
+
     def forward(self, *arrays, axis=0):
         self.axis = axis
         return np.stack(arrays, axis)
@@ -162,6 +182,8 @@ class Stack(Function):
 
 
 class Concatenate(Function):
+    reuses = "none"
+
     def forward(self, *arrays, axis=0):
         self.axis, self.ends = axis, np.cumsum([a.shape[axis] for a in arrays])
         return np.concatenate(arrays, axis)
@@ -275,8 +297,10 @@ def sum(a, axis=None, keepdims=False):
 
 
 def mean(a, axis=None, keepdims=False):
-    """Mean over ``axis`` (an int, a tuple, or None for all)."""
+    """Mean over ``axis`` (an int, a tuple, or None for all). Raises ValueError where there is nothing to average over."""
     total = sum(a, axis, keepdims)
+    if a.size == 0:
+        raise ValueError(f"mean of an empty tensor, of shape {a.shape}")
     return div(total, a.size / total.size)
 
 
@@ -351,11 +375,28 @@ def abs(a):
     return Abs.apply(a)
 
 
+def argmax(a, axis=None):
+    """Where the maximum is, the first of equal ones: an ndarray of whole numbers, as ``numpy.argmax``; it has no gradient."""
+    return np.argmax(a.data, axis)
+
+
+def compare(how):
+    """A comparison element by element: with a Tensor, a number or an array, an ndarray of bool; with anything else, Python's."""
+    def operation(a, b):
+        b = b.data if isinstance(b, Tensor) else b
+        return how(a.data, b) if isinstance(b, (np.ndarray, np.generic, int, float, list, tuple)) else NotImplemented
+
+    return operation
+
+
+for _name, _how in {"__eq__": np.equal, "__ne__": np.not_equal, "__lt__": np.less, "__le__": np.less_equal,
+                    "__gt__": np.greater, "__ge__": np.greater_equal}.items():
+    setattr(Tensor, _name, compare(_how))
 for _name, _operation in {
     "__add__": add, "__radd__": add, "__sub__": sub, "__rsub__": lambda a, b: sub(b, a), "__mul__": mul, "__rmul__": mul,
     "__truediv__": div, "__rtruediv__": lambda a, b: div(b, a), "__neg__": neg, "__pow__": power, "__matmul__": matmul,
     "__rmatmul__": lambda a, b: matmul(b, a), "__getitem__": index, "sum": sum, "mean": mean, "max": max, "min": min,
     "reshape": reshape, "transpose": transpose, "exp": exp, "log": log, "sqrt": sqrt, "relu": relu, "sigmoid": sigmoid,
-    "tanh": tanh, "abs": abs, "T": property(transpose),
+    "tanh": tanh, "abs": abs, "argmax": argmax, "T": property(transpose),
 }.items():
     setattr(Tensor, _name, _operation)
