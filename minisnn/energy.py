@@ -16,7 +16,8 @@ import numpy as np
 
 from . import ledger
 from .engine import Tensor, no_grad
-from .models import PRESETS, Config
+from .models import PRESETS, Config, ResNet21
+from .nn import listen
 
 __all__ = ["measure", "published", "published_of", "Report", "Layer", "E_MAC", "E_AC", "label", "listen"]
 
@@ -125,25 +126,6 @@ def label(name):
 
 
 @contextlib.contextmanager
-def listen(module, callback):
-    """Within the ``with`` statement, ``callback(inputs, output)`` hears every call of ``module``."""
-    forward, others = module.forward, vars(module).get("forward")  # somebody else may be listening
-
-    def heard(*inputs):
-        output = forward(*inputs)
-        callback(inputs, output)
-        return output
-
-    module.forward = heard  # on this one object, in front of its class's
-    try:
-        yield
-    finally:
-        del module.forward
-        if others is not None:
-            module.forward = others
-
-
-@contextlib.contextmanager
 def evaluating(net):
     """Within the ``with`` statement: evaluation mode and no tape; afterwards every part has its own mode back."""
     modes = [(module, module.training) for module in net.modules()]
@@ -186,7 +168,8 @@ def measure(net, x, e_mac=E_MAC, e_ac=E_AC, fold_norm=False):
 
     Args:
         net: a network of ``models.build``, or any Module.
-        x: [T, N, C, H, W], array or Tensor; or batches of it, each alone or as the first of a tuple.
+        x: [T, N, C, H, W] (or what else the Module takes, with T and N in front), array or Tensor; or batches of it, each alone
+            or as the first of a tuple.
         e_mac, e_ac: energy of one MAC, of one AC, pJ.
         fold_norm: leave batch norm out, as folded into the weights.
 
@@ -194,21 +177,25 @@ def measure(net, x, e_mac=E_MAC, e_ac=E_AC, fold_norm=False):
         Report.
 
     Raises:
-        ValueError: there are no samples, or their numbers of time steps differ.
+        ValueError: there are no samples, their numbers of time steps differ, or there are fewer than two axes.
     """
-    if not any(module._name for module in net.modules()):
-        net.name_parts()
+    net.name_parts()
+    parameters = net.parameters()
+    dtype = parameters[0].dtype if parameters else None
+    stages = net.stages if isinstance(net, ResNet21) else ()
     rows, steps, fired, samples, timesteps = {}, {}, {}, 0, None
     with contextlib.ExitStack() as stack:
-        for k, stage in enumerate(getattr(net, "stages", ())):
+        for k, stage in enumerate(stages):
             stack.enter_context(listen(stage.join, lambda _, out, k=k: join_spikes(fired, k, out)))
         stack.enter_context(evaluating(net))
         for batch in batches(x):
+            if np.ndim(batch) < 2:
+                raise ValueError(f"measure got an input of shape {np.shape(batch)}; give [T, N, ...]")
             if timesteps not in (None, batch.shape[0]):
                 raise ValueError(f"a batch has {batch.shape[0]} time steps, the one before {timesteps}")
             timesteps, samples = batch.shape[0], samples + batch.shape[1]
             with ledger.ledger() as entries:
-                net(batch if isinstance(batch, Tensor) else Tensor(batch, dtype=net.parameters()[0].dtype))
+                net(batch if isinstance(batch, Tensor) else Tensor(batch, dtype=dtype))
             for entry in entries:
                 add_entry(rows, steps, entry, fold_norm)
     if not samples:
@@ -222,7 +209,7 @@ def measure(net, x, e_mac=E_MAC, e_ac=E_AC, fold_norm=False):
     price(ordered, e_mac, e_ac)
     rates = {row.name: row.firing_rate for row in ordered}
     joined = [fired[k][0] / fired[k][1] if k in fired else rates.get(f"stages.{k}.main.1")
-              for k in range(len(getattr(net, "stages", ())))]
+              for k in range(len(stages))]
     return Report("measured", timesteps, samples, ordered, joined, e_mac, e_ac)
 
 
@@ -239,7 +226,7 @@ def add_entry(rows, steps, entry, fold_norm):
         if not fold_norm:
             rows.setdefault(NORM, Layer(NORM, "norm")).mac += entry.mac
         return
-    name = parent if part in ("conv", "lif") and parent else entry.layer
+    name = (parent if part in ("conv", "lif") and parent else entry.layer) or entry.op
     kind = "attention" if part == "attention" else {"conv2d": "conv"}.get(entry.op, entry.op)
     row = rows.setdefault(name, Layer(name, kind))
     row.kind = "conv" if row.kind == "lif" and kind == "conv" else row.kind

@@ -6,7 +6,7 @@ from checks import close, examples, leaf, same, seeds
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minisnn import Tensor, gradcheck, ops
+from minisnn import Tensor, gradcheck, nn, ops
 
 FULL = [(2, 2, 3, 2, 2), (4, 3, 1, 3, 2), (3, 2, 5, 4, 4), (6, 4, 3, 3), (2, 2, 8, 5, 7)]
 shapes = st.sampled_from(FULL)
@@ -77,12 +77,28 @@ def test_a_large_mean_does_not_cancel_the_variance():
     assert abs(out.data.std() - 1) < 1e-3
 
 
-def test_one_value_for_each_channel_is_normalised_to_the_bias():
-    x, bias = leaf(np.full((1, 1, 2, 1, 1), 7.0)), leaf([1.0, 2.0])
-    out = ops.batch_norm(x, leaf([1.0, 1.0]), bias, np.zeros(2), np.ones(2))
-    close(out.data.reshape(-1), bias.data)
-    out.backward(np.ones(out.shape))
-    assert np.isfinite(x.grad).all()
+@pytest.mark.parametrize("norm_of", [lambda norm, x: norm(x), lambda norm, x: nn.LIF().after(norm, None, x)])
+def test_one_value_for_each_channel_has_no_variance_to_train_with(norm_of):
+    norm = nn.BatchNorm2d(2, dtype="float64")
+    for samples in (1, 2):
+        x = Tensor(np.arange(2.0 * samples).reshape(1, samples, 2, 1, 1))
+        if samples == 1:
+            with pytest.raises(ValueError, match="one value per channel"):
+                norm_of(norm, x)
+            assert not norm.running_mean.any() and np.array_equal(norm.running_var, np.ones(2))
+            assert np.isfinite(norm_of(norm.eval(), x).data).all()
+        else:
+            norm_of(norm.train(), x)
+            assert norm.running_mean.all()
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("options", [dict(momentum=-0.1), dict(momentum=1.5), dict(momentum=np.nan), dict(eps=0.0),
+                                     dict(eps=-1e-5), dict(eps=np.inf)])
+def test_numbers_out_of_range_are_refused(training, options):
+    w, x = Tensor(np.ones(3)), Tensor(np.ones((2, 3, 4, 4)))
+    with pytest.raises(ValueError, match="momentum .*eps"):
+        ops.batch_norm(x, w, w, np.zeros(3), np.ones(3), training, **options)
 
 
 @pytest.mark.parametrize("shape, weights, complaint", [((2, 3, 4, 4), 4, "weight has shape"), ((3, 4), 3, "weight has shape"),

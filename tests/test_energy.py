@@ -1,5 +1,6 @@
 """Energy: measured counts against counting one by one, and the published counting against the paper's tables."""
 
+import concurrent.futures
 import contextlib
 import functools
 import json
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from small_runs import small_run
 
-from minisnn import Tensor, cli, energy, models, nn, no_grad
+from minisnn import Tensor, cli, energy, models, nn, no_grad, ops
 from minisnn.data import limited
 
 RATES = [0.0213, 0.0445, 0.0314, 0.0164, 0.0344, 0.0453, 0.0392, 0.0001, 0.0434, 0.0530, 0.0060, 0.0314, 0.0356, 0.0393, 0.0404,
@@ -52,7 +53,7 @@ def overheard(net):
 
 
 def brute_force(conv, x):
-    """(AC, MAC) of one convolution, one input after another and one kernel tap after another; x: [T, N, C, H, W]."""
+    """(AC, MAC) of one convolution of one sample, one input after another and one kernel tap after another; x: [T, 1, C, H, W]."""
     cout, _, kh, kw = conv.weight.shape
     H, W = x.shape[-2:]
     Ho, Wo = ((n + 2 * conv.padding - k) // conv.stride + 1 for n, k in ((H, kh), (W, kw)))
@@ -72,7 +73,7 @@ def test_measured_counts_are_those_of_counting_one_by_one(residual):
     net, x = lively(residual=residual)
     with overheard(net) as calls:
         report = energy.measure(net, x, fold_norm=True)
-    counted = {name: brute_force(conv, x) for name, conv, x in calls}
+    counted = {name: tuple(np.sum([brute_force(conv, x[:, n:n + 1]) for n in range(x.shape[1])], 0)) for name, conv, x in calls}
     ac, mac = (sum(pair[k] for pair in counted.values()) for k in (0, 1))
     assert ac > 0 and report.ac * report.samples == ac
     assert report.mac * report.samples == mac + x.shape[0] * x.shape[1] * 64 * 10  # and the linear layer
@@ -155,6 +156,24 @@ def test_batches_count_as_one_array():
     assert parts.energy_mj == pytest.approx(whole.energy_mj)
 
 
+@pytest.mark.parametrize("options", [dict(residual=r) for r in models.RESIDUALS] + [dict(attention=a) for a in "tcs"], ids=str)
+def test_what_is_counted_for_a_sample_does_not_depend_on_its_batch(options):
+    net, x = lively(samples=6, **options)
+    x[:, 1] = x[:, 1] > 2  # a sample of black and white
+    x[1, 3] = x[1, 3] > 2  # one that is so at one step only
+    x[:, 4] = 0
+
+    def counts(report):
+        return [(row.name, row.kind, row.spikes, row.ac, row.mac) for row in report.layers]
+
+    alone = [counts(energy.measure(net, x[:, k:k + 1])) for k in range(6)]
+    assert len({mac for rows in alone for name, _, _, _, mac in rows if name == "stem"}) == 2
+    for size in (2, 3, 6):
+        together = counts(energy.measure(net, [x[:, k:k + size] for k in range(0, 6, size)]))
+        for row, *parts in zip(together, *alone, strict=True):
+            assert row[:2] == parts[0][:2] and row[2:] == pytest.approx(np.mean([part[2:] for part in parts], 0), rel=1e-12)
+
+
 def test_measuring_leaves_the_network_as_it_was():
     net, x = lively()
     net.train()
@@ -163,7 +182,6 @@ def test_measuring_leaves_the_network_as_it_was():
     energy.measure(net, x)
     assert [m.training for m in net.modules()] == modes
     assert all(np.array_equal(v, before[k]) for k, v in net.state_dict().items())
-    assert net.stages[0].join.__dict__.get("forward") is None
 
 
 def test_any_module_can_be_measured():
@@ -173,12 +191,54 @@ def test_any_module_can_be_measured():
     assert report.layers[0].ac + report.layers[0].mac == 3 * 2 * (3 * 4 - 2) ** 2 and report.samples == 2
 
 
+class Halves(nn.Module):
+    """No parameters, no name for its parts, and an operation of its own."""
+
+    def __init__(self):
+        self.stages = "not those of a network of models.build"
+
+    def forward(self, x):
+        return ops.lif(ops.conv2d(x / 2, Tensor(np.ones((1, 1, 1, 1)), dtype=x.dtype)))
+
+
+@pytest.mark.parametrize("net, kinds", [
+    (nn.LIF(), ["lif"]), (nn.Linear(4, 2, rng=np.random.default_rng(0)), ["linear"]), (Halves(), ["conv", "lif"]),
+    (nn.Sequential(Halves(), nn.AvgPool2d(2)), ["conv"]), (nn.MaxPool2d(2), []),
+    (models.build("digits", width=8, timesteps=2, seed=0).stages[0].main, ["conv", "conv", "norm"])])
+def test_any_other_module_can_be_measured_too(net, kinds):
+    x = np.ones((2, 3, 8 if kinds[1:] == ["conv", "norm"] else 1, 4, 4), np.float32)
+    report = energy.measure(net, x)
+    assert [row.kind for row in report.layers] == kinds and all(row.name for row in report.layers)
+    assert report.samples == 3 and report.joined_rates == [] and "total" in str(report)
+
+
+def test_listeners_hear_the_calls_of_their_own_thread():
+    layer, heard, other = nn.LIF(), [], []
+    x = Tensor(np.ones((1, 2)))
+    with energy.listen(layer, lambda inputs, out: heard.append(out.shape)), energy.listen(layer, lambda *_: heard.append("2nd")):
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            pool.submit(layer, x).result()
+        assert heard == []
+
+        def listen_and_call():
+            with energy.listen(layer, lambda *_: other.append(1)):
+                layer(x)
+
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            pool.submit(listen_and_call).result()
+        layer(x)
+    layer(x)
+    assert heard == [(1, 2), "2nd"] and other == [1]
+
+
 def test_nothing_to_measure_is_an_error():
     net, x = lively()
     with pytest.raises(ValueError, match="no samples"):
         energy.measure(net, [])
     with pytest.raises(ValueError, match="time steps"):
         energy.measure(net, [x, x[:1]])
+    with pytest.raises(ValueError, match=r"shape \(3,\)"):
+        energy.measure(nn.LIF(), np.ones(3))
 
 
 def test_report_reads_well():

@@ -1,11 +1,14 @@
 """Module: what holds parameters, knows its parts by name, and can be called."""
 
+import contextlib
+import threading
+
 import numpy as np
 
 from .. import ledger
 from ..engine import Tensor
 
-__all__ = ["Module", "Parameter", "Sequential", "ModuleList"]
+__all__ = ["Module", "Parameter", "Sequential", "ModuleList", "listen"]
 
 
 class Parameter(Tensor):
@@ -34,10 +37,15 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} does not define forward")
 
     def __call__(self, *inputs):
-        if not ledger.is_open():
-            return self.forward(*inputs)
-        with ledger.scope(self._name):
-            return self.forward(*inputs)
+        if ledger.is_open():
+            with ledger.scope(self._name):
+                output = self.forward(*inputs)
+        else:
+            output = self.forward(*inputs)
+        for module, callback in _listening.callbacks:
+            if module is self:
+                callback(inputs, output)
+        return output
 
     def named_children(self):
         """(name, module) of each direct part."""
@@ -130,6 +138,24 @@ class Module:
         for name, module in self.named_modules():
             module._name = name
         return self
+
+
+class _Listening(threading.local):
+    callbacks = ()  # (module, callback) of this thread, in the order in which they came
+
+
+_listening = _Listening()
+
+
+@contextlib.contextmanager
+def listen(module, callback):
+    """Within the ``with`` statement, ``callback(inputs, output)`` hears every call of ``module`` in this thread."""
+    before = _listening.callbacks
+    _listening.callbacks = (*before, (module, callback))
+    try:
+        yield
+    finally:
+        _listening.callbacks = before
 
 
 def first_of_each(named):

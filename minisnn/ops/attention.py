@@ -84,7 +84,8 @@ def gate_forward(out, x, w, by_time, by_pixel):
             for p in range(P):
                 g = t * by_time + p * by_pixel
                 for c in range(C):
-                    out[t, n, p, c] = max(w[n, g, c] * x[t, n, p, c], 0)
+                    v = w[n, g, c] * x[t, n, p, c]
+                    out[t, n, p, c] = 0 if v <= 0 else v  # so written NaN stays NaN
 
 
 @parallel_kernel
@@ -248,9 +249,9 @@ def check_attention(shape, dim, weights):
         raise ValueError(f"attention: x has shape {shape}; give [T, N, C, H, W], none of them 0")
     shapes = [w.shape for w in weights]
     if dim == SPACE:
-        if len(shapes) != 1 or shapes[0][:2] != (1, 2) or shapes[0][2] != shapes[0][3] or shapes[0][2] % 2 == 0:
+        if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][:2] != (1, 2) or shapes[0][2] != shapes[0][3] or shapes[0][2] % 2 == 0:
             raise ValueError(f"attention in space: weights of shape {shapes}; give one kernel [1, 2, k, k] with k odd")
         return
     K = shape[0] if dim == TIME else shape[2]
-    if len(shapes) != 2 or shapes[0] != shapes[1][::-1] or shapes[0][1] != K:
+    if [len(s) for s in shapes] != [2, 2] or shapes[0] != shapes[1][::-1] or shapes[0][1] != K or 0 in shapes[0]:
         raise ValueError(f"attention in {dim}: weights of shape {shapes} for x {shape}; give [hidden, {K}] and [{K}, hidden]")

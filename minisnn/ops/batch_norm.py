@@ -8,6 +8,8 @@ Symbols: a = weight / std and b = bias - a * mean, so that the output is a * x +
 A spiking network shares its weights over time, so the statistics run over T as well.
 """
 
+import math
+
 import numpy as np
 
 from .. import ledger
@@ -15,7 +17,7 @@ from ..engine import Function
 from ..jit import parallel_kernel, prange
 from .layout import channels_first_view, channels_last
 
-__all__ = ["batch_norm", "BatchNorm", "statistics", "input_gradient_terms"]
+__all__ = ["batch_norm", "BatchNorm", "mean_and_variance", "input_gradient_terms"]
 
 PARTS = 64  # partial sums per channel: a fixed number, so that results do not depend on the number of threads
 
@@ -90,14 +92,12 @@ def input_gradient_terms(sums, a, var, eps, rows):
 class BatchNorm(Function):
     """See ``batch_norm``."""
 
+    reuses = "others"
+
     def forward(self, x, weight, bias, running_mean, running_var, training, momentum, eps):
         last = channels_last(x)
         rows, real = last.reshape(-1, last.shape[-1]), x.dtype.type
-        if training:
-            mean, var = statistics(rows)
-            update_running(running_mean, running_var, mean, var, len(rows), momentum)
-        else:
-            mean, var = running_mean.astype(np.float64), running_var.astype(np.float64)
+        mean, var = mean_and_variance(rows, running_mean, running_var, training, momentum)
         a = weight / np.sqrt(var + eps)
         ledger.record("batch_norm", mac=x.size)
         out = np.empty_like(last)
@@ -126,10 +126,28 @@ def real_array(values, real):
     return values.astype(real, copy=False)
 
 
+def mean_and_variance(rows, running_mean, running_var, training, momentum):
+    """What rows [R, C] are normalised by, [C] each, float64: in training their own statistics, towards which the running ones
+    are moved; in evaluation the running ones.
+
+    Raises:
+        FloatingPointError: in training, where a channel holds NaN or infinity; the running statistics are left as they were.
+    """
+    if not training:
+        return running_mean.astype(np.float64), running_var.astype(np.float64)
+    mean, var = statistics(rows)
+    broken = np.flatnonzero(~np.isfinite(mean + var))
+    if len(broken):
+        raise FloatingPointError(f"batch_norm: channel {broken[0]} of its input holds NaN, infinity, or numbers too large to "
+                                 "square; look for them in the network's input and in the weights before")
+    update_running(running_mean, running_var, mean, var, len(rows), momentum)
+    return mean, var
+
+
 def update_running(running_mean, running_var, mean, var, rows, momentum):
     """Move the running statistics towards this batch's, in place; the variance without bias, as PyTorch does."""
     running_mean += (momentum * (mean - running_mean)).astype(running_mean.dtype)
-    running_var += (momentum * (var * rows / max(rows - 1, 1) - running_var)).astype(running_var.dtype)
+    running_var += (momentum * (var * rows / (rows - 1) - running_var)).astype(running_var.dtype)
 
 
 def batch_norm(x, weight, bias, running_mean, running_var, training=True, momentum=0.1, eps=1e-5):
@@ -150,19 +168,26 @@ def batch_norm(x, weight, bias, running_mean, running_var, training=True, moment
         Tensor of x's shape.
 
     Raises:
-        ValueError: fewer than 3 axes, weights that do not match the channels, or nothing to average over.
+        ValueError: fewer than 3 axes, weights that do not match the channels, a momentum or eps out of range, or, in training,
+            a single value per channel, which has no variance.
+        FloatingPointError: in training, NaN or infinity in ``x``; the running statistics are left as they were.
     """
-    check_batch_norm(x.shape, weight, bias, running_mean, running_var)
+    check_batch_norm(x.shape, weight, bias, running_mean, running_var, training, momentum, eps)
     return BatchNorm.apply(x, weight, bias, running_mean=running_mean, running_var=running_var, training=training,
                            momentum=momentum, eps=eps)
 
 
-def check_batch_norm(shape, *weights):
-    """Refuse weight, bias, running mean and variance that do not fit an input of ``shape``, [..., C, H, W]."""
+def check_batch_norm(shape, weight, bias, running_mean, running_var, training, momentum, eps):
+    """Refuse arguments of ``batch_norm`` that do not fit an input of ``shape``, [..., C, H, W], or are out of range."""
     C = shape[-3] if len(shape) >= 3 else None
-    for name, array in zip(("weight", "bias", "running_mean", "running_var"), weights):
+    for name, array in (("weight", weight), ("bias", bias), ("running_mean", running_mean), ("running_var", running_var)):
         if array.shape != (C,):
             raise ValueError(f"batch_norm: {name} has shape {array.shape}, but x of shape {shape} wants one number per "
                              "channel of [..., C, H, W]")
     if 0 in shape:
         raise ValueError(f"batch_norm: x of shape {shape} is empty")
+    if training and math.prod(shape) == C:
+        raise ValueError(f"batch_norm: x of shape {shape} has one value per channel, which has no variance to train with; give "
+                         "more time steps, samples or pixels, or use evaluation mode")
+    if not (0 <= momentum <= 1 and 0 < eps < math.inf):
+        raise ValueError(f"batch_norm: momentum {momentum}, eps {eps}; give a momentum from 0 to 1 and an eps above 0")

@@ -39,11 +39,11 @@ def spike_bytes(out, x):
 
 
 def as_spikes(x):
-    """[B, H, W, C] as bytes 0 or 1, or None where a value is neither."""
+    """[B, H, W, C] as bytes 0 or 1, and for each image whether it has them: where a value is neither, its bytes mean nothing."""
     if x.dtype == np.uint8:
-        return x
+        return x, np.ones(len(x), bool)
     out = np.empty(x.shape, np.uint8)
-    return out if spike_bytes(out.reshape(-1), x.reshape(-1)) else None
+    return out, np.array([spike_bytes(out[b].reshape(-1), x[b].reshape(-1)) for b in range(len(x))])
 
 
 def taps_inside(size, k, stride, padding, outputs):
@@ -67,6 +67,7 @@ class Conv2d(Function):
     """See ``conv2d``."""
 
     takes_spikes = True
+    reuses = "others"
 
     def forward(self, x, w, *bias, stride, padding, method):
         self.lead, self.window = x.shape[:-3], (*stride, *padding)
@@ -76,12 +77,12 @@ class Conv2d(Function):
         y = np.empty((B, dense_conv.output_size(H, kh, stride[0], padding[0]),
                       dense_conv.output_size(W, kw, stride[1], padding[1]), cout), self.dtype)
         row = np.ascontiguousarray(bias[0]) if bias else np.zeros(cout, self.dtype)
-        spikes = as_spikes(x) if method != DENSE or ledger.is_open() else None
-        if method == EVENT and spikes is None:
+        spikes, binary = as_spikes(x) if method != DENSE or ledger.is_open() else (None, np.zeros(B, bool))
+        if method == EVENT and not binary.all():
             raise ValueError("conv2d: method 'event' adds weights for spikes, but x holds values other than 0 and 1; "
                              "give method 'auto' or 'dense'")
         taps = (taps_inside(H, kh, stride[0], padding[0], y.shape[1]) * taps_inside(W, kw, stride[1], padding[1], y.shape[2]))
-        self.events = event_conv.find_events(spikes) if spikes is not None and method != DENSE else None
+        self.events = event_conv.find_events(spikes) if binary.all() and method != DENSE else None
         forward_by_events = backward_by_events = self.events is not None
         if method == AUTO and self.events is not None:
             size = self.events.spikes, B, H, W, *y.shape[1:3], taps, self.w.shape
@@ -94,13 +95,12 @@ class Conv2d(Function):
                                      x.dtype == np.uint8)
         if not backward_by_events:
             self.events, self.x = None, x if self.recording else None
-        if ledger.is_open():
-            if spikes is None:
-                ledger.record("conv2d", mac=B * cin * cout * taps)
-            elif not forward_by_events:
-                ledger.record("conv2d", ac=accumulations(spikes, y.shape, self.w.shape, *self.window))
-            else:
-                ledger.record("conv2d", ac=additions)
+        if forward_by_events:
+            ledger.record("conv2d", ac=additions)
+        elif ledger.is_open():
+            binary = np.tile(binary.reshape(-1, self.lead[-1]).all(0), B // self.lead[-1])  # all images of a sample
+            ledger.record("conv2d", ac=accumulations(spikes[binary], y.shape, self.w.shape, *self.window),
+                          mac=int(B - binary.sum()) * cin * cout * taps)
         return public(y, self.lead)
 
     def backward(self, grad):
@@ -142,6 +142,10 @@ def conv2d(x, w, stride=1, padding=0, method="auto", bias=None):
 
     Returns:
         Tensor [..., Cout, Ho, Wo] with Ho = (H + 2 * padding - kh) // stride + 1.
+
+    In an open ledger a sample that holds only 0 and 1, at all of its time steps, counts the additions of its spikes (AC);
+    any other one counts a product for every pixel, channel and tap inside the map (MAC). So what is counted for a sample does
+    not depend on the samples beside it, nor on ``method``.
 
     Raises:
         ValueError: shapes that do not fit together, a number out of range, an unknown method, or "event" on numbers.

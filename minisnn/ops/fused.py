@@ -18,10 +18,10 @@ from ..jit import kernel, parallel_kernel, prange
 from ..surrogate import derivative_kernel
 from .attention import (attention_scores, check_attention, feature_gradient_rows, groups, record_attention, strides_of,
                         to_places, to_rows)
-from .batch_norm import batch_norm_backward, input_gradient_terms, real_array, statistics, update_running
+from .batch_norm import batch_norm_backward, check_batch_norm, input_gradient_terms, mean_and_variance, real_array
 from .event_conv import spikes_per_image
 from .layout import channels_first_view, channels_last
-from .lif import charge
+from .lif import charge, check_neurons, check_potentials, flushed
 
 __all__ = ["norm_fire", "NormFire"]
 
@@ -79,7 +79,8 @@ def scale_and_shift(z, y, a, b):
 @kernel
 def scale_shift_and_gate(x, y, a, b, w, zero):
     for i in range(x.size):
-        x[i] = max(w[i] * (a[i] * y[i] + b[i]), zero)
+        v = w[i] * (a[i] * y[i] + b[i])
+        x[i] = zero if v <= zero else v  # so written NaN stays NaN
 
 
 @kernel
@@ -121,7 +122,7 @@ def uncharge_all(du, dh, ds, sg, u, n):
 def leak_back(dh, du, n):
     # charge: u = h + (gain * x - leak * (h - v_rest)); du becomes dx
     for i in range(dh.size):
-        dh[i] = (n.one - n.leak) * du[i]
+        dh[i] = flushed((n.one - n.leak) * du[i], n)
         du[i] = n.gain * du[i]
 
 
@@ -167,9 +168,19 @@ def scores_of(out, w, t, first, by_time, by_pixel):
         tile(out, w[0])
 
 
+@kernel
+def all_finite(h):
+    # A sum of what is 0 for every finite number, NaN for the others: unlike a condition, several at a time.
+    total = h.dtype.type(0)
+    for i in range(h.size):
+        total += h[i] - h[i]
+    return total == 0
+
+
 @parallel_kernel
-def norm_fire_forward(s, y, a, b, w, gated, n, by_time, by_pixel):
+def norm_fire_forward(s, finite, y, a, b, w, gated, n, by_time, by_pixel):
     # s: bytes, y: [T, N, P * C]; a, b: [C]; w: [N, G, C] where gated; n: Neuron
+    # finite: [N * PARTS] Booleans, whether the last potentials of a part are finite
     T, N, C = y.shape[0], y.shape[1], a.size
     P = y.shape[2] // C
     step = max(1, BLOCK // C)
@@ -177,6 +188,7 @@ def norm_fire_forward(s, y, a, b, w, gated, n, by_time, by_pixel):
         k, part = task // PARTS, task % PARTS
         last = P * (part + 1) // PARTS
         block = np.empty((5, step * C), y.dtype)
+        finite[task] = True
         for first in range(P * part // PARTS, last, step):
             i, M = first * C, min(step, last - first) * C
             at, bt, wt, h, x = block[0, :M], block[1, :M], block[2, :M], block[3, :M], block[4, :M]
@@ -188,6 +200,7 @@ def norm_fire_forward(s, y, a, b, w, gated, n, by_time, by_pixel):
                     scores_of(wt, w[k], t, first, by_time, by_pixel)
                 current_of(x, y[t, k, i : i + M], at, bt, wt, gated, n.zero)
                 spikes_of(s[t, k, i : i + M], h, x, n)
+            finite[task] &= all_finite(h)
 
 
 @parallel_kernel
@@ -262,24 +275,24 @@ def norm_attention_backward(dz, y, a, b, slope, lift, tops, at_top, by_time, by_
 class NormFire(Function):
     """See ``norm_fire``."""
 
+    makes_spikes = True
+    reuses = "others"
+
     def forward(self, y, weight, bias, *attention, running_mean, running_var, training, momentum, eps, n, surrogate, dim,
                 spiking):
         last = channels_last(y)
         y = last.reshape(last.shape[0], last.shape[1], -1, last.shape[-1])
         rows, real = y.reshape(-1, y.shape[-1]), y.dtype.type
-        if training:
-            mean, var = statistics(rows)
-            update_running(running_mean, running_var, mean, var, len(rows), momentum)
-        else:
-            mean, var = running_mean.astype(np.float64), running_var.astype(np.float64)
+        mean, var = mean_and_variance(rows, running_mean, running_var, training, momentum)
         a = weight / np.sqrt(var + eps)
         constants = [real_array(v, real) for v in (a, bias - a * mean, mean)]
         self.w, self.strides = np.empty((0, 0, 0), y.dtype), strides_of(dim)
         if dim is not None:
             self.attend(y, constants, attention, dim, spiking, last.shape[2:4])
-        s = np.empty(y.shape, np.uint8)
+        s, finite = np.empty(y.shape, np.uint8), np.empty(y.shape[1] * PARTS, np.bool_)
         flat = (*y.shape[:2], -1)
-        norm_fire_forward(s.reshape(flat), y.reshape(flat), *constants[:2], self.w, dim is not None, n, *self.strides)
+        norm_fire_forward(s.reshape(flat), finite, y.reshape(flat), *constants[:2], self.w, dim is not None, n, *self.strides)
+        check_potentials(finite.all())
         if ledger.is_open():
             with ledger.scope("norm", inner=True):
                 ledger.record("batch_norm", mac=y.size)
@@ -369,8 +382,12 @@ def norm_fire(y, weight, bias, running_mean, running_var, n, surrogate, training
         Spikes, [T, N, C, H, W].
 
     Raises:
-        ValueError: as those operations do.
+        ValueError, TypeError, FloatingPointError: as those operations do.
     """
+    if y.ndim != 5:
+        raise ValueError(f"norm_fire: y has shape {y.shape}; give [T, N, C, H, W]")
+    check_batch_norm(y.shape, weight, bias, running_mean, running_var, training, momentum, eps)
+    check_neurons(y.shape, surrogate)
     if dim is not None:
         check_attention(y.shape, dim, attention)
     return NormFire.apply(y, weight, bias, *attention, running_mean=running_mean, running_var=running_var, training=training,

@@ -13,7 +13,9 @@ and in steps of one, with H the potential that the reset leaves behind,
     S[t] = Theta(U[t] - U_threshold)                           fire
     H[t] = U[t] (1 - S[t]) + U_reset S[t]                      reset                      (Eq. 2)
 
-(the paper prints I[t-1]; its code, like everybody's, uses I[t]).
+(the paper prints I[t-1]; its code, like everybody's, uses I[t]). A potential, or a gradient on its way back, that is smaller
+than the smallest normal number counts as 0: a silent neuron would otherwise halve its potential into the denormal numbers,
+on which a CPU is many times slower.
 """
 
 from typing import NamedTuple
@@ -43,12 +45,18 @@ class Neuron(NamedTuple):
     v_rest: float  # where the potential starts and leaks to: v_reset, or 0 with soft reset
     keep: float  # a neuron that fired is left with keep * u + drop: 0 * u + v_reset (hard reset),
     drop: float  # or 1 * u - v_threshold (soft reset)
+    tiny: float  # the smallest normal number of the dtype
     through_reset: float  # 1 where the gradient also flows through the reset's dependence on the spike, 0 where detached
 
 
 @kernel
+def flushed(value, n):
+    return n.zero if abs(value) < n.tiny else value  # so written NaN stays NaN
+
+
+@kernel
 def charge(h, x, n):
-    return h + (n.gain * x - n.leak * (h - n.v_rest))
+    return flushed(h + (n.gain * x - n.leak * (h - n.v_rest)), n)
 
 
 @kernel
@@ -68,7 +76,7 @@ def reset(u, s, n):
 
 @parallel_kernel
 def lif_forward(s, h, x, n, smooth, kind, alpha):
-    # s, x: [T, M]; h: [M], left with the last potentials; n: Neuron
+    # s, x: [T, M]; h: [M], left with the last potentials, of which NaN is one wherever a current was NaN or infinite; n: Neuron
     T, M = x.shape
     real = x.dtype.type
     for block in prange((M + BLOCK - 1) // BLOCK):
@@ -112,17 +120,28 @@ def lif_backward(dx, ds, x, u, s, sg, n, smooth, kind, alpha):
                     du = ds[t, lo + i] * sgw[i] + dh[i] * (dh_du + n.through_reset * dh_ds * sgw[i])
                     # u = h + (gain * x - leak * (h - v_rest))
                     dx[t, lo + i] = n.gain * du
-                    dh[i] = (n.one - n.leak) * du
+                    dh[i] = flushed((n.one - n.leak) * du, n)
+
+
+def check_potentials(finite):
+    """Refuse currents that are NaN or infinite: no spike can carry them on, so the loss would stay finite over dead weights."""
+    if not finite:
+        raise FloatingPointError("neurons were given a current that is NaN, infinite or too large; look for it in the input and in the "
+                                 "weights, which a learning rate that is too high lets grow without end")
 
 
 class LIF(Function):
     """See ``lif``."""
 
+    makes_spikes = True
+
     def forward(self, x, n, surrogate, smooth):
         self.arguments = n, smooth, surrogate.kind, surrogate.alpha
         x, self.shape = by_time(x)
-        s = np.empty(x.shape, x.dtype if smooth else np.uint8)
-        lif_forward(s, np.empty(x.shape[1], x.dtype), x, *self.arguments)
+        s, h = np.empty(x.shape, x.dtype if smooth else np.uint8), np.empty(x.shape[1], x.dtype)
+        lif_forward(s, h, x, *self.arguments)
+        if not smooth:  # smooth neurons emit the NaN
+            check_potentials(np.isfinite(h).all())
         self.x = x if self.recording else None
         if ledger.is_open() and not smooth:
             ledger.record("lif", spikes=int(np.count_nonzero(s)), neurons=s.size)
@@ -149,11 +168,11 @@ def neuron(dtype, tau=2.0, v_threshold=1.0, v_reset=0.0, detach_reset=True, deca
     Raises:
         ValueError: a constant out of range.
     """
-    real = np.dtype(dtype).type
+    real, finfo = np.dtype(dtype).type, np.finfo(dtype)
     if not (np.isfinite(tau) and tau >= 1.0):
         raise ValueError(f"tau is {tau!r} time steps; give a number of at least 1, where the potential does not overshoot")
-    if not np.isfinite(v_threshold) or not (v_reset is None or np.isfinite(v_reset)):
-        raise ValueError(f"v_threshold is {v_threshold!r} and v_reset {v_reset!r}; give finite numbers, "
+    if not abs(v_threshold) <= finfo.max or not (v_reset is None or abs(v_reset) <= finfo.max):
+        raise ValueError(f"v_threshold is {v_threshold!r} and v_reset {v_reset!r}; give finite numbers of {np.dtype(dtype)}, "
                          "or v_reset=None for soft reset")
     hard = v_reset is not None
     rest = v_reset if hard else 0.0
@@ -161,7 +180,16 @@ def neuron(dtype, tau=2.0, v_threshold=1.0, v_reset=0.0, detach_reset=True, deca
         raise ValueError(f"the potential at rest, {'v_reset' if hard else 'with soft reset'} {rest}, is not below v_threshold "
                          f"{v_threshold}: the neuron would fire without input")
     return Neuron(*map(real, (0.0, 1.0, 1.0 / tau, 1.0 / tau if decay_input else 1.0, v_threshold, rest,
-                              0.0 if hard else 1.0, v_reset if hard else -v_threshold, 0.0 if detach_reset else 1.0)))
+                              0.0 if hard else 1.0, v_reset if hard else -v_threshold, finfo.tiny,
+                              0.0 if detach_reset else 1.0)))
+
+
+def check_neurons(shape, surrogate):
+    """Refuse an input of ``shape`` without time steps, and what is no surrogate."""
+    if len(shape) < 1 or shape[0] == 0:
+        raise ValueError(f"lif needs at least one time step on axis 0, got shape {shape}")
+    if not isinstance(surrogate, Surrogate):
+        raise TypeError(f"surrogate is {surrogate!r}; give one of minisnn.surrogate, such as ATan()")
 
 
 def lif(x, tau=2.0, v_threshold=1.0, v_reset=0.0, surrogate=ATan(), detach_reset=True, decay_input=True, smooth=False):
@@ -187,10 +215,8 @@ def lif(x, tau=2.0, v_threshold=1.0, v_reset=0.0, surrogate=ATan(), detach_reset
     Raises:
         ValueError: no time axis, or a constant out of range.
         TypeError: ``surrogate`` is not one of ``minisnn.surrogate``.
+        FloatingPointError: a current is NaN, infinite or too large for a potential.
     """
-    if x.ndim < 1 or x.shape[0] == 0:
-        raise ValueError(f"lif needs at least one time step on axis 0, got shape {x.shape}")
-    if not isinstance(surrogate, Surrogate):
-        raise TypeError(f"surrogate is {surrogate!r}; give one of minisnn.surrogate, such as ATan()")
+    check_neurons(x.shape, surrogate)
     n = neuron(x.dtype, tau, v_threshold, v_reset, detach_reset, decay_input)
     return LIF.apply(x, n=n, surrogate=surrogate, smooth=bool(smooth))

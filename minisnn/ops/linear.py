@@ -44,6 +44,8 @@ parallel = parallel_kernel(linear_forward), parallel_kernel(linear_backward)
 class Linear(Function):
     """See ``linear``."""
 
+    reuses = "others"
+
     def forward(self, x, weight, bias):
         self.x, self.weight = np.ascontiguousarray(x), np.ascontiguousarray(weight)
         out = np.empty(x.shape[:-1] + bias.shape, self.dtype)
@@ -76,6 +78,6 @@ def linear(x, weight, bias):
     Raises:
         ValueError: shapes that do not fit together.
     """
-    if weight.ndim != 2 or x.shape[-1:] != weight.shape[1:] or bias.shape != weight.shape[:1]:
+    if x.ndim < 1 or weight.ndim != 2 or x.shape[-1:] != weight.shape[1:] or bias.shape != weight.shape[:1]:
         raise ValueError(f"linear: x {x.shape}, weight {weight.shape}, bias {bias.shape}; give [..., F], [O, F] and [O]")
     return Linear.apply(x, weight, bias)

@@ -132,9 +132,11 @@ def one_hot(labels, classes, dtype=np.float32):
         dtype: of the result.
 
     Raises:
-        ValueError: a label out of range, or not one whole number for each sample.
+        ValueError: a label out of range, not one whole number for each sample, or no number of classes.
     """
     labels = np.asarray(labels)
+    if isinstance(classes, bool) or not isinstance(classes, (int, np.integer)) or classes < 1:
+        raise ValueError(f"one_hot: classes is {classes!r}; give a whole number of at least 1")
     if labels.ndim != 1 or labels.dtype.kind not in "iu" or not ((labels >= 0) & (labels < classes)).all():
         raise ValueError(f"one_hot: labels {labels.shape} of {labels.dtype}; give [N] whole numbers from 0 to {classes - 1}")
     return np.eye(classes, dtype=dtype)[labels]

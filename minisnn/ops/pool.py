@@ -23,8 +23,9 @@ def max_pool_forward(out, winner, x, kernel, stride, padding):
                 winner[b, i, j] = -1
                 for h in range(max(0, i * stride - padding), min(H, i * stride - padding + kernel)):
                     for w in range(max(0, j * stride - padding), min(W, j * stride - padding + kernel)):
-                        for c in range(C):  # only a larger value replaces: of equal ones the first wins
-                            if winner[b, i, j, c] < 0 or x[b, h, w, c] > out[b, i, j, c]:
+                        for c in range(C):  # only a larger value replaces, of equal ones the first wins; and so does NaN
+                            v = x[b, h, w, c]
+                            if winner[b, i, j, c] < 0 or v > out[b, i, j, c] or v != v:
                                 out[b, i, j, c] = x[b, h, w, c]
                                 winner[b, i, j, c] = h * W + w
 
@@ -82,6 +83,9 @@ def public(y, lead):
 class MaxPool(Function):
     """See ``max_pool2d``."""
 
+    makes_spikes = True
+    reuses = "none"
+
     takes_spikes = True
 
     def forward(self, x, kernel, stride, padding):
@@ -102,6 +106,8 @@ class MaxPool(Function):
 
 class AveragePool(Function):
     """See ``avg_pool2d`` and ``adaptive_avg_pool2d``."""
+
+    reuses = "none"
 
     takes_spikes = True
 
@@ -125,6 +131,8 @@ def _check_window(name, x, kernel, stride, padding):
     if not whole or kernel < 1 or stride < 1 or not 0 <= padding <= kernel // 2:
         raise ValueError(f"{name}: kernel {kernel}, stride {stride}, padding {padding}; give whole numbers, kernel and stride "
                          "of at least 1 and a padding from 0 to half the kernel")
+    if 0 in x.shape:
+        raise ValueError(f"{name}: x of shape {x.shape} is empty")
     if min(x.shape[-2:]) + 2 * padding < kernel:
         raise ValueError(f"{name}: a window of {kernel} does not fit into maps of {x.shape[-2:]} with padding {padding}")
 
@@ -133,7 +141,7 @@ def max_pool2d(x, kernel, stride=None, padding=0):
     """The largest value in each window; the pool of spikes is spikes.
 
     out[i, j] = max of x[h, w] for h in i * stride - padding + [0, kernel), and w likewise; what lies outside does not count.
-    The gradient goes to the first of equal values in row order, as in PyTorch.
+    The gradient goes to the first of equal values in row order, and NaN passes, as in PyTorch.
 
     Args:
         x: [..., C, H, W].
@@ -182,8 +190,9 @@ def adaptive_avg_pool2d(x, size):
     Raises:
         ValueError: size below 1, or fewer than 3 axes.
     """
-    if x.ndim < 3 or not isinstance(size, (int, np.integer)) or size < 1:
-        raise ValueError(f"adaptive_avg_pool2d: shape {x.shape} to {size} bins; give [..., C, H, W] and at least 1 bin")
+    if x.ndim < 3 or 0 in x.shape or not isinstance(size, (int, np.integer)) or size < 1:
+        raise ValueError(f"adaptive_avg_pool2d: shape {x.shape} to {size} bins; give [..., C, H, W], none of them 0, and at "
+                         "least 1 bin")
     k = np.arange(size)
     rows, columns = (np.stack([k * n // size, -(-(k + 1) * n // size)], 1) for n in x.shape[-2:])
     divisor = np.outer(rows[:, 1] - rows[:, 0], columns[:, 1] - columns[:, 0])

@@ -57,7 +57,7 @@ def join_backward(dx, dy, dout, x, y, code):
 class Join(Function):
     """See ``join``."""
 
-    takes_spikes = True
+    takes_spikes = makes_spikes = True
 
     def forward(self, x, y, how):
         self.code = CODES[how]
