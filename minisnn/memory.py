@@ -2,9 +2,13 @@
 
 By default the C library hands large freed blocks back to the system, and the next array of that size begins with page after
 page of faults and zeros, which takes longer than the convolution that fills it. Here the library is told to keep them.
+
+This is the one thing that ``import minisnn`` changes for the whole process: what any library frees stays with the process, up
+to the most that it ever held at once. ``MINISNN_KEEP_MEMORY=0`` leaves it as it is.
 """
 
 import ctypes
+import os
 
 __all__ = ["keep_freed_memory"]
 
@@ -13,7 +17,10 @@ LARGEST = 32 << 20  # bytes; glibc takes no larger threshold, and still maps wha
 
 
 def keep_freed_memory():
-    """Ask glibc to keep what is freed for the next array; elsewhere nothing happens, and nothing is lost but time."""
+    """Ask glibc to keep what is freed for the next array, unless ``MINISNN_KEEP_MEMORY`` is 0; with another C library nothing
+    happens, and nothing is lost but time."""
+    if os.environ.get("MINISNN_KEEP_MEMORY") == "0":
+        return
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):  # another C library

@@ -211,14 +211,17 @@ class Training:
         total, right, seen = 0.0, 0, 0
         started = time.perf_counter()
         for k, (x, labels) in enumerate(loader):
-            net.zero_grad()
-            with ledger.ledger() if k % LISTEN_EVERY == 0 else contextlib.nullcontext() as entries:
-                scores = net(x)
-            loss = loss_of(scores, labels, o.loss)
-            value = loss.item()
-            if not math.isfinite(value):
-                raise NotFinite(f"the loss is {value} in epoch {self.epoch + 1}, batch {k + 1}")
-            loss.backward()
+            self.optimiser.zero_grad()
+            try:
+                with ledger.ledger() if k % LISTEN_EVERY == 0 else contextlib.nullcontext() as entries:
+                    scores = net(x)
+                loss = loss_of(scores, labels, o.loss)
+                value = loss.item()
+                if not math.isfinite(value):
+                    raise FloatingPointError(f"the loss is {value}")
+                loss.backward()
+            except FloatingPointError as error:
+                raise NotFinite(f"{error}: in epoch {self.epoch + 1}, batch {k + 1}") from error
             self.optimiser.step()
             self.schedule.step()
             total, seen = total + value * len(labels), seen + len(labels)
@@ -235,9 +238,12 @@ class Training:
         """One epoch with its evaluation; returns whether it is the best so far."""
         lr = self.optimiser.lr
         loss, accuracy, seconds, waiting = self.run_epoch(bar)
-        found = evaluate(self.net, self.test, self.options.batch_size, self.options.loss)
-        if not math.isfinite(found["loss"]):
-            raise NotFinite(f"the test loss is {found['loss']} after epoch {self.epoch + 1}")
+        try:
+            found = evaluate(self.net, self.test, self.options.batch_size, self.options.loss)
+            if not math.isfinite(found["loss"]):
+                raise FloatingPointError(f"the test loss is {found['loss']}")
+        except FloatingPointError as error:
+            raise NotFinite(f"{error}: in the evaluation after epoch {self.epoch + 1}") from error
         self.epoch += 1
         report = found["report"]
         self.layers = list(report.rates)

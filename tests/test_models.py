@@ -122,6 +122,8 @@ def test_shapes_of_parameters(width, timesteps):
 def test_any_number_of_steps_width_and_map(T, width, samples, height, breadth):
     net = network(timesteps=T, width=width)
     x = np.random.default_rng(0).random((T, samples, 1, height, breadth), np.float32)
+    if T * samples == 1 and max(height, breadth) <= 8:  # the last maps have one pixel, over which no variance can be taken
+        net.eval()
     assert net(x).shape == (samples, 10)
     assert net(np.concatenate([x, x])).shape == (samples, 10)  # without attention over time T is free
 

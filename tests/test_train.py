@@ -185,7 +185,7 @@ def test_a_loss_that_is_no_number_stops_with_a_mend(tmp_path, monkeypatch):
 
     step = optim.Adam.step
     monkeypatch.setattr(optim.Adam, "step", spoil)
-    with pytest.raises(UsageError, match=r"loss is nan in epoch 2, batch 3; lower --lr .*last good epoch, 1") as error:
+    with pytest.raises(UsageError, match=r"loss is nan: in epoch 2, batch 3; lower --lr .*last good epoch, 1") as error:
         run(tmp_path / "a")
     assert "\n" not in str(error.value)
     arrays, facts = checkpoint.load(tmp_path / "a/last.npz")

@@ -15,7 +15,7 @@ def results():
     rng, found = np.random.default_rng(0), {}
     for attention, residual in (("t", "or"), ("c", "add"), ("s", "ms")):
         net = models.build("digits", residual=residual, attention=attention, width=8, timesteps=1, seed=0, dtype="float64")
-        loss = ops.mse_loss(net(rng.random((1, 1, 1, 2, 2)) * 4), ops.one_hot([0], 10))
+        loss = ops.mse_loss(net(rng.random((1, 2, 1, 2, 2)) * 4), ops.one_hot([0, 1], 10))
         loss.backward()
         found |= {f"{residual} {name}": p.grad for name, p in net.named_parameters()} | {f"{residual} loss": loss.data}
     optimiser = optim.Adam(net.parameters())

@@ -128,16 +128,16 @@ print(f"stem and convolutions: {total_exact / 1e3:.1f} nJ measured, {total_estim
 assert total_exact < total_estimate
 
 # %% [markdown]
-# **What a 2 costs.** The same weights with ADD joins (tutorial 8): the convolution behind each join multiplies. And
-# `energy.published_of` counts as the published scripts do, for comparison with the paper's tables; its rules are in the
-# docstring of `energy.published`, and tutorial 14 has one of its rows.
+# **What a 2 costs.** The same weights with ADD joins (tutorial 8): the convolution after a join multiplies for every sample in
+# which a 2 stands, at any step. And `energy.published_of` counts as the published scripts do, for comparison with the paper's
+# tables; its rules are in the docstring of `energy.published`, and tutorial 14 has one of its rows.
 
 # %%
 add_report = energy.measure(network("add"), images)
 by_name = {row.name: row for row in add_report.layers}
 for stage in range(3):
     behind = by_name[f"stages.{stage}.after.0"]
-    assert behind.ac == 0 and behind.mac > 0 and exact[f"stages.{stage}.after.0"] > 0
+    assert behind.mac > 0 and exact[f"stages.{stage}.after.0"] > 0
 published = energy.published_of(net, report)
 for name, r in (("OR", report), ("ADD", add_report), ("OR, published rules", published)):
     print(f"{name:20} {r.ac / 1e3:6.0f} K AC {r.mac / 1e3:6.0f} K MAC {r.energy_mj * 1e6:7.0f} nJ")

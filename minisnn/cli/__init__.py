@@ -154,6 +154,9 @@ def main(arguments=None):
         where = f"{error.filename}: " if error.filename else ""
         print(f"minisnn: {where}{error.strerror or error}; check the path, its permissions and the space left", file=sys.stderr)
         return 2
+    except FloatingPointError as error:
+        print(f"minisnn: {error}", file=sys.stderr)
+        return 2
     except MemoryError:
         print("minisnn: out of memory; lower --batch-size, --timesteps or --width", file=sys.stderr)
         return 2

@@ -22,9 +22,6 @@ from ..jit import kernel, parallel_kernel, prange
 __all__ = ["Events", "find_events", "spikes_per_image", "event_forward", "event_weight_gradient", "event_forward_loops",
            "event_weight_gradient_loops"]
 
-# Lets LLVM turn the 32 scalar sums of add_rows into vector registers; without it they stay scalar, 7 times slower.
-numba.config.SLP_VECTORIZE = 1
-
 LANES = 32  # output channels whose sums add_rows keeps in registers
 FORWARD_BYTES = 768 << 10  # weights that a thread works on at a time; they should stay in its level-2 cache
 BACKWARD_BYTES = 384 << 10  # output gradients, likewise

@@ -21,7 +21,7 @@ from .attention import (attention_scores, check_attention, feature_gradient_rows
 from .batch_norm import batch_norm_backward, check_batch_norm, input_gradient_terms, mean_and_variance, real_array
 from .event_conv import spikes_per_image
 from .layout import channels_first_view, channels_last
-from .lif import charge, check_neurons, check_potentials, flushed
+from .lif import check_neurons, check_potentials, flushed, potential
 
 __all__ = ["norm_fire", "NormFire"]
 
@@ -95,7 +95,7 @@ def current_of(x, y, a, b, w, gated, zero):
 @kernel
 def spikes_of(s, h, x, n):
     for i in range(h.size):
-        u = charge(h[i], x[i], n)
+        u = potential(h[i], x[i], n)
         fired = u >= n.v_threshold
         s[i] = fired
         h[i] = n.keep * u + n.drop if fired else u
@@ -104,7 +104,7 @@ def spikes_of(s, h, x, n):
 @kernel
 def potentials_of(u, h, x, n):
     for i in range(h.size):
-        u[i] = charge(h[i], x[i], n)
+        u[i] = potential(h[i], x[i], n)
         h[i] = n.keep * u[i] + n.drop if u[i] >= n.v_threshold else u[i]
 
 

@@ -56,7 +56,12 @@ def flushed(value, n):
 
 @kernel
 def charge(h, x, n):
-    return flushed(h + (n.gain * x - n.leak * (h - n.v_rest)), n)
+    return h + (n.gain * x - n.leak * (h - n.v_rest))
+
+
+@kernel
+def potential(h, x, n):
+    return flushed(charge(h, x, n), n)
 
 
 @kernel
@@ -84,7 +89,7 @@ def lif_forward(s, h, x, n, smooth, kind, alpha):
         h[lo:hi] = n.v_rest
         for t in range(T):
             for i in range(lo, hi):
-                h[i] = charge(h[i], x[t, i], n)
+                h[i] = potential(h[i], x[t, i], n)
             fire(s[t, lo:hi], h[lo:hi], n, smooth, kind, alpha)
             for i in range(lo, hi):
                 h[i] = reset(h[i], real(s[t, i]), n)
@@ -104,7 +109,7 @@ def lif_backward(dx, ds, x, u, s, sg, n, smooth, kind, alpha):
             h = dh = np.full(size, n.v_rest, x.dtype)
             for t in range(T):
                 for i in range(size):
-                    uw[t, i] = charge(h[i], x[t, lo + i], n)
+                    uw[t, i] = potential(h[i], x[t, lo + i], n)
                 fire(sw, uw[t], n, smooth, kind, alpha)
                 for i in range(size):
                     h[i] = reset(uw[t, i], sw[i], n)

@@ -1,0 +1,142 @@
+"""Compiled loops on disk: what is kept when a file changes, and that no state of the cache keeps the program from running."""
+
+import os
+import pathlib
+import shutil
+import stat
+import subprocess
+import sys
+
+import numba
+import numpy as np
+import pytest
+
+import minisnn
+from minisnn import jit, kernel_cache
+
+PACKAGE = pathlib.Path(minisnn.__file__).parent
+FUSED = """
+import numpy as np, minisnn as snn
+from minisnn import nn
+x = snn.Tensor(np.random.default_rng(0).standard_normal((3, 2, 2, 4, 4)).astype(np.float32) * 2)
+norm = nn.BatchNorm2d(2).eval()
+print(int(nn.LIF().after(norm, None, x).data.sum()), int(nn.LIF()(norm(x)).data.sum()))
+"""
+LINEAR = """
+import numpy as np, minisnn as snn
+from minisnn import nn
+print("sum", nn.Linear(3, 2, rng=np.random.default_rng(0))(snn.Tensor(np.ones((1, 3), np.float32))).data.sum())
+"""
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """A copy of the package, without anything compiled."""
+    shutil.copytree(PACKAGE, tmp_path / "minisnn", ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path
+
+
+def run(folder, code, **environment):
+    """(what it prints, what it says on standard error) of code that imports the copy in ``folder``."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=folder,
+                          env=os.environ | {"PYTHONPATH": str(folder), "NUMBA_NUM_THREADS": "1"} | environment)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip(), done.stderr.strip()
+
+
+def edit(path, before, after):
+    text = path.read_text(encoding="utf-8")
+    assert before in text
+    path.write_text(text.replace(before, after, 1), encoding="utf-8")
+
+
+def test_a_loop_is_compiled_anew_when_a_file_changes_that_it_is_made_of(copy):
+    before, _ = run(copy, FUSED)
+    kept = sorted(copy.rglob("*.nbc"))
+    edit(copy / "minisnn/ops/lif.py", "return h + (n.gain * x", "return h + (3 * n.gain * x")
+    fused, by_definition = run(copy, FUSED)[0].split()
+    assert fused == by_definition and [fused, by_definition] != before.split()
+    assert kept and set(kept) <= set(copy.rglob("*.nbc"))
+
+
+def test_a_loop_is_kept_when_another_file_changes(copy):
+    def times():
+        return {path.name: path.stat().st_mtime_ns for path in copy.rglob("linear*.nbc")}
+
+    run(copy, LINEAR)
+    before = times()
+    edit(copy / "minisnn/train.py", '"""', '"""Edited. ')
+    run(copy, LINEAR)
+    assert before and times() == before
+    edit(copy / "minisnn/jit.py", '"""', '"""Edited. ')
+    run(copy, LINEAR)
+    assert set(times().values()).isdisjoint(before.values())
+
+
+DAMAGE = {
+    "cut short": lambda content: content[:1000], "empty": lambda content: b"", "longer": lambda content: content + b"more",
+    "one bit": lambda content: content[:len(content) // 2] + bytes([content[len(content) // 2] ^ 4]) + content[len(content) // 2 + 1:],
+    "something else": lambda content: b"\x80\x04cos\nsystem\n" * 30,
+}
+
+
+@pytest.mark.parametrize("kind", ["nbc", "nbi"])
+def test_a_damaged_file_is_compiled_anew_and_replaced(copy, kind):
+    right, _ = run(copy, LINEAR)
+    files = sorted(copy.rglob(f"linear.linear_forward*.{kind}"))
+    whole = {file: file.read_bytes() for file in files}
+    assert files
+    for how in DAMAGE if kind == "nbc" else ("cut short", "something else"):
+        for file, content in whole.items():
+            file.write_bytes(DAMAGE[how](content))
+        assert run(copy, LINEAR) == (right, ""), how
+        assert all(kernel_cache.hashlib.blake2b(file.read_bytes()[kernel_cache.DIGEST:]).digest()
+                   == file.read_bytes()[:kernel_cache.DIGEST] for file in copy.rglob("linear.linear_forward*.nbc")), how
+
+
+def test_without_a_folder_that_can_be_written_it_runs_and_says_one_line(copy):
+    blocked = copy / "file"
+    blocked.write_text("no folder can be made in here", encoding="utf-8")
+    right, _ = run(copy, LINEAR)
+    out, said = run(copy, LINEAR, NUMBA_CACHE_DIR=str(blocked / "cache"))
+    assert out == right and len(said.splitlines()) <= 1
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        return  # root may write anywhere
+    for folder in [copy, *(p for p in copy.rglob("*") if p.is_dir())]:
+        folder.chmod(stat.S_IRUSR | stat.S_IXUSR)
+    try:
+        for home in ("/nonexistent", ""):
+            out, said = run(copy, LINEAR, HOME=home, XDG_CACHE_HOME=home)
+            assert out == right and len(said.splitlines()) <= 1
+    finally:
+        for folder in [copy, *(p for p in copy.rglob("*") if p.is_dir())]:
+            folder.chmod(stat.S_IRWXU)
+
+
+def test_a_loop_without_a_folder_runs_uncached(monkeypatch, capfd):
+    def no_folder(loop):
+        raise RuntimeError("cannot cache function: no locator available")
+
+    monkeypatch.setattr(kernel_cache.KernelCache, "_impl_class", staticmethod(no_folder))
+    monkeypatch.setattr(kernel_cache.KernelCache, "said", False)
+    assert [jit.kernel(lambda x: 2 * x)(3), jit.kernel(lambda x: 3 * x)(3)] == [6, 9]
+    if not numba.config.DISABLE_JIT:
+        assert capfd.readouterr().err.count("compiled kernels are not kept (no folder can be written)") == 1
+
+
+def test_importing_changes_nothing_in_numba(copy):
+    code = ("import numba; before = vars(numba.config).copy(); import minisnn; from minisnn import models, ops; import numpy as np\n"
+            "ops.lif(minisnn.Tensor(np.ones((1, 2)))); after = vars(numba.config)\n"
+            "print([name for name in before if name.isupper() and before[name] is not after[name]])")
+    assert run(copy, code)[0] == "[]"
+
+
+def test_the_files_that_a_loop_is_made_of_are_found():
+    def names(module):
+        return {str(path.relative_to(PACKAGE)).replace(os.sep, "/") for path in kernel_cache.imported_files(PACKAGE / module)}
+
+    assert {"ops/lif.py", "ops/attention.py", "surrogate.py", "jit.py", "ledger.py", "engine.py"} <= names("ops/fused.py")
+    assert "train.py" not in names("ops/fused.py") and {"ops/rows.py", "ops/winograd.py"} <= names("ops/dense_conv.py")
+    inside = kernel_cache.source_stamp(str(PACKAGE / "ops" / "linear.py"))
+    assert inside != kernel_cache.source_stamp(__file__) and len(inside) == 32
+    assert np.unique([kernel_cache.source_stamp(str(path)) for path in sorted((PACKAGE / "ops").glob("*.py"))]).size > 1
