@@ -1,6 +1,9 @@
 """Recordings: tonic's three layouts, splits, windows, and every way in which a file can be bad."""
 
 import os
+import pathlib
+import shutil
+import struct
 import subprocess
 import sys
 
@@ -11,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minisnn import data, models, ops, optim
-from minisnn.data import events
+from minisnn.data import events, places
 from minisnn.engine import Tensor
 from minisnn.errors import UsageError
 
@@ -232,6 +235,199 @@ def test_without_tonic_the_error_says_what_to_install(tmp_path, monkeypatch):
 def test_tonic_is_imported_for_recordings_only():
     code = "import sys; from minisnn.data import events, gestures; gestures.simulate(0); sys.exit('tonic' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+# ---- folders as systems leave them ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", WRITE)
+def test_hidden_and_foreign_files_are_passed_over(name, tmp_path):
+    write, where, size = WRITE[name]
+    path = tmp_path / where
+    write(path, *files.some_events(1, 100, size))
+    ending = path.suffix
+    for folder in {path.parent, path.parent.parent}:
+        for other in (f"._{path.name}", ".DS_Store", "Thumbs.db", "desktop.ini", "README.txt", f".{ending}", f"x{ending}.part"):
+            (folder / other).write_bytes(b"not a recording")
+        for hidden in (".Trash", "__MACOSX", ".ipynb_checkpoints"):
+            (folder / hidden / "3").mkdir(parents=True, exist_ok=True)
+            (folder / hidden / "3" / f"5{ending}").write_bytes(b"not a recording")
+    assert len(data.load(name, str(tmp_path), 4).train) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "symlink"), reason="no links")
+def test_links_are_followed_each_folder_once_and_never_in_circles(tmp_path):
+    files.write_nmnist(tmp_path / "real", digits=(3, 7), each=2)
+    train = tmp_path / "data" / "NMNIST" / "Train"
+    train.parent.mkdir(parents=True)
+    train.symlink_to(tmp_path / "real" / "NMNIST" / "Train", target_is_directory=True)
+    (tmp_path / "real/NMNIST/Train/3/again").symlink_to(tmp_path / "real/NMNIST/Train", target_is_directory=True)
+    (tmp_path / "real/NMNIST/Train/3/nowhere").symlink_to(tmp_path / "gone", target_is_directory=True)
+    assert sum(data.load("nmnist", str(tmp_path / "data"), 4).facts["recordings"].values()) == 4
+
+
+def test_folders_are_known_by_their_exact_names(tmp_path, monkeypatch):
+    (tmp_path / "train" / "3").mkdir(parents=True)
+    real = os.path.isdir
+    monkeypatch.setattr(os.path, "isdir", lambda path: real(path) or real(str(path).replace("Train", "train")))  # as on Windows
+    assert events.find_folder("nmnist", str(tmp_path)) is None
+    (tmp_path / "Test").mkdir()
+    assert events.find_folder("nmnist", str(tmp_path)) == str(tmp_path)
+
+
+def test_names_of_recordings_move_between_systems(tmp_path):
+    before = data.load("nmnist", str(files.write_nmnist(tmp_path)), seed=1)
+    assert all("\\" not in name and name.startswith("Train/") for name in before.facts["held_out"])
+    windows = [name.replace("/", "\\") for name in before.facts["held_out"]]
+    assert data.load("nmnist", str(tmp_path), seed=3, keep_out=windows).facts["held_out"] == before.facts["held_out"]
+
+
+def test_a_recording_replaced_by_one_of_the_same_size_and_time_is_read_anew(tmp_path):
+    files.write_nmnist(tmp_path, digits=(3,), each=2)
+    first = data.load("nmnist", str(tmp_path), 4).train
+    path = pathlib.Path(first.recordings[0].path)
+    before, status = first.batch([0]), path.stat()
+    files.write_bin(path, *files.some_events(99, status.st_size // 5))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    changed = first.batch([0])
+    assert (changed != before).any() and path.stat().st_size == status.st_size
+    events.content_hash.cache_clear()
+    events.read_small.cache_clear()
+    assert (data.load("nmnist", str(tmp_path), 4).train.batch([0]) == changed).all()
+
+
+def test_a_copy_elsewhere_is_served_from_the_cache(tmp_path, monkeypatch):
+    files.write_nmnist(tmp_path / "a", digits=(3,), each=2)
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    x = data.load("nmnist", str(tmp_path / "a"), 4).train.batch([0])
+    monkeypatch.setattr(events, "read_recording", lambda *_: pytest.fail("a recording was read again"))
+    assert (data.load("nmnist", str(tmp_path / "b"), 4).train.batch([0]) == x).all()
+
+
+def test_none_means_no_cache_wherever_it_is_said(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    files.write_nmnist(tmp_path)
+    for cache, variable in (("none", None), (None, "none"), ("none", str(tmp_path / "c"))):
+        if variable is None:
+            monkeypatch.delenv("MINISNN_CACHE")
+        else:
+            monkeypatch.setenv("MINISNN_CACHE", variable)
+        assert data.load("nmnist", str(tmp_path), 4, cache=cache).train.cache is None
+    assert sorted(os.listdir(tmp_path)) == ["NMNIST"]
+
+
+def test_without_a_home_no_folder_of_that_name_appears(tmp_path, monkeypatch):
+    monkeypatch.setattr(places.os.path, "expanduser", lambda path: path)  # as where neither HOME nor the user is known
+    for name in ("MINISNN_CACHE", "MINISNN_DATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert places.cache_folder() is None and os.path.isabs(places.data_folder())
+    assert places.cache_folder("here") == "here" and places.data_folder("there") == "there"
+
+
+def test_an_archive_that_is_whole_or_was_there_before_is_never_removed(tmp_path, monkeypatch):
+    cls = events.tonic_class("dvsgesture")
+    archive = tmp_path / "new" / "DVSGesture" / cls.train_filename
+    archive.parent.mkdir(parents=True)
+
+    def unpack(self):
+        archive.write_bytes(b"whole")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(cls, "download", unpack)
+    monkeypatch.setattr(events, "md5", lambda path: cls.train_md5)
+    with pytest.raises(UsageError, match="No space left.*is whole and stays"):
+        data.load("dvsgesture", str(tmp_path / "new"))
+    assert archive.read_bytes() == b"whole"
+    monkeypatch.undo()
+    monkeypatch.setattr(cls, "download", lambda self: (_ for _ in ()).throw(RuntimeError("corrupted")))
+    with pytest.raises(UsageError, match="corrupted"):
+        data.load("dvsgesture", str(tmp_path / "new"))
+    assert archive.read_bytes() == b"whole"  # the user's own
+
+
+# ---- files made to harm --------------------------------------------------------------------------------------------------
+
+
+def npy(header, body=b""):
+    text = header.encode() if isinstance(header, str) else header
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text + body
+
+
+HEADERS = ["{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000, 4), }\n", "{'descr': '<f4', 'fortran_order': False, 'shape'",
+           "{'descr': '<f4', 'fortran_order': False, 'shape': (-1, 4)}", "{'descr': '<f4', 'fortran_order': 3, 'shape': (1, 4)}",
+           "{'descr': [('x', '<f4')], 'fortran_order': False, 'shape': (1, 4)}", "{'descr': '|O', 'fortran_order': False, 'shape': (1, 4)}",
+           "{'descr': '<f4', 'fortran_order': False, 'shape': (1e3, 4)}", "(" * 3000, "\x00" * 64, "[" * 90 + "]" * 90,
+           "{'descr': '<f4', 'fortran_order': False, 'shape': (10**30, 4)}", "{'descr': '<U9', 'fortran_order': False, 'shape': (1, 4)}",
+           "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 2, 4)}", "{1: 2}", b"\xff\xfe'descr'"]
+
+
+@pytest.mark.parametrize("header", HEADERS, ids=range(len(HEADERS)))
+def test_a_damaged_header_is_one_line(header, tmp_path):
+    (tmp_path / "3.npy").write_bytes(npy(header, bytes(64)))
+    with pytest.raises(UsageError, match="3.npy") as error:
+        events.read_recording("dvsgesture", str(tmp_path / "3.npy"))
+    assert "\n" not in str(error.value)
+
+
+def mutants(content, seed, count):
+    """Damaged copies: bytes changed, cut, repeated, put in."""
+    rng = np.random.default_rng(seed)
+    for _ in range(count):
+        bad = bytearray(content)
+        for _ in range(rng.integers(1, 4)):
+            at, how = int(rng.integers(0, min(len(bad), 200 if rng.random() < 0.7 else len(bad)) or 1)), rng.integers(5)
+            if how == 0:
+                bad[at:at + 1] = bytes([rng.integers(256)])
+            elif how == 1:
+                bad = bad[:at]
+            elif how == 2:
+                bad[at:at + 8] = struct.pack("<q", rng.choice([-1, 2**31 - 1, 2**40, 255]))
+            elif how == 3:
+                bad[at:at] = bad[at:at + 50]
+            else:
+                bad[at:at] = rng.bytes(3)
+        yield bytes(bad)
+
+
+def fuzz(name, tmp_path, count):
+    """How many of the mutants of a recording were refused; each is, or is read, without anything else happening."""
+    write, where, size = WRITE[name]
+    path, refused = tmp_path / where, 0
+    write(path, *files.some_events(1, 60, size))
+    for content in list(mutants(path.read_bytes(), 0, count)):
+        path.write_bytes(content)
+        try:
+            assert len(events.read_recording(name, str(path))) > 0
+        except UsageError as error:
+            assert "\n" not in str(error) and str(path) in str(error)
+            refused += 1
+    return refused
+
+
+@pytest.mark.parametrize("name, count", [("nmnist", 150), ("dvsgesture", 150), ("cifar10dvs", 60)])
+def test_damaged_recordings_are_refused_in_one_line_or_read(name, count, tmp_path):
+    assert 0 < fuzz(name, tmp_path, count) <= count
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WRITE)
+def test_many_damaged_recordings(name, tmp_path):
+    count = 5000
+    print(f"{name}: {fuzz(name, tmp_path, count)} of {count} mutants refused")
+
+
+def test_a_decoder_that_dies_takes_nothing_with_it(tmp_path):
+    files.write_cifar10dvs(tmp_path, classes=files.CIFAR10[:1], each=3)
+    paths = sorted((tmp_path / "CIFAR10DVS/airplane").iterdir())
+    content = paths[1].read_bytes()
+    at = content.index(b"<dv version")
+    paths[1].write_bytes(content[:at + 4] + b"\xff" + content[at + 5:])  # a header that is no UTF-8, over which it panics
+    dataset = data.load("cifar10dvs", str(tmp_path), 2, skip_bad=True)
+    assert dataset.facts["skipped"] == 1 and paths[1].name in dataset.note
+    with pytest.raises(UsageError, match=paths[1].name):
+        events.read_recording("cifar10dvs", str(paths[1]))
+    assert len(events.read_recording("cifar10dvs", str(paths[2]))) == 300
 
 
 # ---- training ------------------------------------------------------------------------------------------------------------

@@ -1,7 +1,12 @@
 """Events to frames, the cache of frames, augmentation, and time steps out of order."""
 
+import concurrent.futures
+import errno
 import os
 import pathlib
+import shutil
+import time
+import zlib
 
 import numpy as np
 import pytest
@@ -10,7 +15,8 @@ from hypothesis import strategies as st
 
 from minisnn.data import Samples, ShuffledTime
 from minisnn.data.events import EVENT
-from minisnn.data.frames import Augmentation, FrameCache, check_events, slice_numbers, to_frames
+from minisnn.data.cache import HEAD, OWN, FrameCache
+from minisnn.data.frames import Augmentation, check_events, slice_numbers, to_frames
 from minisnn.errors import UsageError
 
 
@@ -117,6 +123,115 @@ def test_a_cache_full_of_its_own_files_stops_and_says_so_once(tmp_path, capsys):
     assert cache.full and 0 < sum(size for _, size, _ in cache.files()) <= 5_000
     assert capsys.readouterr().err.count("--cache-limit") == 1
     assert cache.get(cache.key(0), noise(0).shape) is not None  # what is there stays
+
+
+def snapshot(folder):
+    """{path: content} of everything in a folder."""
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_files_of_others_are_neither_counted_nor_removed(tmp_path):
+    (tmp_path / OWN / "ab").mkdir(parents=True)
+    theirs = FrameCache(tmp_path / "before", 3_000)  # makes its folder, into which others then put their files
+    theirs.put(theirs.key(0), noise(0))
+    for place in (tmp_path, tmp_path / "before", tmp_path / "before" / OWN, tmp_path / "before" / OWN / "ab"):
+        place.mkdir(exist_ok=True)
+        for name in ("thesis.tar", "photo.frames", "0" * 30 + ".frames.txt", "f" * 29 + ".frames"):
+            (place / name).write_bytes(bytes(9_000))
+            os.utime(place / name, (1, 1))
+    before = snapshot(tmp_path)
+    cache = FrameCache(tmp_path / "before", 3_000)
+    for k in range(100, 110):
+        cache.put(cache.key(k), noise(k))
+    kept = [path for path in before if not path.name.endswith(".frames") or path.name in ("photo.frames", "f" * 29 + ".frames")]
+    assert all(path.read_bytes() == before[path] for path in kept) and len(kept) >= 16
+    assert cache.get(cache.key(100), noise(0).shape) is not None
+
+
+def test_a_folder_without_the_tag_is_somebody_elses(tmp_path, capsys):
+    for content in (None, b"Signature: 8a477f597d28d172789f06886806bc55\n# of another program"):
+        folder = tmp_path / str(content is None) / OWN
+        (folder / "ab").mkdir(parents=True)
+        (folder / "ab" / ("0" * 30 + ".frames")).write_bytes(bytes(9_000))
+        if content is not None:
+            (folder / "CACHEDIR.TAG").write_bytes(content)
+        before, cache = snapshot(folder), FrameCache(folder.parent, 10_000)
+        cache.put(cache.key(0), noise(0))
+        assert cache.full and snapshot(folder) == before and "minisnn" in capsys.readouterr().err
+
+
+def test_what_others_wrote_is_never_served(tmp_path):
+    cache, shape = FrameCache(tmp_path, 10**6), noise(0).shape
+    one, two = cache.key(1), cache.key(2)
+    cache.put(one, noise(1))
+    cache.put(two, noise(2))
+    for content in (zlib.compress(noise(3).tobytes()), pathlib.Path(cache.path(two)).read_bytes(), HEAD + bytes(16) + zlib.compress(
+            noise(1).tobytes()), zlib.compress(bytes(10**8), 9)):
+        pathlib.Path(cache.path(one)).write_bytes(content)
+        assert cache.get(one, shape) is None
+    cache.put(one, noise(1))
+    assert (cache.get(one, shape) == noise(1)).all() and cache.get(one, shape[::-1]) is None
+
+
+def test_a_folder_that_vanishes_in_use_is_made_again(tmp_path):
+    cache = FrameCache(tmp_path / "c", 10**6)
+    for k in range(3):
+        cache.put(cache.key(k), noise(k))
+        shutil.rmtree(tmp_path / "c")
+        assert cache.get(cache.key(k), noise(k).shape) is None
+    cache.put(cache.key(9), noise(9))
+    assert not cache.full and (cache.get(cache.key(9), noise(9).shape) == noise(9)).all()
+
+
+def test_a_full_disk_costs_only_time_and_leaves_no_part(tmp_path, monkeypatch, capsys):
+    cache = FrameCache(tmp_path, 10**6)
+    cache.put(cache.key(0), noise(0))
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for name in ("replace", "makedirs"):
+        again = FrameCache(tmp_path, 10**6)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, name, full)
+            again.put(again.key(1), noise(1))
+        assert again.full and capsys.readouterr().err.count("No space left") == 1
+    assert [path for _, _, path in cache.files() if path.endswith(".part")] == []
+    assert (cache.get(cache.key(0), noise(0).shape) == noise(0)).all()
+
+
+def test_on_windows_a_file_in_use_stays_and_the_cache_goes_on(tmp_path, monkeypatch):
+    cache = FrameCache(tmp_path, 10**6)
+    cache.put(cache.key(0), noise(0))
+
+    def refuse(*_):
+        raise PermissionError(errno.EACCES, "The process cannot access the file because it is being used")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", refuse)
+        cache.put(cache.key(0), noise(0))
+    assert not cache.full and len(list(cache.files())) == 1
+
+
+def test_parts_of_killed_processes_are_removed_when_they_are_old(tmp_path):
+    cache = FrameCache(tmp_path, 10**6)
+    cache.put(cache.key(0), noise(0))
+    old, new = (pathlib.Path(f"{cache.path(cache.key(k))}.{'0' * 16}.part") for k in (0, 0xabc))
+    for path, age in ((old, 10_000), (new, 10)):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"half")
+        os.utime(path, (time.time() - age,) * 2)
+    again = FrameCache(tmp_path, 10**6)
+    again.put(again.key(1), noise(1))
+    assert not old.exists() and new.exists()
+
+
+def test_two_processes_share_a_cache(tmp_path):
+    caches = [FrameCache(tmp_path / "c", 10**6) for _ in range(8)]
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda pair: [pair[1].put(pair[1].key(k), noise(k)) for k in range(5 * pair[0] % 7, 12)], enumerate(caches)))
+    assert not any(cache.full for cache in caches)
+    assert all((caches[0].get(caches[0].key(k), noise(k).shape) == noise(k)).all() for k in range(6, 12))
 
 
 def test_a_folder_that_cannot_be_written_costs_only_time(tmp_path, capsys):

@@ -2,24 +2,19 @@
 
 import importlib
 import inspect
-import os
 
 from ..errors import UsageError
 from .base import Dataset, Samples, ShuffledTime, Subset, limited, stratified_split
 from .loader import Loader, batches
+from .places import CACHE_OPTIONS, data_folder
 
 __all__ = ["load", "data_folder", "NAMES", "Dataset", "Samples", "ShuffledTime", "Subset", "Loader", "batches",
-           "limited", "stratified_split"]
+           "limited", "stratified_split", "CACHE_OPTIONS"]
 
 # Which module knows a data set; it is imported when that data set is asked for.
 MODULES = {"digits": "images", "mnist": "images", "fashion-mnist": "images", "gestures": "gestures", "nmnist": "events",
            "dvsgesture": "events", "cifar10dvs": "events"}
 NAMES = tuple(MODULES)
-
-
-def data_folder(data_dir=None):
-    """Where data lies: ``data_dir``, else what the variable MINISNN_DATA says, else ~/.cache/minisnn."""
-    return os.path.expanduser(data_dir or os.environ.get("MINISNN_DATA") or os.path.join("~", ".cache", "minisnn"))
 
 
 def load(name, data_dir=None, timesteps=None, seed=0, **options):

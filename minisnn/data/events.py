@@ -9,21 +9,23 @@ Axes: T time steps, H height, W width; n events, M samples.
 
 import dataclasses
 import functools
+import hashlib
 import os
 import sys
 
 import numpy as np
 
 from ..errors import UsageError
+from . import aedat4
 from .base import Dataset, stratified_split
-from .frames import Augmentation, EventSamples, FrameCache, FrameOptions, check_events
+from .cache import FrameCache
+from .frames import Augmentation, EventSamples, FrameOptions, check_events
+from .places import CACHE_LIMIT, cache_folder
 
-__all__ = ["load", "read_recording", "windows", "Recording", "Source", "SOURCES", "CACHE_LIMIT", "cache_folder",
-           "event_dataset"]
+__all__ = ["load", "read_recording", "windows", "Recording", "Source", "SOURCES", "event_dataset"]
 
 EVENT = np.dtype([("x", np.int16), ("y", np.int16), ("t", np.int64), ("p", np.bool_)])
 TEST_SHARE = 0.1  # of recordings that come without an official test part
-CACHE_LIMIT = 4.0  # GB
 KEEP_BYTES = 64e6  # of events of recordings that were read last, for their other windows
 MEND = "restore it, remove it, or leave it out with --skip-bad"
 
@@ -107,35 +109,54 @@ def read_bin(path):
 def read_npy(path):
     """DVS Gesture: rows x, y, p, t, with t in milliseconds."""
     try:
-        with open(path, "rb") as file:
-            rows = np.lib.format.read_array(file, allow_pickle=False)  # np.load would take any other file for a pickle
-    except (ValueError, EOFError) as error:
+        rows = read_array(path)
+    except OSError:
+        raise
+    except Exception as error:  # a damaged header can end anywhere in NumPy's reader
         raise UsageError(f"{path} is damaged or no .npy file ({one_line(error)}); {MEND}") from None
-    if rows.ndim != 2 or rows.shape[1] != 4 or rows.dtype.kind not in "fiu":
+    if rows.ndim != 2 or rows.shape[1] != 4:
         raise UsageError(f"{path} holds {rows.dtype} {rows.shape}, expected [events, 4] numbers; {MEND}")
     if not np.isfinite(rows).all():
         raise UsageError(f"{path} holds numbers that are not finite; {MEND}")
+    if (np.abs(rows) > 1e12).any():
+        raise UsageError(f"{path} holds numbers that are no pixels or times; {MEND}")
     events = np.empty(len(rows), [("x", np.int64), ("y", np.int64), ("p", np.int64), ("t", np.int64)])
     for k, field in enumerate(tonic_class("dvsgesture").ordering):
         events[field] = np.rint(rows[:, k].astype(np.float64) * (1000 if field == "t" else 1))
     return events
 
 
+def read_array(path):
+    """The numbers of an .npy file. Its header is read first: what it declares must be in the file before memory is taken, and
+    Python objects are no numbers."""
+    with open(path, "rb") as file:
+        version = np.lib.format.read_magic(file)  # np.load would take any other file for a pickle
+        readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        if version not in readers:
+            raise ValueError(f"format {version} is unknown")
+        shape, fortran, dtype = readers[version](file)
+        if dtype.kind not in "fiu":
+            raise ValueError(f"it holds {dtype}")
+        size, left = dtype.itemsize, os.fstat(file.fileno()).st_size - file.tell()
+        for n in shape:
+            size *= int(n)
+        if min(shape, default=1) < 0 or size > left:
+            raise ValueError(f"it declares {size:,} bytes and holds {left:,}")
+        return np.frombuffer(file.read(size), dtype).reshape(shape, order="F" if fortran else "C")
+
+
 def read_aedat4(path):
     """CIFAR10-DVS: iniVation's AEDAT 4."""
     try:
-        import aedat  # noqa: F401  what tonic's reader needs, and only its test extra names
-    except ImportError:
+        events = aedat4.decode(path)
+    except ImportError:  # what tonic's reader needs, and only its test extra names
         raise UsageError(f"{path} needs the package that decodes .aedat4; pip install aedat") from None
-    from tonic.io import read_aedat4 as decode
-
-    try:
-        events = decode(path)
-    except (KeyboardInterrupt, SystemExit, MemoryError):
-        raise
-    except BaseException as error:  # the decoder panics, which is no Exception, on some damaged files
+    except aedat4.DamagedFile as error:
         raise UsageError(f"{path} is damaged or no AEDAT 4 file ({one_line(error)}); {MEND}") from None
-    events.dtype.names = tonic_class("cifar10dvs").ordering
+    ordering = tonic_class("cifar10dvs").ordering
+    if events.dtype.names is None or len(events.dtype.names) != len(ordering):
+        raise UsageError(f"{path} holds {events.dtype}, not events; {MEND}")
+    events.dtype.names = ordering
     return events
 
 
@@ -144,36 +165,55 @@ def one_line(error):
 
 
 class Recording:
-    """A file of events, read when its events are asked for."""
+    """A file of events, read when its events are asked for.
+
+    Attributes:
+        path: of the file.
+        short: its name within the data set's folder, with "/" on every system.
+    """
 
     def __init__(self, name, path, folder):
         self.name, self.path = name, path
-        self.short = os.path.relpath(path, folder)
+        self.short = os.path.relpath(path, folder).replace(os.sep, "/")
 
     @property
     def facts(self):
-        """What identifies the content, without reading it."""
-        status = os.stat(self.path)
-        return [self.name, os.path.abspath(self.path), status.st_size, status.st_mtime_ns]
+        """What identifies the content: a hash of it. A size and a time stamp would not, since copies keep them."""
+        return [self.name, *content_hash(self.path, *state_of(self.path))]
 
     def events(self):
-        return read_again(self.name, self.path)
+        """All events of the file, as ``read_recording`` returns them; the last few recordings that are not large stay in
+        memory, because their windows are asked for one after the other."""
+        state = state_of(self.path)
+        if state[0] > KEEP_BYTES / 8:
+            return read_recording(self.name, self.path)
+        return read_small(self.name, self.path, *state)
 
 
-@functools.lru_cache(8)
-def read_small(name, path, size, mtime):
-    return read_recording(name, path)
-
-
-def read_again(name, path):
-    """A recording; the last few that are not large stay in memory, because their windows are asked for one after the other."""
+def state_of(path):
+    """(bytes, times, number) of a file: as long as they stay, this process takes its content for the same."""
     try:
         status = os.stat(path)
     except OSError as error:
         raise UsageError(f"{path} cannot be read ({error.strerror or error}); {MEND}") from None
-    if status.st_size > KEEP_BYTES / 8:
-        return read_recording(name, path)
-    return read_small(name, path, status.st_size, status.st_mtime_ns)
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+
+
+@functools.lru_cache(8)
+def read_small(name, path, *state):
+    return read_recording(name, path)
+
+
+@functools.lru_cache(1 << 17)
+def content_hash(path, *state):
+    hashed = hashlib.blake2b(digest_size=16)
+    try:
+        with open(path, "rb") as file:
+            while block := file.read(1 << 20):
+                hashed.update(block)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read ({error.strerror or error}); {MEND}") from None
+    return state[0], hashed.hexdigest()
 
 
 # ---- windows -----------------------------------------------------------------------------------------------------------
@@ -218,10 +258,37 @@ def find_folder(name, data_dir):
     """The folder of a data set: DIR/<tonic's name>, or DIR itself where it is that folder; None where there is none."""
     source = SOURCES[name]
     for folder in (os.path.join(data_dir, source.tonic), data_dir):
-        inside = list(source.parts.values()) or list(tonic_class(name).classes)
-        if any(os.path.isdir(os.path.join(folder, part)) for part in inside):
+        inside = set(source.parts.values()) or set(tonic_class(name).classes)
+        # By their exact names, which a file system that takes "train" for "Train" does not look at.
+        if any(os.path.isdir(os.path.join(folder, part)) for part in inside & set(names_in(folder))):
             return folder
     return None
+
+
+def names_in(folder):
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
+
+
+def is_hidden(name):
+    """What systems leave in folders: .DS_Store, ._1.bin (macOS's second half of a file), __MACOSX of its archives."""
+    return name.startswith((".", "__MACOSX"))
+
+
+def walk(folder):
+    """As os.walk in the order of names, through links to folders as well; each folder once, however often it is reached, and
+    nothing hidden."""
+    seen = set()
+    for where, folders, files in os.walk(folder, followlinks=True):
+        status = os.stat(where)
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
+        yield where, sorted((file for file in files if not is_hidden(file)), key=lambda f: (len(f), f))
 
 
 def label_of(name, path):
@@ -238,9 +305,8 @@ def label_of(name, path):
 def list_recordings(name, folder):
     """(paths, labels int64) of all recordings in a folder and the folders within, in the order of their names."""
     paths, labels = [], []
-    for where, folders, files in os.walk(folder):
-        folders.sort()
-        for file in sorted(files, key=lambda f: (len(f), f)):
+    for where, files in walk(folder):
+        for file in files:
             if file.endswith(SOURCES[name].ending):
                 path = os.path.join(where, file)
                 label = label_of(name, path)
@@ -264,7 +330,8 @@ def download(name, data_dir):
     for arguments in calls:
         part = {True: "train_", False: "test_"}.get(arguments.get("train"), "")
         url, file = (getattr(cls, part + field) for field in ("url", "filename"))
-        archive = os.path.join(folder, file)
+        archive, checksum = os.path.join(folder, file), getattr(cls, part + "md5", None) or getattr(cls, "file_md5", None)
+        was_there = os.path.lexists(archive)
         manual = (f"fetch {file} by hand (tonic's address: {url}) and unpack it to {LAYOUTS[name]} in {data_dir}, "
                   "or say with --data-dir where the recordings lie")
         try:
@@ -274,7 +341,9 @@ def download(name, data_dir):
             raise
         except Exception as error:  # of the network, of the archive, of the disk: tonic lets all of them through
             why = f"tonic's download failed ({one_line(error)})"
-            if os.path.isfile(archive):
+            if os.path.isfile(archive) and md5(archive) == checksum:
+                why = f"tonic could not unpack {archive} ({one_line(error)}), which is whole and stays"
+            elif os.path.isfile(archive) and not was_there:
                 size = os.path.getsize(archive)
                 os.unlink(archive)  # a broken archive would be taken for the real one next time
                 verdict = "is empty" if size == 0 else "does not pass its check"
@@ -285,12 +354,15 @@ def download(name, data_dir):
             raise UsageError(f"{name} is not in {data_dir}, and {why}; {manual}") from None
 
 
+def md5(path):
+    hashed = hashlib.md5(usedforsecurity=False)
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            hashed.update(block)
+    return hashed.hexdigest()
+
+
 # ---- data sets ---------------------------------------------------------------------------------------------------------
-
-
-def cache_folder():
-    """Where frames are kept: the variable MINISNN_CACHE, else ~/.cache/minisnn/frames."""
-    return os.path.expanduser(os.environ.get("MINISNN_CACHE") or os.path.join("~", ".cache", "minisnn", "frames"))
 
 
 def load(name, data_dir, timesteps=None, seed=0, augment=None, slicing="count", frame_size=None, window=None, stride=None,
@@ -352,7 +424,8 @@ def event_dataset(name, classes, found, options, seed, augmentation, where, spli
         if not found:
             raise UsageError(f"{name}: none of the {len(skipped)} recordings {where} can be used; the first: {skipped[0]}")
     facts = {"recordings": {part: len(content[0]) for part, content in found.items()}, "skipped": len(skipped)}
-    cache_files = None if cache == "none" else FrameCache(cache or cache_folder(), int(cache_limit * 1e9))
+    folder = cache_folder(cache)
+    cache_files = None if folder is None else FrameCache(folder, int(cache_limit * 1e9))
 
     def samples(recordings, labels, parts, training):
         if len(labels) == 0:
@@ -408,7 +481,7 @@ def held_out(labels, seed):
 
 def kept_out(names, keep_out):
     """Numbers of the training and of the test recordings where their names say which are held out."""
-    test = np.isin(names, list(keep_out))
+    test = np.isin(names, [name.replace("\\", "/") for name in keep_out])  # as Windows wrote them in earlier versions
     if not test.any():
         raise UsageError(f"none of the {len(keep_out)} recordings that the run has held out, such as {keep_out[0]}, is in this "
                          "copy; give the --data-dir that it was trained on, or a copy with an official test part")

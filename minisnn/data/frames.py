@@ -1,4 +1,4 @@
-"""Events to frames, frames to a cache on disk, and batches of them.
+"""Events to frames, and batches of them.
 
 An event is (x, y, t, p): at pixel (x, y) and time t, microseconds, the light rose (p = 1, "on") or fell (p = 0, "off").
 A frame counts the events of one time slice in each pixel, off events in channel 0, on events in channel 1.
@@ -6,24 +6,16 @@ A frame counts the events of one time slice in each pixel, off events in channel
 Axes: T time steps, B batch, H height, W width; n events, M samples.
 """
 
-import hashlib
-import json
-import os
-import sys
-import threading
-import zlib
-
 import numpy as np
 
 from ..errors import UsageError
 from .base import Samples
+from .cache import FrameCache
 
-__all__ = ["SLICINGS", "Augmentation", "EventSamples", "FrameCache", "FrameOptions", "check_events", "slice_numbers",
-           "to_frames"]
+__all__ = ["SLICINGS", "Augmentation", "EventSamples", "FrameOptions", "check_events", "slice_numbers", "to_frames"]
 
 SLICINGS = ("count", "time")
 MOST = 255  # a frame's pixel holds one byte; more events than that in one pixel and one slice stay at 255
-FORMAT = 1  # of cached frames; a change of what to_frames computes must change it
 
 
 def check_events(events, sensor, source):
@@ -127,102 +119,6 @@ class Augmentation:
         return frames.reshape(*frames.shape[:2], H * W)[:, :, at] * inside
 
 
-class FrameCache:
-    """Frames on disk, packed, one file for each sample, named by a hash of all that made it.
-
-    A file appears under its name only once it is whole; one that is damaged all the same counts as absent. Where the cache is
-    full, the files that nobody has used for longest go first, but none that this cache has read or written itself: if those
-    alone fill it, it stores no more and says so once.
-
-    Args:
-        folder: of the cache, made when the first sample is stored.
-        limit: bytes that all of its files together may take.
-    """
-
-    def __init__(self, folder, limit):
-        self.folder, self.limit = os.path.abspath(os.path.expanduser(folder)), limit
-        self.used, self.mine, self.full, self.lock = None, set(), False, threading.Lock()
-        self.hits = self.misses = 0
-
-    @staticmethod
-    def key(facts):
-        """The name of what was made from ``facts``, anything that JSON can hold."""
-        return hashlib.sha256(json.dumps([FORMAT, facts], sort_keys=True).encode()).hexdigest()[:32]
-
-    def path(self, key):
-        return os.path.join(self.folder, key[:2], key[2:] + ".frames")
-
-    def get(self, key, shape):
-        """The stored frames, uint8 of ``shape``; None where there are none."""
-        path = self.path(key)
-        try:
-            with open(path, "rb") as file:
-                frames = np.frombuffer(zlib.decompress(file.read()), np.uint8).reshape(shape)
-            if key not in self.mine:
-                os.utime(path)  # used: the last to be thrown out
-        except (OSError, ValueError, zlib.error):  # absent, or damaged: zlib's checksum and the shape tell
-            self.misses += 1
-            return None
-        self.mine.add(key)
-        self.hits += 1
-        return frames
-
-    def put(self, key, frames):
-        """Store frames, uint8; nothing happens where there is no room or no permission."""
-        packed = zlib.compress(np.ascontiguousarray(frames).tobytes(), 1)
-        with self.lock:
-            if self.full or not self.make_room(len(packed)):
-                return
-            path = self.path(key)
-            temporary = f"{path}.{os.getpid()}-{threading.get_ident()}.part"
-            try:
-                os.makedirs(os.path.dirname(path), exist_ok=True)
-                with open(temporary, "wb") as file:  # no fsync: what a power cut damages is made anew
-                    file.write(packed)
-                os.replace(temporary, path)
-            except OSError as error:
-                self.stop(f"{self.folder} cannot be written ({error.strerror or error})")
-                return
-            self.mine.add(key)
-            self.used += len(packed)
-
-    def files(self):
-        """(time of last use, bytes, path) of every file."""
-        for folder, _, names in os.walk(self.folder):
-            for name in names:
-                try:
-                    facts = os.stat(os.path.join(folder, name))
-                except OSError:  # another process was faster
-                    continue
-                yield facts.st_mtime, facts.st_size, os.path.join(folder, name)
-
-    def make_room(self, size):
-        """Whether ``size`` more bytes fit, after throwing out what is needed."""
-        if self.used is None:
-            self.used = sum(size for _, size, _ in self.files())
-        if self.used + size > self.limit:
-            found = sorted(self.files())  # anew: other processes write here too
-            self.used, mine = sum(size for _, size, _ in found), {self.path(key) for key in self.mine}
-            goal = self.limit - size - self.limit // 10  # some more, so that not every sample walks through all files
-            for _, bytes_of, path in found:
-                if self.used <= max(goal, 0):
-                    break
-                if path not in mine:
-                    try:
-                        os.unlink(path)
-                    except OSError:
-                        continue
-                    self.used -= bytes_of
-        if self.used + size > self.limit:
-            self.stop(f"{self.folder} has reached {self.limit / 1e9:.3g} GB; raise --cache-limit")
-            return False
-        return True
-
-    def stop(self, why):
-        self.full = True
-        print(f"minisnn: frame cache: {why}; further recordings are read anew each time", file=sys.stderr, flush=True)
-
-
 class FrameOptions:
     """How events become frames: arguments as for ``to_frames``."""
 
@@ -250,7 +146,7 @@ class EventSamples(Samples):
     """Samples that are made from recordings of events when they are first asked for, and then kept in a cache.
 
     Args:
-        recordings: each with ``events()``, its structured array, and ``facts``, what identifies its content.
+        recordings: each with ``events()``, its structured array, and ``facts``, what identifies its content as it is now.
         labels: int64 [M].
         parts: [M], the recording (its number) and the span of each sample: (r, start, stop) in microseconds from the
             recording's first event, or (r, None, None) for all of it.
@@ -282,7 +178,10 @@ class EventSamples(Samples):
             return found
         if self.cache is None or self.cache.full:
             return self.options.frames(self.events(k), self.span(k))
-        events = self.recordings[self.parts[k][0]].events()
+        recording = self.recordings[self.parts[k][0]]
+        before, events = recording.facts, recording.events()
+        if recording.facts != before:  # replaced just now, so nobody can say which of the two was read
+            return self.options.frames(self.events(k), self.span(k))
         for sibling in self.siblings[self.parts[k][0]]:  # all windows of this recording, now that it has been read
             frames = self.options.frames(cut(events, *self.parts[sibling][1:]), self.span(sibling))
             self.cache.put(self.key(sibling), frames)

@@ -18,8 +18,9 @@ Axes: S film steps, H height, W width; n events.
 import numpy as np
 
 from .base import Dataset
-from .events import CACHE_LIMIT, EVENT, event_dataset
+from .events import EVENT, event_dataset
 from .frames import Augmentation, FrameOptions
+from .places import CACHE_LIMIT
 
 __all__ = ["CLASSES", "load", "simulate", "film", "film_events"]
 

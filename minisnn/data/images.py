@@ -3,9 +3,11 @@
 Axes: T time steps, B batch, C = 1 channel, H height, W width; M images.
 """
 
+import contextlib
 import dataclasses
 import gzip
 import hashlib
+import math
 import os
 import urllib.error
 import urllib.request
@@ -23,6 +25,7 @@ DIGITS = tuple("0123456789")
 CLOTHES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 DIGITS_SIZE = 16  # the digits are 8x8, which four halvings of the map would leave nothing of
 TEST_SHARE = 0.2  # of the digits
+LARGEST = 1 << 28  # bytes that a packed IDX file may unpack to; the largest of MNIST has 47 MB
 
 
 @dataclasses.dataclass(frozen=True)
@@ -217,26 +220,28 @@ def read_idx(path, dims):
         UsageError: the file is missing, damaged, cut short or something else; names it.
     """
     mend = "restore it, or remove it to download the set anew"
+    start = 4 + 4 * dims
     try:
-        with open(path, "rb") as file:
-            raw = file.read()
-        if raw[:2] == b"\x1f\x8b":
-            raw = gzip.decompress(raw)
+        with open(path, "rb") as raw:
+            packed = raw.read(2) == b"\x1f\x8b"
+            raw.seek(0)
+            with gzip.open(raw) if packed else contextlib.nullcontext(raw) as file:
+                head = file.read(start)
+                if len(head) < start or head[:4] != bytes([0, 0, 8, dims]):
+                    raise UsageError(f"{path} is not an IDX file of {dims}-dimensional bytes (it begins with "
+                                     f"{head[:4].hex() or 'nothing'}); {mend}")
+                shape = tuple(int(n) for n in np.frombuffer(head, ">u4", dims, 4))
+                size, room = math.prod(shape), LARGEST if packed else os.fstat(raw.fileno()).st_size
+                # What a header declares is checked before memory is taken for it.
+                content = file.read(min(size, room) + 1)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise UsageError(f"{path} is damaged or cut short ({error}); {mend}") from None
     except OSError as error:
         raise UsageError(f"{path} cannot be read ({error.strerror or error}); check the path and its permissions") from None
-    start = 4 + 4 * dims
-    if len(raw) < start or raw[:4] != bytes([0, 0, 8, dims]):
-        raise UsageError(f"{path} is not an IDX file of {dims}-dimensional bytes (it begins with "
-                         f"{raw[:4].hex() or 'nothing'}); {mend}")
-    shape = tuple(int(n) for n in np.frombuffer(raw, ">u4", dims, 4))
-    size = start
-    for n in shape[::-1]:
-        size = start + (size - start or 1) * n
-    if 0 in shape or len(raw) != size:
-        raise UsageError(f"{path} says it holds {' x '.join(map(str, shape))} bytes, but there are {len(raw) - start}; {mend}")
-    return np.frombuffer(raw, np.uint8, offset=start).reshape(shape)
+    if size == 0 or len(content) != size:
+        held = f"more than {size}" if len(content) > size else len(content)
+        raise UsageError(f"{path} says it holds {' x '.join(map(str, shape))} bytes, but there are {held}; {mend}")
+    return np.frombuffer(content, np.uint8).reshape(shape)
 
 
 def download(name, source, folder):
@@ -246,7 +251,7 @@ def download(name, source, folder):
         manual = f"put {file} into {folder} by hand, or say with --data-dir or MINISNN_DATA where {name} lies"
         try:
             with urllib.request.urlopen(source.url + file, timeout=30) as answer:
-                content = answer.read()
+                content = answer.read(LARGEST)
         except (urllib.error.URLError, OSError, ValueError) as error:
             reason = getattr(error, "reason", None) or error
             raise UsageError(f"{name} is not in {folder} and cannot be downloaded from {source.url} ({reason}); "
