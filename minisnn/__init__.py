@@ -2,17 +2,35 @@
 
     import minisnn as snn
     from minisnn import models, ops, optim
+
+The engine is imported when its first name is asked for: so ``minisnn --help`` answers at once, and Ctrl-C is heard while
+compiled loops are read from disk.
 """
 
-from . import engine, errors, ledger, models, nn, ops, optim, surrogate
-from .engine import Function, Tensor, is_grad_enabled, manual_seed, no_grad
-from .errors import UsageError
-from .gradcheck import GradientMismatch, gradcheck
-from .memory import keep_freed_memory
-from .threads import get_num_threads, set_num_threads
+import importlib
 
-keep_freed_memory()
 __version__ = "0.1.0"
 
-__all__ = ["Tensor", "Function", "no_grad", "is_grad_enabled", "manual_seed", "gradcheck", "GradientMismatch", "UsageError",
-           "set_num_threads", "get_num_threads", "engine", "errors", "ledger", "models", "nn", "ops", "optim", "surrogate"]
+_HOMES = {
+    "engine": ("Tensor", "Function", "no_grad", "is_grad_enabled", "manual_seed"), "errors": ("UsageError",),
+    "gradcheck": ("gradcheck", "GradientMismatch"), "threads": ("set_num_threads", "get_num_threads"),
+}
+_PARTS = ("engine", "errors", "ledger", "models", "nn", "ops", "optim", "surrogate")
+
+__all__ = [*(name for names in _HOMES.values() for name in names), *_PARTS]
+
+
+def __getattr__(name):
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    importlib.import_module(".memory", __name__).keep_freed_memory()
+    for part in _PARTS:
+        globals()[part] = importlib.import_module(f".{part}", __name__)
+    for home, names in _HOMES.items():
+        module = importlib.import_module(f".{home}", __name__)
+        globals().update({name: getattr(module, name) for name in names})
+    return globals()[name]
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})

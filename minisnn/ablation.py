@@ -12,27 +12,32 @@ The folder of an ablation:
 A cell that fails leaves the others alone; so does a process that dies. The same command goes on where it was stopped.
 """
 
+import contextlib
 import csv
 import dataclasses
 import io
 import json
+import os
 import re
-import shutil
+import signal
 import threading
 import time
 from pathlib import Path
 
 import numpy as np
 
-from . import checkpoint, pruning, train
-from .data import batches, limited
+from . import files, locks, pruning, stopping, train
+from .data import CACHE_OPTIONS, batches, limited
 from .errors import UsageError
-from .models import POSITIONS, SYSTEMS
-from .runs import Run
+from .models import POSITIONS, PRUNABLE, SYSTEMS
+from .runs import CONFIG, Run, new_folder
 
 __all__ = ["Cell", "grid", "run", "summarise", "markdown", "table_csv"]
 
 DONE, SHARED = "cell.json", "ablation.json"
+TOTALS = ("spikes", "mac", "ac", "energy_mj", "spikes_per_neuron", "firing_rate")
+MEASURED = (*TOTALS, "accuracy", "last_accuracy", "parameters", "training_seconds")
+WATCH = 0.2  # seconds between two looks of a worker at whether its parent is still there
 ONE_AT_A_TIME = threading.Lock()  # a Dask worker may have several threads, but compiled loops may run from one at a time
 
 
@@ -87,7 +92,7 @@ def grid(models, positions=("a",), seeds=(0,)):
             without = tuple(sorted({int(k) for k in re.findall("[1-3]", numbers)}))
             if "-without-" in spec and not re.fullmatch("[1-3](,?[1-3])*", numbers):
                 raise UsageError(f"--models: '{spec}' removes no shortcut; give the numbers 1, 2, 3, as in {model}-without-1,3")
-            if without and SYSTEMS[model]["residual"] not in (*pruning.PRUNABLE, "vanilla", "ms"):
+            if without and SYSTEMS[model]["residual"] not in (*PRUNABLE, "vanilla", "ms"):
                 raise UsageError(f"--models: '{spec}': {model} cannot do without a shortcut; give another model")
             for position in positions if has_position(model) else positions[:1]:
                 if position not in POSITIONS:
@@ -113,17 +118,16 @@ def run_cell(cell, options, folder, threads=None):
     """
     started = time.perf_counter()
     with ONE_AT_A_TIME:
-        done = read_cell(folder, cell)
-        if done is not None:
-            return done | {"seconds": 0.0}
         try:
+            done = read_cell(folder, cell)
+            if done is not None:
+                return done | {"seconds": 0.0}
             if threads is not None:
                 limit_threads(threads)
             result = train_and_measure(cell, options, Path(folder) / cell.name)
         except Exception as error:  # whatever it is, the other cells go on
             text = str(error).strip().splitlines()
-            return {"error": f"{type(error).__name__}: {text[0] if text else 'no message'}",
-                    "seconds": time.perf_counter() - started}
+            return {"error": f"{type(error).__name__}: {text[0] if text else 'no message'}", "seconds": time.perf_counter() - started}
     return result | {"seconds": time.perf_counter() - started}
 
 
@@ -136,16 +140,16 @@ def limit_threads(threads):
 
 def train_and_measure(cell, options, path):
     """Train into the run folder ``path``, or go on with a run that was stopped there; measure; write cell.json."""
-    started = time.perf_counter()
-    if (path / "last.npz").exists():
-        summary = train.resume(path, progress=False, say=unsaid)
+    started, cache = time.perf_counter(), {}
+    if (path / CONFIG).exists():
+        cache = {name: value for name, value in (options.get("data_options") or {}).items() if name in CACHE_OPTIONS}
+        summary = train.resume(path, progress=False, say=unsaid, cache_options=cache)
     else:
-        if path.exists():
-            shutil.rmtree(path)  # stopped before training began
+        files.remove_parts(path)  # of a process that was killed before training began
         own = dict(model=cell.model, position=cell.position, seed=cell.seed, removed=cell.without)
         summary = train.train(train.Options(**options | own), path, progress=False, say=unsaid)
     result = measure(path) | {"last_accuracy": summary["last_test_accuracy"], "training_seconds": time.perf_counter() - started}
-    checkpoint.write_text(path / DONE, json.dumps(dataclasses.asdict(cell) | result, indent=1) + "\n")
+    files.write_text(path / DONE, json.dumps(dataclasses.asdict(cell) | result, indent=1) + "\n")
     return read_cell(path.parent, cell)
 
 
@@ -161,7 +165,7 @@ def measure(path, batch_size=64):
     tested = train.evaluate(net, data.test, batch_size)
     result = {"accuracy": tested["accuracy"], **totals(tested["report"]), "parameters": sum(p.size for p in net.parameters()),
               "silent": [], "pruned": None, "shortcut_rates": {}}
-    if net.config.residual in pruning.PRUNABLE:
+    if net.config.residual in PRUNABLE:
         found = pruning.prune(net, lambda: batches(trained_on, batch_size), lambda: batches(data.test, batch_size))
         result |= {"silent": list(found.removed), "shortcut_rates": {str(k): rate for k, rate in found.train_rates.items()}}
         if found.removed:
@@ -172,18 +176,41 @@ def measure(path, batch_size=64):
 
 def totals(report):
     """The totals of an energy report that the table shows."""
-    return {key: getattr(report, key) for key in ("spikes", "mac", "ac", "energy_mj", "spikes_per_neuron", "firing_rate")}
+    return {key: getattr(report, key) for key in TOTALS}
 
 
 def read_cell(folder, cell):
     """What was measured on a cell, or None where it is not done."""
-    path = Path(folder) / cell.name / DONE
+    path, mend = Path(folder) / cell.name / DONE, "delete its folder to train that cell again"
     try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
+        found = files.read_json(path, mend)
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path} cannot be read ({error}); delete its folder to train that cell again") from None
+    try:
+        check_cell(found)
+    except ValueError as error:
+        raise UsageError(f"{path} is damaged ({error}); {mend}") from None
+    return found
+
+
+def check_cell(found):
+    """Raises ValueError, with the reason, where this is not what ``train_and_measure`` writes."""
+    def numbers(holder, names):
+        for name in names:
+            value = holder.get(name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < 1e300:
+                raise ValueError(f"{name} is {str(value)[:40]!r}")
+
+    if not isinstance(found, dict):
+        raise ValueError("it holds no results")
+    numbers(found, MEASURED)
+    if not isinstance(found.get("silent"), list) or not all(k in (1, 2, 3) for k in found["silent"] if isinstance(k, int)) or \
+            not all(isinstance(k, int) for k in found["silent"]):
+        raise ValueError(f"silent is {str(found.get('silent'))[:40]!r}")
+    if found.get("pruned") is not None:
+        if not isinstance(found["pruned"], dict):
+            raise ValueError(f"pruned is {str(found['pruned'])[:40]!r}")
+        numbers(found["pruned"], (*TOTALS, "parameters"))
 
 
 # ---- all cells ---------------------------------------------------------------------------------------------------------
@@ -207,18 +234,22 @@ def run(cells, options, folder, jobs=1, threads=None, scheduler=None, tell=None)
     Raises:
         UsageError: the folder holds an ablation with other options, or the scheduler or joblib is not to be had.
     """
-    folder = Path(folder).absolute()
-    claim(folder, options)
-    results = {cell: done for cell in cells if (done := read_cell(folder, cell)) is not None}
-    todo = [cell for cell in cells if cell not in results]
-    try:
-        for cell, result in work(todo, options, folder, jobs, threads, scheduler):
-            results[cell] = result
-            if tell is not None:
-                tell(cell, result, {c: results[c] for c in cells if c in results})
-    except WorkersLost as error:
-        for cell in todo:  # what the lost workers had finished is on disk
-            results[cell] = results.get(cell) or read_cell(folder, cell) or {"error": str(error), "seconds": 0.0}
+    folder = new_folder(Path(folder).absolute())
+    with locks.holding(folder):
+        files.remove_parts(folder)
+        claim(folder, options)
+        results = {cell: done for cell in cells if (done := read_cell(folder, cell)) is not None}
+        todo = [cell for cell in cells if cell not in results]
+        try:
+            with contextlib.closing(work(todo, options, folder, jobs, threads, scheduler)) as done:
+                for cell, result in done:
+                    stopping.check()
+                    results[cell] = result
+                    if tell is not None:
+                        tell(cell, result, {c: results[c] for c in cells if c in results})
+        except WorkersLost as error:
+            for cell in todo:  # what the lost workers had finished is on disk
+                results[cell] = results.get(cell) or read_cell(folder, cell) or {"error": str(error), "seconds": 0.0}
     return {cell: results[cell] for cell in cells}
 
 
@@ -232,25 +263,51 @@ def work(todo, options, folder, jobs, threads, scheduler):
         for cell in todo:
             yield cell, run_cell(cell, options, folder, threads)
         return
-    import joblib
-    import numba
-
-    total = threads or numba.config.NUMBA_NUM_THREADS
     if scheduler is not None:
-        backend = dict(backend="dask", client=connect(scheduler))
-        each = threads  # the workers are the cluster's own; each takes what it has, or what --threads says
-    else:
-        each = max(1, total // jobs)
-        backend = dict(backend="loky", n_jobs=jobs, inner_max_num_threads=each)
+        from distributed import as_completed
+
+        with connect(scheduler) as client:  # the workers are the cluster's own; each takes what it has, or what --threads says
+            calls = [client.submit(named_cell, cell, options, str(folder), threads, pure=False) for cell in todo]
+            with lost_workers():
+                for call in as_completed(calls):
+                    yield call.result()
+        return
+    import numba
+    from joblib.externals.loky import ProcessPoolExecutor, as_completed
+
+    each = max(1, (threads or numba.config.NUMBA_NUM_THREADS) // jobs)
+    pool = ProcessPoolExecutor(min(jobs, max(1, len(todo))), initializer=begin_worker, initargs=(os.getpid(),),
+                               env={"NUMBA_NUM_THREADS": str(each), "OMP_NUM_THREADS": str(each)})
     try:
-        with joblib.parallel_config(**backend):
-            calls = (joblib.delayed(named_cell)(cell, options, folder, each) for cell in todo)
-            yield from joblib.Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="all")(calls)
-    except Exception as error:  # run_cell returns its own errors: this is a process that was killed, or a lost connection
-        raise WorkersLost(f"the worker was lost ({type(error).__name__}); run the command again to go on") from None
+        calls = [pool.submit(named_cell, cell, options, str(folder), each) for cell in todo]
+        with lost_workers():
+            for call in as_completed(calls):
+                yield call.result()
     finally:
-        if scheduler is not None:
-            backend["client"].close()
+        pool.shutdown(kill_workers=True)  # at the end they are idle; on the way out nobody wants what they are doing
+
+
+@contextlib.contextmanager
+def lost_workers():
+    """Turns what a pool says of a process that was killed, or of a lost connection, into WorkersLost; cells return their own
+    errors."""
+    try:
+        yield
+    except Exception as error:
+        raise WorkersLost(f"the worker was lost ({type(error).__name__}); run the command again to go on") from None
+
+
+def begin_worker(parent):
+    """In a new worker: leave Ctrl-C, which reaches the whole group of processes, to the parent, and end when the parent ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(os, "getppid") and os.name != "nt":
+        threading.Thread(target=end_with, args=(parent,), daemon=True).start()
+
+
+def end_with(parent):
+    while os.getppid() == parent:
+        time.sleep(WATCH)
+    os._exit(1)
 
 
 def named_cell(cell, options, folder, threads):
@@ -272,23 +329,32 @@ def connect(scheduler):
 
 
 def claim(folder, options):
-    """Make the folder, or check that it belongs to an ablation with these options."""
+    """Begin an ablation in an empty folder, or check that the one in there has these options."""
+    folder = new_folder(folder)
     path, text = folder / SHARED, json.dumps(options, indent=1, sort_keys=True)
     if path.exists():
-        try:
-            before, now = json.loads(path.read_text()), json.loads(text)
-            other = [name for name in sorted(before | now) if before.get(name) != now.get(name) and name != "data_dir"]
-        except (OSError, ValueError, TypeError, AttributeError) as error:
-            raise UsageError(f"{path} cannot be read ({error}); restore it, or give another --out") from None
+        mend = "restore it, or give another --out"
+        before = files.read_json(path, mend)
+        if not isinstance(before, dict):
+            raise UsageError(f"{path} is damaged (it holds no options); {mend}")
+        before, now = of_the_grid(before), of_the_grid(json.loads(text))
+        other = [name for name in sorted(before | now) if before.get(name) != now.get(name)]
         if other:
             name = other[0]
             raise UsageError(f"{folder} holds an ablation with {name} {before.get(name)}, not {now.get(name)}; give the same "
                              "options to go on with it, or another --out")
         return
-    if folder.exists() and any(folder.iterdir()):
+    if any(not files.PART.fullmatch(entry.name) and entry.name != locks.FILE for entry in folder.iterdir()):
         raise UsageError(f"{folder} is there already and is no ablation; give another --out")
-    folder.mkdir(parents=True, exist_ok=True)
-    checkpoint.write_text(path, text + "\n")
+    files.write_text(path, text + "\n")
+
+
+def of_the_grid(options):
+    """Options without those that belong to the machine, and may change from one call to the next."""
+    kept = {name: value for name, value in options.items() if name != "data_dir"}
+    if isinstance(kept.get("data_options"), dict):
+        kept["data_options"] = {name: value for name, value in kept["data_options"].items() if name not in CACHE_OPTIONS}
+    return kept
 
 
 # ---- tables ------------------------------------------------------------------------------------------------------------
@@ -377,13 +443,13 @@ def write_tables(results, folder):
         row = {"cell": cell.name} | dataclasses.asdict(cell) | {key: result.get(key) for key in columns}
         row |= {f"pruned_{key}": pruned.get(key) for key in ("mac", "ac", "energy_mj", "parameters", "identical")}
         cells.append(row | {"error": result.get("error", "")})
-    checkpoint.write_text(folder / "cells.csv", table_csv(cells))
-    checkpoint.write_text(folder / "table.csv", table_csv(rows))
-    checkpoint.write_text(folder / "table.md", markdown(rows))
+    files.write_text(folder / "cells.csv", table_csv(cells))
+    files.write_text(folder / "table.csv", table_csv(rows))
+    files.write_text(folder / "table.md", markdown(rows))
     if rows:
         points = [(row["system"], row["accuracy"], row["accuracy_sd"] or 0.0, row["pruned_mj"], row["pruned_mj_sd"] or 0.0)
                   for row in rows]
-        with checkpoint.replace(folder / "figure.png") as file:
+        with files.replace(folder / "figure.png") as file:
             plots.write_png(plots.accuracy_against_energy(points, "Mean and deviation over the seeds, silent shortcuts pruned"),
                             file)
     return rows

@@ -11,15 +11,13 @@ process of its own: two pools of threads in one process slow each other down.
 
 import collections
 import json
-import resource
 import statistics
 import subprocess
-import sys
 import time
 
 import numpy as np
 
-from . import ledger, models, ops, optim, threads
+from . import ledger, memory, models, ops, optim, plots, threads
 from .engine import Tensor, no_grad
 from .ops import dense_conv, event_conv, fused
 from .ops.cost import events_pay_backward, events_pay_forward
@@ -239,7 +237,7 @@ def bench_step(width=64, timesteps=16, batch_size=8, model="syna-t", repeat=5, s
             losses.append(loss.item())
             parts.append(np.diff(times))
     forward, backward, update = np.median(parts[2:], 0)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = memory.peak_megabytes()
     rate = firing_rate(net, x)
     net.eval()
     with no_grad():
@@ -304,12 +302,11 @@ def crossover(rows, event, dense):
     return None
 
 
+@plots.styled
 def plot_conv(rows, path):
     """Time against density for each shape, with the crossover marked: a PNG at ``path``."""
-    import matplotlib
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-    figure, axes = plt.subplots(2, 4, figsize=(15, 7), sharex=True, constrained_layout=True)
+    figure = plots.blank(15, 7)
+    axes = figure.subplots(2, 4, sharex=True)
     for column, (c, h) in enumerate(SHAPES):
         own = [r for r in rows if r["channels"] == c]
         for axis, title, event, dense, torch in (
@@ -334,15 +331,13 @@ def plot_conv(rows, path):
     axes[0, 0].legend()
     figure.suptitle(f"3x3 convolution of spikes, {IMAGES} images, {threads.get_num_threads()} threads")
     figure.savefig(path, dpi=110)
-    plt.close(figure)
 
 
+@plots.styled
 def plot_rate(rows, path):
     """The training step against the firing rate: a PNG at ``path``."""
-    import matplotlib
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-    figure, axis = plt.subplots(figsize=(6.5, 4.5), constrained_layout=True)
+    figure = plots.blank(6.5, 4.5)
+    axis = figure.subplots()
     rows = sorted(rows, key=lambda r: r["firing_rate"])
     rate = [100 * r["firing_rate"] for r in rows]
     axis.plot(rate, [r["step"] for r in rows], "o-", color="#0072b2", label="training step")
@@ -352,7 +347,6 @@ def plot_rate(rows, path):
     axis.set_ylim(bottom=0)
     axis.legend()
     figure.savefig(path, dpi=110)
-    plt.close(figure)
 
 
 def geometric_mean(values):

@@ -1,50 +1,22 @@
-"""Files that are either there in full or not at all; and checkpoints: named arrays with facts, without pickle.
+"""Checkpoints: named arrays with facts, without pickle.
 
-A checkpoint is an .npz file: the arrays, and under the name "facts" a JSON text that holds the version of the format.
+A checkpoint is an .npz file, a zip archive of .npy files that are not compressed: the arrays, and under the name "facts" a JSON
+text that holds the version of the format.
 """
 
-import contextlib
 import json
 import os
-import secrets
 import zipfile
 
 import numpy as np
 
 from .errors import UsageError
+from .files import first_line, replace
 
-__all__ = ["save", "load", "replace", "write_text", "FORMAT"]
+__all__ = ["save", "load", "load_facts", "FORMAT"]
 
 FORMAT = 1  # of the file; a newer one is refused by name
 FACTS = "facts"
-
-
-@contextlib.contextmanager
-def replace(path):
-    """A binary file to write in the place of ``path``: it takes its name only when the block ends without an error.
-
-    The old file stays whole until then, and for good where the block fails.
-    """
-    path = os.path.abspath(os.fspath(path))
-    temporary = f"{path}.{os.getpid()}-{secrets.token_hex(4)}.part"  # beside it: a rename works within one file system only
-    try:
-        with open(temporary, "xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        if getattr(error, "filename", None) == temporary:
-            error.filename = path  # the name that the user knows
-        raise
-
-
-def write_text(path, text):
-    """Write a text file in one go, as ``replace`` does."""
-    with replace(path) as file:
-        file.write(text.encode())
 
 
 def save(path, arrays, facts=None):
@@ -75,28 +47,60 @@ def load(path):
     Raises:
         UsageError: the file is missing, cut short, damaged, of a newer version, or no checkpoint at all.
     """
+    members = read(path)
+    facts = facts_of(path, members)
+    return {name: array for name, array in members.items() if name != FACTS}, facts
+
+
+def load_facts(path):
+    """The facts of a checkpoint, without its arrays. Raises UsageError as ``load`` does."""
+    return facts_of(path, read(path, only=FACTS))
+
+
+def read(path, only=None):
+    """{name: ndarray} of an .npz file's members, or of one of them. What their headers declare is held against the size of the
+    file before memory is taken."""
     try:
-        with open(path, "rb") as raw:
-            if not zipfile.is_zipfile(raw):  # NumPy would take it for a pickle, and advise to load that
-                raise zipfile.BadZipFile("it is no archive of arrays")
-            raw.seek(0)
-            with np.load(raw, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
-        facts = json.loads(str(arrays.pop(FACTS)))
-        version = facts.pop("format")
+        with open(path, "rb") as raw, zipfile.ZipFile(raw) as archive:
+            size, members = os.fstat(raw.fileno()).st_size, {}
+            for info in archive.infolist():
+                name = info.filename.removesuffix(".npy")
+                if info.compress_type != zipfile.ZIP_STORED or info.file_size > size:
+                    raise ValueError(f"{name} declares {info.file_size:,} bytes in a file of {size:,}")
+                if only in (None, name):
+                    with archive.open(info) as member:
+                        members[name] = read_array(member, info.file_size)
+            return members
     except FileNotFoundError:
         raise UsageError(f"{path} does not exist; give the folder or file of a run") from None
     except OSError as error:
         raise UsageError(f"{path} cannot be read ({error.strerror or error}); check the path and its permissions") from None
-    except Exception as error:  # a damaged byte can end anywhere in the readers of zip, .npy headers and JSON
-        raise UsageError(f"{path} is not a checkpoint of minisnn, or it was cut short or damaged ({first_line(error)}); "
-                         "train again, or restore a copy") from None
+    except Exception as error:  # a damaged byte can end anywhere in the readers of zip and .npy headers
+        raise damaged(path, error) from None
+
+
+def read_array(member, size):
+    """The array of an .npy file of ``size`` bytes: numbers, or a text."""
+    if np.lib.format.read_magic(member) != (1, 0):
+        raise ValueError("an array of another format")
+    shape, fortran, dtype = np.lib.format.read_array_header_1_0(member)
+    count = int(np.prod([int(n) for n in shape], dtype=object))
+    if dtype.kind not in "biufU" or min(shape, default=0) < 0 or member.tell() + count * dtype.itemsize != size:
+        raise ValueError(f"an array of {dtype} {shape} in {size:,} bytes")
+    return np.frombuffer(bytearray(member.read()), dtype, count).reshape(shape, order="F" if fortran else "C")
+
+
+def facts_of(path, members):
+    try:
+        facts = json.loads(str(members[FACTS]))
+        version = facts.pop("format")
+    except Exception as error:  # JSON of any other shape, however deep
+        raise damaged(path, error) from None
     if version != FORMAT:
-        raise UsageError(f"{path} has format {version}, this minisnn reads format {FORMAT}; use the version that wrote it")
-    return arrays, facts
+        raise UsageError(f"{path} has format {str(version)[:20]}, this minisnn reads format {FORMAT}; use the version that wrote it")
+    return facts
 
 
-def first_line(error):
-    """An exception as a short text of one line."""
-    text = str(error).strip().splitlines()
-    return (text[0] if text else type(error).__name__)[:100]
+def damaged(path, error):
+    return UsageError(f"{path} is not a checkpoint of minisnn, or it was cut short or damaged ({first_line(error)}); "
+                      "train again, or restore a copy")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import checkpoint, energy, plots
+from . import energy, files, plots
 from .data import batches, limited
 from .errors import UsageError
 
@@ -30,7 +30,7 @@ def save(drawing, folder):
     """Write a Drawing into a folder, which is made where it does not exist; returns the path."""
     path = Path(folder) / f"{drawing.name}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with checkpoint.replace(path) as file:
+    with files.replace(path) as file:
         drawing.png(file)
     return path
 

@@ -3,14 +3,15 @@
 By default the C library hands large freed blocks back to the system, and the next array of that size begins with page after
 page of faults and zeros, which takes longer than the convolution that fills it. Here the library is told to keep them.
 
-This is the one thing that ``import minisnn`` changes for the whole process: what any library frees stays with the process, up
+This is the one thing that the engine's import changes for the whole process: what any library frees stays with the process, up
 to the most that it ever held at once. ``MINISNN_KEEP_MEMORY=0`` leaves it as it is.
 """
 
 import ctypes
 import os
+import sys
 
-__all__ = ["keep_freed_memory"]
+__all__ = ["keep_freed_memory", "peak_megabytes"]
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 LARGEST = 32 << 20  # bytes; glibc takes no larger threshold, and still maps what is above afresh
@@ -27,3 +28,13 @@ def keep_freed_memory():
         return
     mallopt(M_MMAP_THRESHOLD, LARGEST)
     mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def peak_megabytes():
+    """The most memory that this process ever held, MB; None where the system does not say."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)  # bytes there, kilobytes elsewhere

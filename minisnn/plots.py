@@ -7,12 +7,14 @@ cividis, whose lightness rises evenly, and lines differ in dash and marker, bars
 
 import contextlib
 import functools
+import importlib
+import os
+import sys
 
 import numpy as np
 
 from . import energy
 from .engine import Tensor
-from .models import Unit
 from .nn import LIF, Attention
 from .ops.attention import PoolFeatures, attention_scores
 from .runs import merit
@@ -28,14 +30,23 @@ STYLE = {"font.size": 9, "axes.titlesize": 10, "axes.spines.top": False, "axes.s
          "legend.frameon": False, "image.interpolation": "nearest", "figure.constrained_layout.use": True}
 
 
+def matplotlib():
+    """The package matplotlib, imported late, since that takes longer than everything else here, and without a look at MPLBACKEND:
+    figures are only written to files, and the backend of a notebook, which its shell commands inherit, may not be there."""
+    backend = os.environ.pop("MPLBACKEND", None) if "matplotlib" not in sys.modules else None
+    try:
+        return importlib.import_module("matplotlib")
+    finally:
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
+
+
 def styled(draw):
     """The same function, drawing in the package's style whatever the user's is."""
 
     @functools.wraps(draw)
     def drawn(*args, **options):
-        import matplotlib as mpl  # late: it takes longer to import than everything else here
-
-        with mpl.rc_context(STYLE):
+        with matplotlib().rc_context(STYLE):
             return draw(*args, **options)
 
     return drawn
@@ -48,6 +59,7 @@ def write_png(figure, file):
 
 def blank(width, height):
     """An empty Figure, size in inches."""
+    matplotlib()
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height))

@@ -18,13 +18,13 @@ from pathlib import Path
 
 import numpy as np
 
-from . import energy
+from . import energy, files
 from .errors import UsageError
-from .models import ResNet21
+from .models import PRUNABLE, ResNet21
+from .runs import METRICS, RATES
 
-__all__ = ["prune", "Pruned", "shortcut_rates", "without", "scores", "check_join", "write_run", "PRUNABLE"]
+__all__ = ["prune", "Pruned", "shortcut_rates", "without", "scores", "check_join", "write_run"]
 
-PRUNABLE = ("or", "add")  # joins that an absent shortcut does not change
 WHY_NOT = {
     "and": "a silent shortcut makes its AND join silent too, so taking it out would change the network",
     "iand": "a silent shortcut makes its IAND join silent too, (1 - x) * 0 = 0, so taking it out would change the network",
@@ -160,20 +160,19 @@ def write_run(run, found, path, which, summary):
                            "pruned": {"from": str(run.path), "checkpoint": which,
                                       **summary} | ({"before": before} if before else {})}
     _, facts = run.load(which)
-    draft = path.parent / f".{path.name}.{secrets.token_hex(4)}.part"
+    draft = path.parent / f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         draft.mkdir()
-    except OSError as error:
-        raise UsageError(f"--out: {path} cannot be written ({error.strerror or error}); give another folder") from None
-    try:
         new = type(run).create(draft, config)
-        for name in ("metrics.csv", "firing_rates.csv"):
+        for name in (METRICS, RATES):
             if (run.path / name).exists():
                 shutil.copyfile(run.path / name, draft / name)
         new.save_network("best", found.network, {key: facts[key] for key in ("epoch",) if key in facts})
         check_new(path)
-        os.rename(draft, path)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
+        files.rename(draft, path)
+    except OSError as error:
+        raise UsageError(f"--out: {path} cannot be written ({error.strerror or error}); {files.way_on(error)}, or give another "
+                         "folder") from None
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)  # renamed by now, unless something failed

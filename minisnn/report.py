@@ -8,7 +8,7 @@ import html
 import io
 import json
 
-from . import checkpoint, energy, figures
+from . import energy, figures, files, terminal
 
 __all__ = ["write", "page"]
 
@@ -55,7 +55,7 @@ def write(subject, path, **options):
         OSError: the file cannot be written; what stood there before is untouched.
     """
     drawings = list(figures.of_run(subject, **options))
-    checkpoint.write_text(path, page(subject, drawings))
+    files.write_text(path, page(subject, drawings))
     return len(drawings)
 
 
@@ -123,7 +123,7 @@ def commands(run):
     lines, pruned = [run.config["command"]], run.config.get("pruned")
     steps = []
     while pruned:
-        steps.append(f"minisnn prune {pruned['from']} --checkpoint {pruned['checkpoint']} --tolerance "
-                     f"{pruned['tolerance']:g} --out DIR")
+        steps.append(terminal.command("prune", pruned["from"], "--checkpoint", pruned["checkpoint"], "--tolerance",
+                                      f"{pruned['tolerance']:g}", "--out", "DIR"))
         pruned = pruned.get("before")
-    return "\n".join(lines + steps[::-1])
+    return "\n".join(map(terminal.shown, lines + steps[::-1]))

@@ -16,12 +16,14 @@ import platform
 
 import numpy as np
 
-from . import checkpoint, data, models
+from . import checkpoint, data, files, models, terminal
 from .errors import UsageError
 
-__all__ = ["Run", "versions", "WHICH"]
+__all__ = ["Run", "versions", "WHICH", "COLUMNS"]
 
 CONFIG, METRICS, RATES = "config.json", "metrics.csv", "firing_rates.csv"
+COLUMNS = ("epoch", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "seconds", "samples_per_second", "firing_rate",
+           "lr", "waiting")  # of metrics.csv
 WHICH = ("best", "last")
 # What whoever opens a run relies on in config.json.
 HOLDS = {("command",): str, ("parameters",): int, ("network",): dict, ("dataset",): dict, ("options",): dict,
@@ -65,19 +67,14 @@ class Run:
         Raises:
             UsageError: there is no run, or its config.json is damaged.
         """
-        path = pathlib.Path(path)
+        path = pathlib.Path(path).expanduser()
         try:
-            config = json.loads((path / CONFIG).read_text())
+            config = files.read_json(path / CONFIG, "restore it or train again")
         except FileNotFoundError:
             raise UsageError(f"{path} is not the folder of a run: it holds no {CONFIG}; "
-                             f"`minisnn train --out {path}` makes one") from None
+                             f"`{terminal.command('train', '--out', path)}` makes one") from None
         except NotADirectoryError:
             raise UsageError(f"{path} is a file; give the folder of a run") from None
-        except ValueError as error:  # also of bytes that are no text
-            raise UsageError(f"{path / CONFIG} is damaged ({checkpoint.first_line(error)}); "
-                             "restore it or train again") from None
-        except OSError as error:
-            raise UsageError(f"{path / CONFIG} cannot be read ({error.strerror}); check its permissions") from None
         for names, kinds in HOLDS.items():
             value = config
             for name in names:
@@ -85,28 +82,34 @@ class Run:
             if not isinstance(value, kinds) or isinstance(value, bool):
                 raise UsageError(f"{path / CONFIG} does not describe a run: {' '.join(names)} is {str(value)[:40]!r}; "
                                  "restore it or train again")
+        for name in data.CACHE_OPTIONS:  # of the machine that wrote it, if not of somebody who means harm
+            config["options"]["data_options"].pop(name, None)
         return cls(path, config)
 
     @classmethod
     def create(cls, path, config):
-        """Begin a run in a folder, which is made where it does not exist, and write config.json.
+        """Begin a run in a folder, which is made where it does not exist, and write config.json. The caller holds the folder
+        (locks.holding), so that no other process begins a run there at the same moment.
 
         Raises:
             UsageError: the folder holds a run already, or can't be written.
         """
-        path = pathlib.Path(path)
+        path = new_folder(path)
         try:
-            path.mkdir(parents=True, exist_ok=True)
             taken = [name for name in (CONFIG, METRICS, RATES, "last.npz", "best.npz") if (path / name).exists()]
             if taken:
                 raise UsageError(f"{path} already holds a run ({taken[0]}); give another --out, or go on with it by "
-                                 f"`minisnn train --resume {path}`")
-            checkpoint.write_text(path / CONFIG, json.dumps(config, indent=2) + "\n")
-        except FileExistsError:
-            raise UsageError(f"{path} is a file; give a folder as --out") from None
+                                 f"`{terminal.command('train', '--resume', path)}`")
+            files.write_text(path / CONFIG, json.dumps(config, indent=2) + "\n")
         except OSError as error:
-            raise UsageError(f"{path} cannot be written ({error.strerror or error}); give another --out") from None
+            raise UsageError(f"{path} cannot be written ({error.strerror or error}); {files.way_on(error)}, or give another "
+                             "--out") from None
         return cls(path, config)
+
+    @property
+    def again(self):
+        """The command that goes on with this run."""
+        return terminal.command("train", "--resume", self.path)
 
     def save(self, which, arrays, facts):
         """Write the checkpoint "last" or "best"."""
@@ -117,13 +120,28 @@ class Run:
         self.save(which, network_arrays(net), facts or {})
 
     def load(self, which="best"):
-        """(arrays, facts) of a checkpoint; of the last one where there is no best one yet."""
+        """(arrays, facts) of a checkpoint. The last one is written first; where a run was broken off before it had written the
+        best one as well, and the last epoch was the best, the last one is both."""
         if which not in WHICH:
             raise UsageError(f"a run keeps the checkpoints {' and '.join(WHICH)}, not '{which}'")
-        path = self.path / f"{which}.npz"
-        if which == "best" and not path.exists():
-            path = self.path / "last.npz"
-        return checkpoint.load(path)
+        last, best = self.path / "last.npz", self.path / "best.npz"
+        if which == "best" and not best.exists():
+            which = "last"
+        elif which == "best" and last.exists():
+            facts = checkpoint.load_facts(last)
+            named = facts["best"].get("epoch") if isinstance(facts.get("best"), dict) else None
+            if facts.get("epoch") == named != checkpoint.load_facts(best).get("epoch"):
+                which = "last"
+        arrays, facts = checkpoint.load(last if which == "last" else best)
+        for name, array in arrays.items():
+            if array.dtype.kind not in "biuf" or not np.isfinite(array).all():
+                raise UsageError(f"{self.path / which}.npz is damaged: {name} holds {what_is_wrong(array)}; restore it or "
+                                 "train again")
+        return arrays, facts
+
+    def load_facts(self, which):
+        """The facts of a checkpoint, without its arrays."""
+        return checkpoint.load_facts(self.path / f"{which}.npz")
 
     def network(self, which="best"):
         """The trained network, in evaluation mode.
@@ -133,7 +151,7 @@ class Run:
         """
         arrays, facts = self.load(which)
         if facts.get("epoch") == 0:
-            raise UsageError(f"{self.path} has no finished epoch yet; go on with it by `minisnn train --resume {self.path}`")
+            raise UsageError(f"{self.path} has no finished epoch yet; go on with it by `{self.again}`")
         net = self.new_network()
         self.fill(net, arrays, which)
         return net.eval()
@@ -142,8 +160,8 @@ class Run:
         """The network that config.json describes, with its initial weights."""
         try:
             return models.build(**self.config["network"])
-        except (TypeError, ValueError) as error:
-            raise UsageError(f"{self.path / CONFIG} describes no network ({checkpoint.first_line(error)}); restore it or "
+        except (TypeError, ValueError, KeyError, AttributeError, OverflowError, MemoryError) as error:
+            raise UsageError(f"{self.path / CONFIG} describes no network ({files.first_line(error)}); restore it or "
                              "train again") from None
 
     def fill(self, net, arrays, which):
@@ -152,7 +170,7 @@ class Run:
             net.load_state_dict({name.removeprefix(NETWORK): a for name, a in arrays.items() if name.startswith(NETWORK)})
         except ValueError as error:
             raise UsageError(f"{self.path / which}.npz does not belong to the network in {CONFIG}: "
-                             f"{checkpoint.first_line(error)}; "
+                             f"{files.first_line(error)}; "
                              "restore the pair from one run") from None
 
     @property
@@ -177,14 +195,39 @@ class Run:
         return data.load(**arguments | overrides)
 
     def metrics(self):
-        """The rows of metrics.csv: a list of {column: float}, one for each epoch."""
-        names, rows = self.read_table(METRICS)
+        """[{column: float}], one for each finished epoch: what the last checkpoint says, of which metrics.csv is a copy."""
+        facts = self.facts()
+        if facts is not None:
+            return [dict(zip(COLUMNS, row)) for row in facts["metrics"]]
+        names, rows = self.read_table(METRICS, COLUMNS)
         return [dict(zip(names, row)) for row in rows]
 
     def firing_rates(self):
-        """(names of the LIF layers, [epochs, layers] spikes per neuron and step), from firing_rates.csv."""
-        names, rows = self.read_table(RATES)
-        return names[1:], np.array(rows)[:, 1:]
+        """(names of the LIF layers, [epochs, layers] spikes per neuron and step), likewise."""
+        facts = self.facts()
+        if facts is not None:
+            names, rows = ["epoch", *facts["layers"]], facts["firing_rates"]
+        else:
+            names, rows = self.read_table(RATES)
+        return names[1:], np.array(rows, float).reshape(len(rows), len(names))[:, 1:]
+
+    def facts(self):
+        """The facts of the last checkpoint, checked; None where there is none, as in a pruned run.
+
+        Raises:
+            UsageError: the checkpoint is damaged, or no epoch is finished.
+        """
+        path = self.path / "last.npz"
+        if not path.exists():
+            return None
+        facts = checkpoint.load_facts(path)
+        try:
+            check_facts(facts)
+        except ValueError as error:
+            raise UsageError(f"{path} is damaged ({error}); restore it or train again") from None
+        if not facts["metrics"]:
+            raise UsageError(f"{self.path} has no finished epoch yet; go on with it by `{self.again}`")
+        return facts
 
     def write_table(self, name, columns, rows):
         """Write a CSV file in one go."""
@@ -192,26 +235,57 @@ class Run:
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows(rows)
-        checkpoint.write_text(self.path / name, text.getvalue())
+        files.write_text(self.path / name, text.getvalue())
 
-    def read_table(self, name):
-        """(columns, rows of floats) of a CSV file."""
+    def read_table(self, name, columns=("epoch",)):
+        """(columns, rows of floats) of a CSV file that has at least ``columns``."""
         path = self.path / name
         try:
-            with open(path, newline="") as file:
+            with open(path, newline="", encoding="utf-8") as file:
                 names, *rows = csv.reader(file)
             numbers = [[float(value) for value in row] for row in rows]
             if names[:1] != ["epoch"] or not numbers:
                 raise ValueError("no epochs")
+            if missing := set(columns) - set(names):
+                raise ValueError(f"no column {sorted(missing)[0]}")
             if any(len(row) != len(names) for row in numbers):
                 raise ValueError("rows of different length")
             return names, numbers
         except FileNotFoundError:
-            raise UsageError(f"{path} does not exist: the run has no finished epoch yet; go on with it by "
-                             f"`minisnn train --resume {self.path}`") from None
-        except (ValueError, csv.Error) as error:
-            raise UsageError(f"{path} is damaged ({checkpoint.first_line(error)}); `minisnn train --resume {self.path}` "
-                             "writes it anew") from None
+            raise UsageError(f"{path} does not exist: the run has no finished epoch yet; go on with it by `{self.again}`") from None
+        except OSError as error:
+            raise UsageError(f"{path} cannot be read ({error.strerror or error}); check its permissions") from None
+        except (ValueError, csv.Error, IndexError) as error:
+            raise UsageError(f"{path} is damaged ({files.first_line(error)}); restore it or train again") from None
+
+
+def what_is_wrong(array):
+    return "NaN or infinity" if array.dtype.kind == "f" else str(array.dtype)
+
+
+def check_facts(facts):
+    """Raises ValueError, with the reason, where the facts of a checkpoint are not those of a run."""
+    def numbers(row, count):
+        return isinstance(row, list) and len(row) == count and all(
+            isinstance(n, (int, float)) and not isinstance(n, bool) and abs(n) < 1e300 for n in row)  # and so no NaN
+
+    epoch, rows, layers, rates, best = (facts.get(k) for k in ("epoch", "metrics", "layers", "firing_rates", "best"))
+    if isinstance(epoch, bool) or not isinstance(epoch, int) or epoch < 0:
+        raise ValueError(f"epoch is {str(epoch)[:40]!r}")
+    if not isinstance(layers, list) or not all(isinstance(name, str) for name in layers):
+        raise ValueError("layers holds no names")
+    for name, table, width in (("metrics", rows, len(COLUMNS)), ("firing_rates", rates, len(layers) + 1)):
+        if not isinstance(table, list) or len(table) != epoch or not all(numbers(row, width) for row in table):
+            raise ValueError(f"{name} holds no {epoch} rows of {width} numbers")
+    if (best is not None) != (epoch > 0):
+        raise ValueError("the best epoch is missing")
+    if best is not None and not (isinstance(best, dict) and numbers([best.get(name) for name in BEST], len(BEST))
+                                 and isinstance(best.get("silent_shortcuts"), list) and set(best["silent_shortcuts"]) <= {1, 2, 3}
+                                 and isinstance(best["epoch"], int) and 1 <= best["epoch"] <= epoch):
+        raise ValueError("the best epoch is described by other things than numbers")
+
+
+BEST = ("epoch", "test_accuracy", "test_loss", "spikes", "ac", "mac", "energy_mj", "firing_rate")
 
 
 def merit(test_accuracy, test_loss):
@@ -222,6 +296,18 @@ def merit(test_accuracy, test_loss):
 def network_arrays(net):
     """Parameters and buffers by the names that they have in a checkpoint."""
     return {NETWORK + name: array for name, array in net.state_dict().items()}
+
+
+def new_folder(path):
+    """``path`` as an existing folder, made where it does not exist. Raises UsageError where it cannot be made."""
+    path = pathlib.Path(path).expanduser()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise UsageError(f"{path} is a file; give a folder as --out") from None
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written ({error.strerror or error}); give another --out") from None
+    return path
 
 
 def next_folder(parent, stem):

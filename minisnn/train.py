@@ -7,26 +7,24 @@ import contextlib
 import dataclasses
 import math
 import os
-import shlex
 import shutil
 import sys
 import time
 
 import numpy as np
 
-from . import checkpoint, data, energy, engine, ledger, models, nn, ops, optim, threads
+from . import data, energy, engine, files, ledger, locks, models, nn, ops, optim, stopping, terminal, threads
 from .data import Loader
 from .engine import Tensor
 from .errors import UsageError
+from .models import PRUNABLE
 from .recipes import RECIPES
-from .runs import METRICS, RATES, Run, merit, network_arrays, next_folder, versions
+from .runs import COLUMNS, METRICS, RATES, Run, check_facts, merit, network_arrays, new_folder, next_folder, versions
 
 __all__ = ["Options", "train", "resume", "evaluate"]
 
 LOSSES, OPTIMIZERS = ("mse", "ce"), ("adam", "sgd")
-COLUMNS = ("epoch", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "seconds", "samples_per_second",
-           "firing_rate", "lr", "waiting")
-OPTIMISER, SCHEDULE = "optimiser/", "schedule/"  # in front of their names within a checkpoint
+OPTIMIZER, SCHEDULE = "optimiser/", "schedule/"  # in front of their names within a checkpoint
 LISTEN_EVERY = 16  # batches between two looks at the firing rate for the progress bar
 
 
@@ -110,6 +108,11 @@ class Options:
         return data.load(self.dataset, self.data_dir, self.timesteps, self.split_seed, augment=self.augment,
                          keep_out=keep_out, **self.data_options)
 
+    def of_the_run(self):
+        """The options that config.json keeps: all but those that belong to the machine."""
+        kept = {name: value for name, value in self.data_options.items() if name not in data.CACHE_OPTIONS}
+        return dataclasses.asdict(self) | {"data_options": kept}
+
 
 def flag(name):
     """A field's name as on the command line."""
@@ -180,15 +183,16 @@ class Training:
         self.samples, self.test = data.limited(dataset.train, options.limit, options.seed), dataset.test
         self.batches = -(-len(self.samples) // options.batch_size)
         make = {"adam": optim.Adam, "sgd": optim.SGD}[options.optimizer]
-        self.optimiser = make(net.parameters(), lr=options.lr)
-        self.schedule = optim.CosineAnnealing(self.optimiser, options.epochs * self.batches,
+        self.optimizer = make(net.parameters(), lr=options.lr)
+        self.schedule = optim.CosineAnnealing(self.optimizer, options.epochs * self.batches,
                                               warmup=round(options.warmup * self.batches))
         self.epoch, self.rows, self.rates, self.layers, self.best, self.firing_rate = 0, [], [], [], None, math.nan
+        self.saved = None  # the epoch that last.npz holds
 
     def arrays(self):
         """What the checkpoint holds as arrays."""
         state = network_arrays(self.net)
-        state |= {OPTIMISER + name: a for name, a in self.optimiser.state_dict().items()}
+        state |= {OPTIMIZER + name: a for name, a in self.optimizer.state_dict().items()}
         return state | {SCHEDULE + name: a for name, a in self.schedule.state_dict().items()}
 
     def facts(self):
@@ -197,12 +201,33 @@ class Training:
                 "random_state": engine.generator().bit_generator.state}
 
     def restore(self, arrays, facts):
-        """Go on from a checkpoint. Raises ValueError or KeyError where it is another run's."""
-        for part, prefix in ((self.optimiser, OPTIMISER), (self.schedule, SCHEDULE)):
+        """Go on from a checkpoint. Raises ValueError, KeyError, TypeError or OverflowError where it is another run's."""
+        check_facts(facts)
+        if facts["epoch"] > self.options.epochs:
+            raise ValueError(f"epoch is {facts['epoch']} of {self.options.epochs}")
+        for part, prefix in ((self.optimizer, OPTIMIZER), (self.schedule, SCHEDULE)):
             part.load_state_dict({name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)})
+        engine.generator().bit_generator.state = facts["random_state"]
         self.epoch, self.best, self.rows = facts["epoch"], facts["best"], facts["metrics"]
         self.layers, self.rates = facts["layers"], facts["firing_rates"]
-        engine.generator().bit_generator.state = facts["random_state"]
+        self.saved = self.epoch
+
+    def save(self, run):
+        """Write the checkpoints, the last one first: whoever reads the best one finds out from it whether that was written
+        as well. Raises NotFinite where the weights are no numbers any more; then nothing is written."""
+        arrays, facts = self.arrays(), self.facts()
+        if not all(np.isfinite(array).all() for array in arrays.values()):
+            raise NotFinite(f"weights or the optimizer's means are NaN or infinite after epoch {self.epoch}")
+        run.save("last", arrays, facts)
+        self.saved = self.epoch
+        if self.best is not None and self.best["epoch"] == self.epoch:
+            run.save("best", arrays, facts)
+
+    def repair(self, run):
+        """After a restore: write what a killed process had not come to, the best checkpoint and the tables."""
+        if self.best is not None and self.best["epoch"] == self.epoch and best_epoch(run) != self.epoch:
+            run.save("best", self.arrays(), self.facts())
+        write_tables(run, self)
 
     def run_epoch(self, bar):
         """One pass over the training samples; returns (mean loss, accuracy, seconds, share of the time waited for data)."""
@@ -211,7 +236,8 @@ class Training:
         total, right, seen = 0.0, 0, 0
         started = time.perf_counter()
         for k, (x, labels) in enumerate(loader):
-            self.optimiser.zero_grad()
+            stopping.check()
+            self.optimizer.zero_grad()
             try:
                 with ledger.ledger() if k % LISTEN_EVERY == 0 else contextlib.nullcontext() as entries:
                     scores = net(x)
@@ -222,7 +248,7 @@ class Training:
                 loss.backward()
             except FloatingPointError as error:
                 raise NotFinite(f"{error}: in epoch {self.epoch + 1}, batch {k + 1}") from error
-            self.optimiser.step()
+            self.optimizer.step()
             self.schedule.step()
             total, seen = total + value * len(labels), seen + len(labels)
             right += int((scores.data.argmax(1) == labels).sum())
@@ -235,8 +261,8 @@ class Training:
         return total / seen, right / seen, time.perf_counter() - started, loader.waiting
 
     def step(self, bar):
-        """One epoch with its evaluation; returns whether it is the best so far."""
-        lr = self.optimiser.lr
+        """One epoch with its evaluation."""
+        lr = self.optimizer.lr
         loss, accuracy, seconds, waiting = self.run_epoch(bar)
         try:
             found = evaluate(self.net, self.test, self.options.batch_size, self.options.loss)
@@ -253,18 +279,24 @@ class Training:
         here = {"epoch": self.epoch, "test_accuracy": found["accuracy"], "test_loss": found["loss"], "spikes": report.spikes,
                 "ac": report.ac, "mac": report.mac, "energy_mj": report.energy_mj, "firing_rate": report.firing_rate,
                 "silent_shortcuts": report.silent_shortcuts}
-        better = self.best is None or merit(found["accuracy"], found["loss"]) > merit(self.best["test_accuracy"],
-                                                                                      self.best["test_loss"])
-        if better:
+        if self.best is None or merit(found["accuracy"], found["loss"]) > merit(self.best["test_accuracy"],
+                                                                                self.best["test_loss"]):
             self.best = here
-        return better
 
 
 class NotFinite(Exception):
     """A loss that is no number any more."""
 
 
-def train(options, out=None, progress=True, say=print):
+def best_epoch(run):
+    """The epoch of best.npz; None where it is missing or damaged."""
+    try:
+        return run.load_facts("best").get("epoch")
+    except UsageError:
+        return None
+
+
+def train(options, out=None, progress=True, say=terminal.say):
     """Train a network and write the folder of the run.
 
     Args:
@@ -284,79 +316,137 @@ def train(options, out=None, progress=True, say=print):
     dataset = options.load()
     check_parts(dataset)
     net, config = new_network(options, dataset)
-    config = {"command": command(options), "options": dataclasses.asdict(options), "network": config,
+    config = {"command": command(options), "options": options.of_the_run(), "network": config,
               "dataset": {"name": dataset.name, "classes": list(dataset.classes), "note": dataset.note, **dataset.facts},
               "parameters": sum(p.size for p in net.parameters()), "versions": versions()}
-    run = Run.create(out or next_folder("runs", f"{options.dataset}-{options.model}"), config)
-    say(dataset.note)
-    say(f"{options.model}, width {options.width}, T {options.timesteps}: {config['parameters']:,} parameters; run folder "
-        f"{run.path}")
-    training = Training(options, net, dataset)
-    return finish(run, training, progress, say)
+    folder = new_folder(out) if out else next_folder("runs", f"{options.dataset}-{options.model}")
+    with locks.holding(folder):
+        run = Run.create(folder, config)
+        say(dataset.note)
+        say(f"{options.model}, width {options.width}, T {options.timesteps}: {config['parameters']:,} parameters; run folder "
+            f"{run.path}")
+        return finish(run, Training(options, net, dataset), progress, say)
 
 
-def resume(path, progress=True, say=print, data_dir=None, thread_count=None):
-    """Go on with a run from its last finished epoch, to the same bits as if it had never stopped.
+def resume(path, progress=True, say=terminal.say, data_dir=None, thread_count=None, cache_options=None):
+    """Go on with a run from its last finished epoch, or from its beginning, to the same bits as if it had never stopped.
 
     Args:
         path: the folder of the run.
         progress, say: as for ``train``.
         data_dir: where the data lies now.
-        thread_count: number of threads; by default that of the run, without which bits may differ.
+        thread_count: number of threads; by default that of the run, or all where there are fewer. It changes no bit.
+        cache_options: {name: value} of ``data.CACHE_OPTIONS``.
 
     Returns, Raises: as ``train``.
     """
     run = Run.open(path)
+    if run.config.get("pruned"):
+        raise UsageError(f"{run.path} was written by `minisnn prune` and is not trained on; go on with the run that it came from, "
+                         "or train with --remove")
+    with locks.holding(run.path):
+        files.remove_parts(run.path)
+        options = options_of(run, thread_count)
+        options.data_dir = data_dir or options.data_dir
+        options.data_options |= cache_options or {}
+        limit_threads(options.threads)
+        started = (run.path / "last.npz").exists()
+        arrays, facts = run.load("last") if started else (None, None)
+        net = run.new_network() if started else None
+        if started:
+            run.fill(net, arrays, "last")
+        dataset = options.load(run.held_out)
+        check_parts(dataset)
+        training = Training(options, net or begin_again(run, options, dataset), dataset)
+        if started:
+            try:
+                training.restore(arrays, facts)
+            except (KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
+                raise UsageError(f"{run.path / 'last.npz'} does not belong to this run ({files.first_line(error)}); restore it "
+                                 "or train again") from None
+            try:
+                training.repair(run)
+            except OSError as error:
+                raise UsageError(not_written(run, training, error)) from None
+        say(dataset.note)
+        left = "" if training.epoch < options.epochs else "; nothing is left to do"
+        say(f"{run.path}: {training.epoch} of {options.epochs} epochs are done{left}")
+        return finish(run, training, progress, say)
+
+
+def options_of(run, thread_count=None):
+    """The Options of a run, with a number of threads that this machine has.
+
+    Raises:
+        UsageError: config.json holds options that are unknown or out of range.
+    """
+    stored = dict(run.config["options"])
+    threads_then = stored.pop("threads", None)
+    if thread_count is None and isinstance(threads_then, int) and threads_then > 0:
+        thread_count = min(threads_then, threads.get_num_threads())
     try:
-        options = Options(**run.config["options"])
+        options = Options(**stored, threads=thread_count)
     except TypeError as error:
-        raise UsageError(f"{run.path / 'config.json'} names options that this version does not know "
-                         f"({checkpoint.first_line(error)}); "
-                         "use the version that wrote it") from None
-    options.data_dir = data_dir or options.data_dir
-    limit_threads(thread_count or options.threads)
-    arrays, facts = run.load("last")
-    net = run.new_network()
-    run.fill(net, arrays, "last")
-    dataset = options.load(run.held_out)
-    check_parts(dataset)
-    training = Training(options, net, dataset)
-    try:
-        training.restore(arrays, facts)
-    except (KeyError, ValueError, TypeError) as error:
-        raise UsageError(f"{run.path / 'last.npz'} does not belong to this run ({checkpoint.first_line(error)}); restore it "
-                         "or train again") from None
-    write_tables(run, training)
-    say(dataset.note)
-    left = "" if training.epoch < options.epochs else "; nothing is left to do"
-    say(f"{run.path}: {training.epoch} of {options.epochs} epochs are done{left}")
-    return finish(run, training, progress, say)
+        raise UsageError(f"{run.path / 'config.json'} holds options that this version does not know "
+                         f"({files.first_line(error)}); use the version that wrote it") from None
+    except UsageError as error:
+        raise UsageError(f"{run.path / 'config.json'}: {error}") from None
+    return options
+
+
+def begin_again(run, options, dataset):
+    """The network with which a run began that has no checkpoint yet. Raises UsageError where config.json describes another one."""
+    net, described = new_network(options, dataset)
+    differs = [name for name, value in described.items() if run.config["network"].get(name) != value]
+    if differs:
+        raise UsageError(f"{run.path / 'config.json'} describes two networks: {differs[0]} is "
+                         f"{str(run.config['network'].get(differs[0]))[:40]!r} for one and {described[differs[0]]!r} by the options; "
+                         "restore it or train again")
+    return net
 
 
 def finish(run, training, progress, say):
     """The epochs that are left, then the summary."""
     options, started = training.options, time.perf_counter()
-    again = f"minisnn train --resume {run.path}"
     try:
-        if training.epoch == 0:  # so that a run can be resumed from its very beginning
-            run.save("last", training.arrays(), training.facts())
         # A number that overflows shows in the loss, which says it once; NumPy would say it wherever it spreads.
         with np.errstate(all="ignore"), progress_bar(training, progress) as bar:
             while training.epoch < options.epochs:
-                better = training.step(bar)
-                if better:  # before the last one: whoever resumes from the last finds the best that belongs to it
-                    run.save("best", training.arrays(), training.facts())
-                run.save("last", training.arrays(), training.facts())
-                write_tables(run, training)
+                training.step(bar)
+                training.save(run)
+                try:
+                    write_tables(run, training)
+                except PermissionError as error:  # Windows, while a table program has it open
+                    if training.epoch == options.epochs:
+                        raise
+                    say(f"{error.filename} cannot be written ({error.strerror}); the next epoch tries again")
                 with bar.external_write_mode(file=sys.stdout):
                     say(epoch_line(training))
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"stopped; {training.epoch} of {options.epochs} epochs are saved in {run.path}. Go on with: "
-                                f"{again}") from None
+    except KeyboardInterrupt as stop:
+        raise stopping.Stopped(f"stopped; {saved(run, training)}. Go on with: {run.again}",
+                               getattr(stop, "status", 130) - 128) from None
     except NotFinite as error:
-        raise UsageError(f"{error}; lower --lr (now {options.lr:g}). {run.path / 'last.npz'} keeps "
-                         + (f"the last good epoch, {training.epoch}" if training.epoch else "the initial weights")) from None
+        raise UsageError(f"{error}; lower --lr (now {options.lr:g}). "
+                         + (f"{run.path / 'last.npz'} keeps the last good epoch, {training.saved}" if training.saved
+                            else f"No epoch of {run.path} is saved yet")) from None
+    except UsageError as error:  # of a recording that has gone, say
+        raise UsageError(f"{error}; {saved(run, training)}. Then go on with: {run.again}") from None
+    except OSError as error:
+        raise UsageError(not_written(run, training, error)) from None
     return summary(run, training, time.perf_counter() - started, say)
+
+
+def saved(run, training):
+    """What is on disk, for a message."""
+    if not training.saved:
+        return f"no epoch is saved yet in {run.path}"
+    return f"{training.saved} of {training.options.epochs} epochs are saved in {run.path}"
+
+
+def not_written(run, training, error):
+    """An OSError as one line: which file, what is saved, how to go on."""
+    return (f"{error.filename or run.path} cannot be written ({error.strerror or error}); {saved(run, training)}. "
+            f"{files.way_on(error).capitalize()}, then go on with: {run.again}")
 
 
 def progress_bar(training, wanted):
@@ -398,9 +488,11 @@ def summary(run, training, seconds, say):
     say(f"energy            {best['energy_mj']:.4g} mJ per sample (45 nm): {best['ac']:,.0f} AC, {best['mac']:,.0f} MAC")
     say(f"silent shortcuts  {', '.join(map(str, silent)) or 'none'}" + (" (on the test set)" if silent else ""))
     say(f"run folder        {run.path}")
-    say("next              " + "\n                  ".join(
-        [f"minisnn evaluate {run.path}", f"minisnn energy {run.path}", f"minisnn plot {run.path}"]
-        + ([f"minisnn prune {run.path} --out {run.path}-pruned"] if silent else [])))
+    commands = [(name, run.path) for name in ("evaluate", "energy", "plot")]
+    if silent and models.SYSTEMS[o.model]["residual"] in PRUNABLE:
+        commands.append(("prune", run.path, "--out", f"{run.path}-pruned"))
+    for k, words in enumerate(commands):
+        say(("" if k else "next").ljust(18) + terminal.command(*words))
     return {"dataset": o.dataset, "model": o.model, **best, "best_epoch": best["epoch"],
             "last_test_accuracy": last["test_accuracy"], "epochs": training.epoch,
             "seconds": sum(row[COLUMNS.index("seconds")] for row in training.rows), "wall_seconds": seconds,
@@ -432,27 +524,23 @@ def new_network(options, dataset):
 
 def command(options):
     """The command that repeats a run."""
-    words, flags = ["minisnn train"], {"removed": "--remove"}
+    words, flags = ["train"], {"removed": "--remove"}
     for field in dataclasses.fields(options):
         value = getattr(options, field.name)
         if field.name in ("data_options", "augment", "threads") or value in (None, ()):
             continue
-        text = ",".join(map(str, value)) if isinstance(value, tuple) else f"{value}"
-        words.append(f"{flags.get(field.name, flag(field.name))} {shlex.quote(text)}")
-    words += ["--augment" if options.augment else "--no-augment", f"--threads {options.threads}"]
-    for name, value in options.data_options.items():
-        if isinstance(value, bool):
-            words.append(flag(name) if value else flag(f"no_{name}"))
-        else:
-            words.append(f"{flag(name)} {shlex.quote(str(value))}")
-    return " ".join(words)
+        words += [flags.get(field.name, flag(field.name)), ",".join(map(str, value)) if isinstance(value, tuple) else value]
+    words += ["--augment" if options.augment else "--no-augment", "--threads", options.threads]
+    for name, value in options.of_the_run()["data_options"].items():
+        words += [flag(name if value else f"no_{name}")] if isinstance(value, bool) else [flag(name), value]
+    return terminal.command(*words)
 
 
 def limit_threads(count):
     """Set the number of threads."""
     try:
         threads.set_num_threads(count)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise UsageError(f"--threads: {error}") from None
 
 

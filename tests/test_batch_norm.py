@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from checks import close, examples, leaf, same, seeds
+from checks import examples, leaf, same, seeds
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from minisnn import UsageError, checkpoint
+from minisnn import UsageError, checkpoint, files
 
 ARRAYS = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b/c.d": np.array(7)}
 
@@ -127,7 +127,7 @@ def test_a_failed_write_leaves_the_old_file(path, monkeypatch):
 def test_a_stopped_write_leaves_the_old_file(path):
     before = path.read_bytes()
     with pytest.raises(KeyboardInterrupt):
-        with checkpoint.replace(path) as file:
+        with files.replace(path) as file:
             file.write(b"half")
             raise KeyboardInterrupt
     assert path.read_bytes() == before and os.listdir(path.parent) == [path.name]
@@ -135,10 +135,10 @@ def test_a_stopped_write_leaves_the_old_file(path):
 
 def test_an_error_names_the_file_that_was_asked_for(tmp_path):
     with pytest.raises(FileNotFoundError) as error:
-        checkpoint.write_text(tmp_path / "no/a.csv", "1")
+        files.write_text(tmp_path / "no/a.csv", "1")
     assert error.value.filename == str(tmp_path / "no/a.csv")
 
 
 def test_text_is_written_whole(tmp_path):
-    checkpoint.write_text(tmp_path / "a.csv", "1,2\nµ\n")
+    files.write_text(tmp_path / "a.csv", "1,2\nµ\n")
     assert pathlib.Path(tmp_path / "a.csv").read_bytes() == "1,2\nµ\n".encode()

@@ -38,8 +38,9 @@ def copy(tmp_path):
 
 def run(folder, code, **environment):
     """(what it prints, what it says on standard error) of code that imports the copy in ``folder``."""
+    own = {name: value for name, value in os.environ.items() if name not in ("NUMBA_CACHE_DIR", "NUMBA_DISABLE_JIT")}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=folder,
-                          env=os.environ | {"PYTHONPATH": str(folder), "NUMBA_NUM_THREADS": "1"} | environment)
+                          env=own | {"PYTHONPATH": str(folder), "NUMBA_NUM_THREADS": "1"} | environment)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip(), done.stderr.strip()
 

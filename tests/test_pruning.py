@@ -134,7 +134,7 @@ def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
     x = old.dataset().test.batch(range(4))
     found = pruning.prune(old.network(), lambda: [x], lambda: [x])
     monkeypatch.setattr(Run, "save_network", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(UsageError, match="disk full"):
         pruning.write_run(old, found, tmp_path / "new", "best", {})
     assert [p.name for p in tmp_path.iterdir()] == ["run"]
     with pytest.raises(UsageError, match="exists"):

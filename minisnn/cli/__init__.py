@@ -6,11 +6,11 @@ Each command has a module of its own, which is imported when that command is ask
     def add_arguments(parser)       # argparse
     def run(options)                # prints what a person reads; returns the dict that --json prints
 
-Exit status: 0 done, 2 a wrong argument or unusable input, 130 stopped by Ctrl-C.
+Exit status: 0 done, 2 a wrong argument, unusable input or output that cannot be written, 130 stopped by Ctrl-C, 128 + n stopped
+by another signal n.
 """
 
 import argparse
-import contextlib
 import difflib
 import importlib
 import json
@@ -18,9 +18,11 @@ import math
 import os
 import sys
 
+from .. import files, stopping
 from ..errors import UsageError
+from ..terminal import shown, streams
 
-__all__ = ["main", "COMMANDS", "parser_of", "whole", "above_zero", "share"]
+__all__ = ["main", "COMMANDS", "parser_of", "whole", "above_zero", "share", "path"]
 
 # Command: (module, what it does). The text stands here so that `minisnn --help` need not import them all.
 COMMANDS = {
@@ -63,7 +65,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(**options, formatter_class=HelpFormatter, allow_abbrev=False)
 
     def error(self, message):
-        print(f"{self.prog}: {message}; see {self.prog} --help", file=sys.stderr)
+        print(shown(f"{self.prog}: {message}; see {self.prog} --help"), file=sys.stderr)
         sys.exit(2)
 
 
@@ -104,6 +106,11 @@ def share(text):
     return real(text, lambda value: 0 <= value <= 1, "a number from 0 to 1")
 
 
+def path(text):
+    """The type of an option that names a file or folder: "~" is the home folder, also where the shell has left it, as in --out=~/x."""
+    return os.path.expanduser(text)
+
+
 def parser_of(command):
     """(parser, module) of a command, the options that all commands share included."""
     name, text = COMMANDS[command]
@@ -124,42 +131,57 @@ def usage():
 
 def main(arguments=None):
     """Run the command line; returns the exit status."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    command, *rest = arguments or [""]
-    try:
-        if command in ("", "-h", "--help", "help"):
-            print(usage(), end="", file=sys.stdout if command else sys.stderr)
-            return 0 if command else 2
-        if command in ("-V", "--version"):
-            from .. import __version__
+    with streams():
+        try:
+            with stopping.listening():
+                status = answer(list(sys.argv[1:] if arguments is None else arguments))
+                sys.stdout.flush()  # here, where a full disk is still one line
+                return status
+        except KeyboardInterrupt as stop:
+            complain(str(stop) or "stopped")
+            return getattr(stop, "status", 130)
+        except (UsageError, FloatingPointError) as error:
+            complain(error)
+        except OSError as error:
+            name = f"{error.filename}: " if error.filename else ""
+            complain(f"{name}{error.strerror or error}; {files.way_on(error)}")
+            drop_output()
+        except MemoryError:
+            complain("out of memory; lower --batch-size, --timesteps or --width")
+        return 2
 
-            print(f"minisnn {__version__}")
-            return 0
-        if command not in COMMANDS:
-            near = difflib.get_close_matches(command, COMMANDS, 1)
-            hint = f"did you mean {near[0]}?" if near else "see minisnn --help"
-            raise UsageError(f"there is no command '{command}'; {hint}")
-        return run(command, rest)
-    except UsageError as error:
-        print(f"minisnn: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt as stop:
-        print(f"minisnn: {str(stop) or 'stopped'}", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # `minisnn ... | head`: whoever read has had enough
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+def answer(arguments):
+    """The exit status of a command line."""
+    command, *rest = arguments or [""]
+    if command in ("", "-h", "--help", "help"):
+        print(usage(), end="", file=sys.stdout if command else sys.stderr)
+        return 0 if command else 2
+    if command in ("-V", "--version"):
+        from .. import __version__
+
+        print(f"minisnn {__version__}")
         return 0
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        print(f"minisnn: {where}{error.strerror or error}; check the path, its permissions and the space left", file=sys.stderr)
-        return 2
-    except FloatingPointError as error:
-        print(f"minisnn: {error}", file=sys.stderr)
-        return 2
-    except MemoryError:
-        print("minisnn: out of memory; lower --batch-size, --timesteps or --width", file=sys.stderr)
-        return 2
+    if command not in COMMANDS:
+        near = difflib.get_close_matches(command, COMMANDS, 1)
+        hint = f"did you mean {near[0]}?" if near else "see minisnn --help"
+        raise UsageError(f"there is no command '{command}'; {hint}")
+    return run(command, rest)
+
+
+def complain(text):
+    try:
+        print(f"minisnn: {shown(text)}", file=sys.stderr, flush=True)
+    except OSError:  # nowhere to say it
+        pass
+
+
+def drop_output():
+    """What standard output still holds cannot be written: keep Python from trying again, and complaining, as it ends."""
+    drop = getattr(sys.stdout, "drop", None)
+    if drop is not None:
+        sys.stdout.note = lambda: None
+        drop()
 
 
 def run(command, arguments):
@@ -168,8 +190,10 @@ def run(command, arguments):
         options = parser.parse_args(arguments)
     except SystemExit as stop:  # argparse has said what there is to say
         return stop.code or 0
-    from .. import jit, threads
+    options.arguments = arguments
+    from .. import jit, memory, threads
 
+    memory.keep_freed_memory()
     jit.announce_compilation()
     if options.threads is not None:
         try:
@@ -179,4 +203,4 @@ def run(command, arguments):
     result = module.run(options)
     if options.json:
         print(json.dumps(result), flush=True)
-    return 0
+    return module.status(result) if hasattr(module, "status") else 0

@@ -1,13 +1,16 @@
 """`minisnn ablate`: a grid of systems, positions and seeds, trained and measured alike."""
 
+import contextlib
 import dataclasses
 import sys
 from pathlib import Path
 
-from .. import ablation, models
+from .. import ablation, files, models
 from ..errors import UsageError
+from ..stopping import Stopped
+from ..terminal import command, say, shown
+from . import path, whole
 from . import train as train_command
-from . import whole
 
 HELP = "train and compare many systems"
 DESCRIPTION = ("Train and measure every system of a grid, as the paper's Tables III to VIII do, and write a table (Markdown "
@@ -24,7 +27,7 @@ def add_arguments(parser):
     grid.add_argument("--positions", nargs="+", choices=models.POSITIONS, default=("a",), metavar="P",
                       help="of attention, a to d; crossed with the systems that have attention on the backbone (default: a)")
     grid.add_argument("--seeds", nargs="+", type=whole(0), metavar="N", help="(default: the one of --seed)")
-    grid.add_argument("--out", metavar="DIR", default="runs/ablation",
+    grid.add_argument("--out", type=path, metavar="DIR", default="runs/ablation",
                       help="folder of tables, figure and runs; new, or to go on with")
     workers = parser.add_argument_group("workers")
     workers.add_argument("--jobs", type=whole(), default=1, metavar="N",
@@ -43,7 +46,7 @@ def run(options):
     cells = ablation.grid(options.models, options.positions, options.seeds or [options.seed])
     given = train_command.given(options)
     given.pop("out", None)
-    shared = dataclasses.asdict(train.Options(**given))  # checks them, and fills in the data set's own
+    shared = dataclasses.asdict(train.Options(**given))  # checks them, and fills in the data set's own; the machine's stay
     for own in ("model", "position", "removed", "seed", "threads"):
         del shared[own]
     before = sum(ablation.read_cell(options.out, cell) is not None for cell in cells)
@@ -52,18 +55,40 @@ def run(options):
     def tell(cell, result, results):
         said = result.get("error") or (f"{result['accuracy']:.2%}, {result['energy_mj'] * 1e3:.3g} µJ, silent shortcuts: "
                                        f"{', '.join(map(str, result['silent'])) or 'none'}, {result['seconds']:.0f} s")
-        print(f"[{len(results)}/{len(cells)}] {cell.name}: {said}", file=sys.stderr, flush=True)
+        print(shown(f"[{len(results)}/{len(cells)}] {cell.name}: {said}"), file=sys.stderr, flush=True)
         ablation.write_tables(results, options.out)
 
-    results = ablation.run(cells, shared, options.out, options.jobs, options.threads, options.scheduler, tell)
-    rows = ablation.write_tables(results, options.out)
+    try:
+        results = ablation.run(cells, shared, options.out, options.jobs, options.threads, options.scheduler, tell)
+        rows = ablation.write_tables(results, options.out)
+    except KeyboardInterrupt as stop:
+        raise Stopped(f"stopped; {done(options.out, cells)}. Go on with: {command('ablate', *options.arguments)}",
+                      getattr(stop, "status", 130) - 128) from None
+    except OSError as error:
+        raise UsageError(f"{error.filename or options.out} cannot be written ({error.strerror or error}); "
+                         f"{done(options.out, cells)}. {files.way_on(error).capitalize()}, then go on with: "
+                         f"{command('ablate', *options.arguments)}") from None
     failed = {cell.name: result["error"] for cell, result in results.items() if "error" in result}
     print(ablation.markdown(rows))
     for name, error in failed.items():
-        print(f"failed: {name}: {error}", file=sys.stderr)
+        print(shown(f"failed: {name}: {error}"), file=sys.stderr)
     folder = Path(options.out)
-    print(f"written to {folder}: table.md, table.csv, cells.csv, figure.png and the runs")
+    say(f"written to {folder}: table.md, table.csv, cells.csv, figure.png and the runs")
     if len(failed) == len(cells):
         raise UsageError(f"every cell failed, the first one with: {next(iter(failed.values()))}")
-    done = {cell.name: result for cell, result in results.items() if cell.name not in failed}
-    return {"out": str(folder), "table": rows, "failed": failed, "cells": done}
+    trained = {cell.name: result for cell, result in results.items() if cell.name not in failed}
+    return {"out": str(folder), "table": rows, "failed": failed, "cells": trained}
+
+
+def status(result):
+    """The exit status: a grid with holes is not what was asked for, though its table is written."""
+    return 2 if result["failed"] else 0
+
+
+def done(out, cells):
+    """How many cells are done, for a message; one that is damaged is not."""
+    count = 0
+    for cell in cells:
+        with contextlib.suppress(UsageError):
+            count += ablation.read_cell(out, cell) is not None
+    return f"{count} of {len(cells)} cells are done in {out}"

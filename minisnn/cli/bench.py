@@ -5,7 +5,7 @@ import sys
 
 from .. import bench, models, threads
 from ..errors import UsageError
-from . import whole
+from . import path, whole
 
 HELP = "time the engine on this machine"
 DESCRIPTION = ("Times, as ratios measured side by side: 'step', a training step and an inference, operation by operation, "
@@ -24,7 +24,7 @@ def add_arguments(parser):
     parser.add_argument("--repeat", type=whole(), default=7, metavar="N", help="counted runs of each measurement")
     parser.add_argument("--peer", default=sys.executable, metavar="PYTHON",
                         help="a Python that can import torch, to time its convolution beside ours (default: this one)")
-    parser.add_argument("--figures", metavar="DIR", help="write figures of time against density and against firing rate there")
+    parser.add_argument("--figures", type=path, metavar="DIR", help="write figures of time against density and against firing rate there")
 
 
 def run(options):
@@ -88,7 +88,7 @@ def print_step(row):
     print(f"{row['model']}, width {row['width']}, T {row['timesteps']}, batch {row['batch_size']}: training step "
           f"{row['step']:.3f} s (forward {row['forward']:.3f}, backward {row['backward']:.3f}, Adam {row['optimiser']:.3f}), "
           f"inference {row['inference']:.3f} s ({row['counting'] / row['inference'] - 1:+.1%} with everything counted), "
-          f"peak memory {row['peak_mb']:.0f} MB, firing rate {row['firing_rate']:.2%}")
+          f"peak memory {'unknown' if row['peak_mb'] is None else format(row['peak_mb'], '.0f') + ' MB'}, firing rate {row['firing_rate']:.2%}")
     for name, seconds in row["operations"].items():
         print(f"  {name:<26} {1e3 * seconds:8.1f} ms  {seconds / row['step']:6.1%}")
 

@@ -2,6 +2,7 @@
 
 from .. import energy
 from ..errors import UsageError
+from ..terminal import say
 from . import above_zero, of_run, whole
 
 HELP = "spikes, operations and energy of a run, layer by layer"
@@ -36,11 +37,12 @@ def run(options):
             report = energy.published_of(net, report, size=samples.size[1])
         except ValueError as error:
             raise UsageError(f"--accounting published: {error}") from None
-    print(f"{subject.path}: {report.accounting}, per sample over T = {report.timesteps} time steps, "
-          f"{measured_on} test samples, {report.e_mac:g} pJ per MAC, {report.e_ac:g} pJ per AC\n")
+    say(f"{subject.path}: {report.accounting}, per sample over T = {report.timesteps} time steps, "
+        f"{measured_on} test samples, {report.e_mac:g} pJ per MAC, {report.e_ac:g} pJ per AC")
+    say()
     print(report)
-    print(f"\n{energy.count(report.spikes)} spikes per sample, {report.spikes_per_neuron:.3f} per neuron "
-          f"({energy.count(report.neurons)} neurons)")
+    print(f"\n{energy.count(report.spikes) or 0} spikes per sample, {report.spikes_per_neuron:.3f} per neuron "
+          f"({energy.count(report.neurons) or 0} neurons)")
     if report.accounting == "published":
         print("The published DVS Gesture script gives one convolution of 512 channels a map of 8x8 where it is 4x4; "
               "that slip is left out.")

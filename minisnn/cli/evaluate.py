@@ -5,17 +5,18 @@ import numpy as np
 from .. import data, train
 from ..errors import UsageError
 from ..runs import WHICH, Run
-from . import whole
+from ..terminal import say
+from . import path, whole
 from .event_options import EVENT_OPTIONS, add_event_arguments
 
 HELP = "test accuracy, confusion matrix, spikes and energy of a run"
 
 
 def add_arguments(parser):
-    parser.add_argument("run", metavar="RUN", help="folder of the run")
+    parser.add_argument("run", type=path, metavar="RUN", help="folder of the run")
     parser.add_argument("--dataset", choices=data.NAMES, metavar="NAME",
                         help=f"another data set than the run's: {', '.join(data.NAMES)}")
-    parser.add_argument("--data-dir", metavar="DIR", help="where data lies (default: as for the run)")
+    parser.add_argument("--data-dir", type=path, metavar="DIR", help="where data lies (default: as for the run)")
     parser.add_argument("--checkpoint", choices=WHICH, default="best", help="of which epoch")
     parser.add_argument("--part", choices=("test", "train"), default="test", help="of the data set")
     parser.add_argument("-b", "--batch-size", type=whole(), default=64, metavar="B",
@@ -41,7 +42,7 @@ def run(options):
     loss = trained.config["options"].get("loss") or "mse"
     found = train.evaluate(net, samples, options.batch_size, loss, options.seed, options.limit)
     report, confusion = found["report"], found["confusion"]
-    print(dataset.note)
+    say(dataset.note)
     print(f"test accuracy  {found['accuracy']:.2%} of {report.samples:,} samples ({options.part} "
           f"set{', time steps shuffled' * options.shuffle_time}), "
           f"loss {found['loss']:.4f}")

@@ -1,6 +1,6 @@
 """The options of data sets of events, shared by the commands that load one."""
 
-from . import above_zero, whole
+from . import above_zero, path, whole
 
 __all__ = ["add_event_arguments", "EVENT_OPTIONS"]
 
@@ -24,7 +24,7 @@ def add_event_arguments(parser):
                              "split, or one recording in ten held out)")
     events.add_argument("--skip-bad", action="store_true", default=None,
                         help="leave out recordings that cannot be used, and count them")
-    events.add_argument("--cache", metavar="DIR",
+    events.add_argument("--cache", type=path, metavar="DIR",
                         help="where frames are kept, 'none' for nowhere (default: the variable MINISNN_CACHE, else "
                              "~/.cache/minisnn/frames)")
     events.add_argument("--cache-limit", type=above_zero, metavar="GB", help="most that the folder may take (default: 4)")

@@ -1,17 +1,17 @@
 """What the commands that read a run have in common."""
 
 from ..errors import UsageError
-from . import whole
+from . import path, whole
 
 __all__ = ["add_arguments", "test_samples"]
 
 
 def add_arguments(parser):
     """RUN, and which checkpoint and samples of it."""
-    parser.add_argument("run", metavar="RUN", help="folder of the run")
+    parser.add_argument("run", type=path, metavar="RUN", help="folder of the run")
     parser.add_argument("--checkpoint", choices=("best", "last"), default="best",
                         help="parameters of the best epoch, or of the last")
-    parser.add_argument("--data-dir", metavar="DIR", help="folder of the data sets (default: where the run found its own)")
+    parser.add_argument("--data-dir", type=path, metavar="DIR", help="folder of the data sets (default: where the run found its own)")
     parser.add_argument("--batch-size", "-b", type=whole(), default=64, metavar="B", help="samples at a time")
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from .. import figures
 from ..runs import Run
-from . import of_run, whole
+from ..terminal import say
+from . import of_run, path, whole
 
 HELP = "draw the figures of a run"
 DESCRIPTION = ("Draw the figures of a run into RUN/figures: training curves; firing rates of all layers and of the shortcuts "
@@ -29,14 +30,14 @@ def add_arguments(parser):
     parser.add_argument("--limit", type=whole(), metavar="N", help="measure on N test samples (default: all)")
     parser.add_argument("--only", nargs="+", choices=figures.NAMES, default=figures.NAMES, metavar="FIGURE",
                         help=f"some of {', '.join(figures.NAMES)} (default: all)")
-    parser.add_argument("--compare", nargs="+", default=(), metavar="RUN", help="runs whose spikes to show beside this one's")
+    parser.add_argument("--compare", type=path, nargs="+", default=(), metavar="RUN", help="runs whose spikes to show beside this one's")
     parser.add_argument("--sample", type=whole(0), default=0, metavar="N", help="test sample to show, from 0")
     parser.add_argument("--steps", nargs="+", type=whole(), metavar="T",
                         help="time steps to show, from 1 (default: five over the sample)")
     parser.add_argument("--layer", metavar="NAME", help="neurons whose potentials to show (default: stages.0.main.1)")
     parser.add_argument("--neurons", nargs="+", type=neuron, metavar="C,H,W",
                         help="of that layer (default: from the busiest to a silent one)")
-    parser.add_argument("--out", metavar="DIR", help="folder of the figures (default: RUN/figures)")
+    parser.add_argument("--out", type=path, metavar="DIR", help="folder of the figures (default: RUN/figures)")
 
 
 def run(options):
@@ -47,5 +48,5 @@ def run(options):
     written = []
     for drawing in drawings:
         written.append(str(figures.save(drawing, folder)))
-        print(f"{written[-1]}: {drawing.caption}", flush=True)
+        say(f"{written[-1]}: {drawing.caption}")
     return {"run": str(subject.run.path), "figures": written}

@@ -2,7 +2,8 @@
 
 from .. import pruning
 from ..errors import UsageError
-from . import of_run, share
+from ..terminal import command, say
+from . import of_run, path, share
 
 HELP = "remove the shortcuts that have gone silent"
 DESCRIPTION = ("Natural pruning: a shortcut whose neurons fire on no sample of the training set is removed from the network "
@@ -12,7 +13,7 @@ DESCRIPTION = ("Natural pruning: a shortcut whose neurons fire on no sample of t
 
 def add_arguments(parser):
     of_run.add_arguments(parser)
-    parser.add_argument("--out", metavar="DIR", required=True, help="folder to write the pruned run to; must not exist")
+    parser.add_argument("--out", type=path, metavar="DIR", required=True, help="folder to write the pruned run to; must not exist")
     parser.add_argument("--tolerance", type=share, default=0.0, metavar="RATE",
                         help="also remove shortcuts with a firing rate on the training set up to RATE, spikes per neuron "
                              "and time step")
@@ -58,6 +59,11 @@ def accuracy(scores, labels):
     return float((scores.argmax(1) == labels).mean())
 
 
+def change(old, new):
+    """By how much a number has changed, as a share of what it was; of nothing there is no share."""
+    return f"{(new - old) / old:+.2%}" if old else "as before" if old == new else "new"
+
+
 def tell(result, out, samples):
     """Print what happened."""
     for k, rate in result["train_firing_rates"].items():
@@ -71,11 +77,11 @@ def tell(result, out, samples):
     for key, text in rows.items():
         old, new = result[f"{key}_before"], result[f"{key}_after"]
         form = "{:.4e}" if key == "energy_mj" else "{:,.0f}"
-        print(f"{text:22} {form.format(old):>14} -> {form.format(new):>14}   ({(new - old) / old:+.2%})")
+        print(f"{text:22} {form.format(old):>14} -> {form.format(new):>14}   ({change(old, new)})")
     if result["identical"]:
         print(f"scores on {samples} test samples: the same to the last bit; accuracy {result['accuracy_after']:.2%}")
     else:
         print(f"scores changed; {result['changed_predictions']} of {samples} predictions differ, accuracy "
               f"{result['accuracy_before']:.2%} -> "
               f"{result['accuracy_after']:.2%}")
-    print(f"written to {out}; next: minisnn energy {out}")
+    say(f"written to {out}; next: {command('energy', out)}")

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from .. import figures, report
 from ..runs import Run
-from . import of_run, whole
+from ..terminal import say
+from . import of_run, path, whole
 
 HELP = "write a run up as one HTML file"
 DESCRIPTION = ("Write a run up as one HTML file that opens from a disk, with no network: the figures, the tables, the "
@@ -15,12 +16,12 @@ def add_arguments(parser):
     of_run.add_arguments(parser)
     parser.add_argument("--limit", type=whole(), metavar="N", help="measure on N test samples (default: all)")
     parser.add_argument("--sample", type=whole(0), default=0, metavar="N", help="test sample to show, from 0")
-    parser.add_argument("--out", metavar="FILE", help="file to write (default: RUN/report.html)")
+    parser.add_argument("--out", type=path, metavar="FILE", help="file to write (default: RUN/report.html)")
 
 
 def run(options):
     subject = figures.Subject(Run.open(options.run), options.checkpoint, options.data_dir, options.batch_size, options.limit)
     path = Path(options.out or subject.run.path / "report.html")
     number = report.write(subject, path, sample=options.sample)
-    print(f"{path}: {number} figures, {path.stat().st_size / 1e6:.1f} MB, opens in any browser")
+    say(f"{path}: {number} figures, {path.stat().st_size / 1e6:.1f} MB, opens in any browser")
     return {"run": str(subject.run.path), "report": str(path), "figures": number}

@@ -5,11 +5,12 @@ import os
 import numpy as np
 
 from .. import data
-from ..checkpoint import replace
+from ..files import replace
 from ..data.frames import EventSamples, slice_numbers
 from ..errors import UsageError
 from ..recipes import RECIPES
-from . import whole
+from ..terminal import say
+from . import path, whole
 from .event_options import EVENT_OPTIONS, add_event_arguments
 
 HELP = "draw a sample of a data set"
@@ -21,13 +22,13 @@ def add_arguments(parser):
     parser.add_argument("--index", type=whole(0), default=0, metavar="I", help="number of the sample, from 0")
     parser.add_argument("--part", choices=("train", "test"),
                         help="of the data set (default: train, or test where there is no other)")
-    parser.add_argument("--data-dir", metavar="DIR",
+    parser.add_argument("--data-dir", type=path, metavar="DIR",
                         help="where data lies (default: the variable MINISNN_DATA, else ~/.cache/minisnn)")
     parser.add_argument("-T", "--timesteps", type=whole(), metavar="T", help="time steps (default: as in training)")
     parser.add_argument("--split-seed", type=whole(0), default=0, metavar="N",
                         help="of a split that the data set does not bring along, and of gestures")
-    parser.add_argument("--out", metavar="FILE", help="the figure; .png, .pdf or .svg (default: DATASET-INDEX.png)")
-    parser.add_argument("--gif", metavar="FILE", help="also write a moving figure, one picture for each slice")
+    parser.add_argument("--out", type=path, metavar="FILE", help="the figure; .png, .pdf or .svg (default: DATASET-INDEX.png)")
+    parser.add_argument("--gif", type=path, metavar="FILE", help="also write a moving figure, one picture for each slice")
     add_event_arguments(parser)
 
 
@@ -49,7 +50,7 @@ def run(options):
         raise UsageError(f"--index: {index} is out of range; the {part} part of {name} has the samples 0 to {len(samples) - 1}")
     label = dataset.classes[samples.labels[index]]
     facts = {"dataset": name, "part": part, "index": index, "class": label, "samples": len(samples)}
-    print(dataset.note)
+    say(dataset.note)
     if isinstance(samples, EventSamples):
         facts |= draw_events(samples, index, f"{name}, {part} sample {index}: {label}", out, kind, options.gif)
     elif options.gif:
@@ -63,8 +64,8 @@ def run(options):
     if "events" in facts:
         count, duration = facts["events"], facts["duration_ms"]
         text += f", {count:,} events in {duration:.0f} ms, {count / duration:.1f} per ms"
-    print(text)
-    print("wrote " + " and ".join(written))
+    say(text)
+    say("wrote " + " and ".join(written))
     return facts | {"figure": out, "gif": options.gif}
 
 

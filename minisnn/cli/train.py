@@ -6,7 +6,7 @@ import dataclasses
 from .. import data, models, train
 from ..errors import UsageError
 from ..recipes import RECIPES
-from . import above_zero, real, whole
+from . import above_zero, path, real, whole
 from .event_options import EVENT_OPTIONS, add_event_arguments
 
 HELP = "train a network; writes the folder of the run"
@@ -53,8 +53,8 @@ def add_arguments(parser):
     own.add_argument("--remove", type=shortcuts, dest="removed", metavar="K,K",
                      help="do without these shortcuts, numbers from 1 to 3")
     where = parser.add_argument_group("the folder of the run")
-    where.add_argument("--out", metavar="DIR", help="a new folder (default: runs/DATASET-MODEL-N)")
-    where.add_argument("--resume", metavar="DIR",
+    where.add_argument("--out", type=path, metavar="DIR", help="a new folder (default: runs/DATASET-MODEL-N)")
+    where.add_argument("--resume", type=path, metavar="DIR",
                        help="go on with the run in DIR from its last finished epoch, to the same bits")
 
 
@@ -62,7 +62,7 @@ def add_recipe_arguments(parser):
     """The options that `minisnn ablate` shares: data and training, but not the system. Returns the group "what to train"."""
     own = parser.add_argument_group("what to train")
     own.add_argument("--dataset", choices=data.NAMES, metavar="NAME", help=f"one of {', '.join(data.NAMES)} (default: digits)")
-    own.add_argument("--data-dir", metavar="DIR",
+    own.add_argument("--data-dir", type=path, metavar="DIR",
                      help="where data lies (default: the variable MINISNN_DATA, else ~/.cache/minisnn)")
     own.add_argument("--width", type=whole(8), metavar="W",
                      help="channels of the first layer, a multiple of 8 " + defaults("width"))
@@ -100,10 +100,12 @@ def run(options):
     chosen = given(options)
     if options.resume is not None:
         chosen.pop("data_dir", None)
-        clash = [name for name in ("out",) if getattr(options, name)] + list(chosen.pop("data_options", ())) + list(chosen)
+        given_data = chosen.pop("data_options", {})
+        cache = {name: given_data.pop(name) for name in data.CACHE_OPTIONS if name in given_data}
+        clash = [name for name in ("out",) if getattr(options, name)] + list(given_data) + list(chosen)
         clash += [] if options.seed == 0 else ["seed"]
         if clash:
             raise UsageError(f"{train.flag(clash[0])} cannot be changed by --resume: the run keeps its own options; leave it "
                              "away, or begin a new run")
-        return train.resume(options.resume, data_dir=options.data_dir, thread_count=options.threads)
+        return train.resume(options.resume, data_dir=options.data_dir, thread_count=options.threads, cache_options=cache)
     return train.train(train.Options(**chosen, seed=options.seed, threads=options.threads), out=options.out)

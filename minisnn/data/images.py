@@ -15,7 +15,7 @@ import zlib
 
 import numpy as np
 
-from ..checkpoint import replace
+from ..files import replace
 from ..errors import UsageError
 from .base import Dataset, Samples, Subset, stratified_split
 

@@ -3,7 +3,7 @@
 import dataclasses
 import numbers
 
-__all__ = ["Stem", "PRESETS", "RESIDUALS", "POSITIONS", "SYSTEMS", "Config"]
+__all__ = ["Stem", "PRESETS", "RESIDUALS", "PRUNABLE", "POSITIONS", "SYSTEMS", "Config"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +32,7 @@ PRESETS = {
 }
 
 RESIDUALS = ("or", "add", "and", "iand", "vanilla", "ms", "none")
+PRUNABLE = ("or", "add")  # joins that an absent shortcut does not change
 POSITIONS = ("a", "b", "c", "d")
 
 # The systems that the paper compares (Tables III, IV and VII), by the names of the command line.

@@ -7,7 +7,7 @@ Attention is the exception, see there.
 import numpy as np
 
 from .. import ops
-from ..engine import Tensor, generator
+from ..engine import generator
 from ..surrogate import ATan
 from .module import Module, Parameter
 

@@ -17,7 +17,6 @@ from ..engine import Function
 from ..jit import kernel
 from . import dense_conv, event_conv
 from .cost import events_pay_backward, events_pay_forward
-from .layout import channels_first_view, channels_last
 from .pool import images, public
 
 __all__ = ["conv2d", "Conv2d", "METHODS"]

@@ -1,0 +1,102 @@
+"""Files that are either there in full or not at all, and what is read of them without trust."""
+
+import contextlib
+import json
+import os
+import pathlib
+import re
+import secrets
+import time
+from typing import Any
+
+from .errors import UsageError
+
+__all__ = ["replace", "write_text", "read_json", "remove_parts", "first_line", "way_on"]
+
+PART = re.compile(r".+\.\d+-[0-9a-f]{8}\.part")
+TRIES, PAUSE = 8, 0.05  # on Windows a file that a table program or a virus scanner has open refuses to be replaced, for a while
+DEEPEST = 100  # levels of JSON
+
+
+@contextlib.contextmanager
+def replace(path):
+    """A binary file to write in the place of ``path``: it takes its name only when the block ends without an error.
+
+    The old file stays whole until then, and for good where the block fails. An OSError that is raised names ``path``.
+    """
+    path = os.path.abspath(os.fspath(path))
+    temporary = f"{path}.{os.getpid()}-{secrets.token_hex(4)}.part"  # beside it: a rename works within one file system only
+    try:
+        with open(temporary, "xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        rename(temporary, path)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        if isinstance(error, OSError) and error.filename in (None, temporary):
+            error.filename = path  # the name that the user knows; a full disk gives none
+        raise
+
+
+def rename(temporary, path):
+    for k in range(TRIES):
+        try:
+            return os.replace(temporary, path)
+        except PermissionError:
+            if k == TRIES - 1 or os.name != "nt":
+                raise
+            time.sleep(PAUSE * 2**k)
+
+
+def write_text(path, text: str):
+    """Write a text file, UTF-8, in one go, as ``replace`` does."""
+    with replace(path) as file:
+        file.write(text.encode("utf-8", "backslashreplace"))  # a file's name may hold bytes that are no text
+
+
+def read_json(path, mend: str) -> Any:
+    """What a JSON file holds.
+
+    Args:
+        path: of the file.
+        mend: what to do where it cannot be read, for the error.
+
+    Raises:
+        FileNotFoundError: there is none. UsageError: it cannot be read, or is no JSON.
+    """
+    try:
+        return json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read ({error.strerror or error}); check its permissions") from None
+    except (ValueError, RecursionError) as error:  # ValueError also of bytes that are no text
+        raise UsageError(f"{path} is damaged ({first_line(error)}); {mend}") from None
+
+
+def remove_parts(folder):
+    """Remove the files in a folder that ``replace`` had not finished when its process was killed. The caller holds the folder."""
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(folder):
+            if PART.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+                with contextlib.suppress(OSError):
+                    os.unlink(entry.path)
+
+
+def first_line(error) -> str:
+    """An exception as a short text of one line."""
+    text = str(error).strip().splitlines()
+    return (text[0] if text else type(error).__name__)[:100]
+
+
+def way_on(error: OSError) -> str:
+    """What a user can do about a file that could not be written."""
+    import errno
+
+    if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", None), errno.EFBIG):
+        return "free some space"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "check its permissions"
+    return "check the path and the disk"

@@ -1,0 +1,58 @@
+"""A folder that one process works in at a time: two that train into it would overwrite each other's files."""
+
+import contextlib
+import errno
+import os
+
+from .errors import UsageError
+
+__all__ = ["holding"]
+
+FILE = ".minisnn.lock"  # only where a folder cannot be locked itself
+
+
+@contextlib.contextmanager
+def holding(folder):
+    """Within the ``with`` statement this process alone holds ``folder``, which must exist. The system lets go of it when the
+    process ends, in whatever way, so nothing is left behind.
+
+    Raises:
+        UsageError: another process holds it.
+    """
+    try:
+        handle = take(os.fspath(folder))
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
+            raise UsageError(f"{folder} is in use by another minisnn; wait until that has ended, or give another folder") from None
+        if error.errno in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL):  # a file system without locks
+            handle = None
+        else:
+            raise
+    try:
+        yield
+    finally:
+        if handle is not None:
+            os.close(handle)
+            if os.name == "nt":
+                with contextlib.suppress(OSError):
+                    os.unlink(os.path.join(folder, FILE))
+
+
+def take(folder):
+    """A handle that holds a folder until it is closed. Raises OSError."""
+    try:
+        import fcntl
+    except ImportError:
+        import msvcrt
+
+        handle = os.open(os.path.join(folder, FILE), os.O_RDWR | os.O_CREAT)
+        lock = lambda: msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)  # noqa: E731
+    else:
+        handle = os.open(folder, os.O_RDONLY)
+        lock = lambda: fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # noqa: E731
+    try:
+        lock()
+    except BaseException:
+        os.close(handle)
+        raise
+    return handle

@@ -1,0 +1,61 @@
+"""Ctrl-C, and the signals that ask a process to end: each stops the program once, in order, with one line.
+
+A second Ctrl-C must not break off what the first one set going, such as the removal of a half-written file. And Python raises
+KeyboardInterrupt wherever it happens to be, in places too where a library swallows it; so loops ask ``check`` now and then.
+"""
+
+import contextlib
+import os
+import signal
+import threading
+
+__all__ = ["Stopped", "listening", "check"]
+
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)]
+IMPATIENT = 3  # that many times, and the process ends at once
+
+
+class Stopped(KeyboardInterrupt):
+    """The program was asked to end. ``status`` is its exit status: 128 and the signal's number, so 130 for Ctrl-C."""
+
+    def __init__(self, text="", number=signal.SIGINT):
+        super().__init__(text)
+        self.status = 128 + int(number)
+
+
+class _Asked:
+    times = 0
+    number = None
+
+
+def _stop(number, frame):
+    _Asked.times += 1
+    _Asked.number = number
+    if _Asked.times == 1:
+        raise Stopped(number=number)
+    if _Asked.times >= IMPATIENT:
+        os._exit(128 + number)
+
+
+@contextlib.contextmanager
+def listening():
+    """Within the ``with`` statement the signals raise Stopped, the first time. A signal that is ignored (``nohup``) stays so."""
+    if threading.current_thread() is not threading.main_thread():  # only that one may
+        yield
+        return
+    _Asked.times, _Asked.number = 0, None
+    before = {}
+    try:
+        for number in SIGNALS:
+            if signal.getsignal(number) not in (signal.SIG_IGN, None):
+                before[number] = signal.signal(number, _stop)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def check():
+    """Raise Stopped where a signal asked for it and somebody swallowed that."""
+    if _Asked.times:
+        raise Stopped(number=_Asked.number)

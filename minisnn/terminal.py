@@ -1,0 +1,81 @@
+"""What is printed: one line for one message whatever a name holds, commands that can be pasted, and output that may go away."""
+
+import contextlib
+import errno
+import os
+import shlex
+import subprocess
+import sys
+
+__all__ = ["say", "shown", "command", "streams"]
+
+GONE = (errno.EPIPE, errno.EINVAL, errno.EIO)  # of a pipe that nobody reads any more (EINVAL on Windows), a closed terminal
+
+
+def shown(text) -> str:
+    """Text with its line breaks, escape codes and other control characters escaped, so that it is one harmless line."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text))
+
+
+def say(line=""):
+    """Print one line."""
+    print(shown(line))
+
+
+def command(*words) -> str:
+    """A command line of this program, to be pasted into a shell of this system."""
+    words = ["minisnn", *map(str, words)]
+    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
+
+
+class _Output:
+    """A text stream that stays writable when its reader is gone: what is written then goes nowhere, and is said once."""
+
+    def __init__(self, stream, note):
+        self.stream, self.note = stream, note
+
+    def __getattr__(self, name):
+        return getattr(self.stream, name)
+
+    def write(self, text):
+        return self.attempt(self.stream.write, text) or 0
+
+    def flush(self):
+        self.attempt(self.stream.flush)
+
+    def attempt(self, function, *arguments):
+        try:
+            return function(*arguments)
+        except OSError as error:
+            if error.errno not in GONE:
+                raise
+            self.drop()
+
+    def drop(self):
+        """Send all further output nowhere."""
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # so that nothing is flushed into the pipe at exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
+        self.stream = open(os.devnull, "w", encoding="utf-8")
+        self.note()
+
+
+@contextlib.contextmanager
+def streams():
+    """Within the ``with`` statement standard output and error take any character, and survive being closed.
+
+    A character that the terminal's encoding lacks is escaped. What a closed standard error would get goes nowhere.
+    """
+    before = sys.stdout, sys.stderr
+    for stream in before:
+        if hasattr(stream, "reconfigure"):
+            with contextlib.suppress(OSError, ValueError):
+                stream.reconfigure(errors="backslashreplace")
+    nowhere = open(os.devnull, "w", encoding="utf-8")
+    sys.stderr = _Output(before[1] or nowhere, lambda: None)
+    sys.stdout = _Output(before[0] or nowhere, lambda: print("minisnn: nobody reads the output any more; going on without it",
+                                                             file=sys.stderr, flush=True))
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
+        nowhere.close()
