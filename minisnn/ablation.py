@@ -37,6 +37,7 @@ __all__ = ["Cell", "grid", "run", "summarise", "markdown", "table_csv"]
 DONE, SHARED = "cell.json", "ablation.json"
 TOTALS = ("spikes", "mac", "ac", "energy_mj", "spikes_per_neuron", "firing_rate")
 MEASURED = (*TOTALS, "accuracy", "last_accuracy", "parameters", "training_seconds")
+AGAIN = "the command of the ablation"
 WATCH = 0.2  # seconds between two looks of a worker at whether its parent is still there
 ONE_AT_A_TIME = threading.Lock()  # a Dask worker may have several threads, but compiled loops may run from one at a time
 
@@ -126,9 +127,18 @@ def run_cell(cell, options, folder, threads=None):
                 limit_threads(threads)
             result = train_and_measure(cell, options, Path(folder) / cell.name)
         except Exception as error:  # whatever it is, the other cells go on
-            text = str(error).strip().splitlines()
-            return {"error": f"{type(error).__name__}: {text[0] if text else 'no message'}", "seconds": time.perf_counter() - started}
+            return {"error": said(error), "seconds": time.perf_counter() - started}
     return result | {"seconds": time.perf_counter() - started}
+
+
+def said(error):
+    """An exception as one line."""
+    if isinstance(error, UsageError):
+        return f"{error}"
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename} cannot be written ({error.strerror or error}); {files.way_on(error)}"
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0] if text else 'no message'}"
 
 
 def limit_threads(threads):
@@ -143,11 +153,11 @@ def train_and_measure(cell, options, path):
     started, cache = time.perf_counter(), {}
     if (path / CONFIG).exists():
         cache = {name: value for name, value in (options.get("data_options") or {}).items() if name in CACHE_OPTIONS}
-        summary = train.resume(path, progress=False, say=unsaid, cache_options=cache)
+        summary = train.resume(path, progress=False, say=unsaid, cache_options=cache, again=AGAIN)
     else:
         files.remove_parts(path)  # of a process that was killed before training began
         own = dict(model=cell.model, position=cell.position, seed=cell.seed, removed=cell.without)
-        summary = train.train(train.Options(**options | own), path, progress=False, say=unsaid)
+        summary = train.train(train.Options(**options | own), path, progress=False, say=unsaid, again=AGAIN)
     result = measure(path) | {"last_accuracy": summary["last_test_accuracy"], "training_seconds": time.perf_counter() - started}
     files.write_text(path / DONE, json.dumps(dataclasses.asdict(cell) | result, indent=1) + "\n")
     return read_cell(path.parent, cell)

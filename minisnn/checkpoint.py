@@ -35,7 +35,15 @@ def save(path, arrays, facts=None):
         raise ValueError("a checkpoint holds arrays of numbers, and the name 'facts' is taken")
     text = json.dumps({"format": FORMAT, **(facts or {})})
     with replace(path) as file:
-        np.savez(file, **arrays, **{FACTS: np.array(text)})
+        np.savez(_Forwards(file), **arrays, **{FACTS: np.array(text)})
+
+
+class _Forwards:
+    """A file without a way back: the archive then does without seeking, which would write each small piece by itself."""
+
+    def __init__(self, file):
+        self.write, self.flush = file.write, lambda: None
+        self.read = None  # NumPy takes what has this for a file
 
 
 def load(path):

@@ -14,8 +14,8 @@ from .errors import UsageError
 __all__ = ["replace", "write_text", "read_json", "remove_parts", "first_line", "way_on"]
 
 PART = re.compile(r".+\.\d+-[0-9a-f]{8}\.part")
+BUFFER = 1 << 20  # bytes
 TRIES, PAUSE = 8, 0.05  # on Windows a file that a table program or a virus scanner has open refuses to be replaced, for a while
-DEEPEST = 100  # levels of JSON
 
 
 @contextlib.contextmanager
@@ -27,7 +27,7 @@ def replace(path):
     path = os.path.abspath(os.fspath(path))
     temporary = f"{path}.{os.getpid()}-{secrets.token_hex(4)}.part"  # beside it: a rename works within one file system only
     try:
-        with open(temporary, "xb") as file:
+        with open(temporary, "xb", buffering=BUFFER) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -48,6 +48,7 @@ class _Output:
             return function(*arguments)
         except OSError as error:
             if error.errno not in GONE:
+                error.filename = error.filename or "standard output"
                 raise
             self.drop()
 

@@ -296,7 +296,7 @@ def best_epoch(run):
         return None
 
 
-def train(options, out=None, progress=True, say=terminal.say):
+def train(options, out=None, progress=True, say=terminal.say, again=None):
     """Train a network and write the folder of the run.
 
     Args:
@@ -304,6 +304,7 @@ def train(options, out=None, progress=True, say=terminal.say):
         out: the folder; by default runs/<dataset>-<model>-<n>.
         progress: whether to draw a progress bar on standard error (where that is a terminal).
         say: what takes the lines for the reader.
+        again: the command that goes on with the run, for messages; by default that of `minisnn train --resume`.
 
     Returns:
         dict, the summary: test_accuracy, spikes, energy_mj and more, of the best epoch.
@@ -325,10 +326,10 @@ def train(options, out=None, progress=True, say=terminal.say):
         say(dataset.note)
         say(f"{options.model}, width {options.width}, T {options.timesteps}: {config['parameters']:,} parameters; run folder "
             f"{run.path}")
-        return finish(run, Training(options, net, dataset), progress, say)
+        return finish(run, Training(options, net, dataset), progress, say, again)
 
 
-def resume(path, progress=True, say=terminal.say, data_dir=None, thread_count=None, cache_options=None):
+def resume(path, progress=True, say=terminal.say, data_dir=None, thread_count=None, cache_options=None, again=None):
     """Go on with a run from its last finished epoch, or from its beginning, to the same bits as if it had never stopped.
 
     Args:
@@ -337,6 +338,7 @@ def resume(path, progress=True, say=terminal.say, data_dir=None, thread_count=No
         data_dir: where the data lies now.
         thread_count: number of threads; by default that of the run, or all where there are fewer. It changes no bit.
         cache_options: {name: value} of ``data.CACHE_OPTIONS``.
+        again: as for ``train``.
 
     Returns, Raises: as ``train``.
     """
@@ -367,11 +369,11 @@ def resume(path, progress=True, say=terminal.say, data_dir=None, thread_count=No
             try:
                 training.repair(run)
             except OSError as error:
-                raise UsageError(not_written(run, training, error)) from None
+                raise UsageError(not_written(run, training, error, again or run.again)) from None
         say(dataset.note)
         left = "" if training.epoch < options.epochs else "; nothing is left to do"
         say(f"{run.path}: {training.epoch} of {options.epochs} epochs are done{left}")
-        return finish(run, training, progress, say)
+        return finish(run, training, progress, say, again)
 
 
 def options_of(run, thread_count=None):
@@ -405,9 +407,9 @@ def begin_again(run, options, dataset):
     return net
 
 
-def finish(run, training, progress, say):
+def finish(run, training, progress, say, again=None):
     """The epochs that are left, then the summary."""
-    options, started = training.options, time.perf_counter()
+    options, started, again = training.options, time.perf_counter(), again or run.again
     try:
         # A number that overflows shows in the loss, which says it once; NumPy would say it wherever it spreads.
         with np.errstate(all="ignore"), progress_bar(training, progress) as bar:
@@ -423,16 +425,16 @@ def finish(run, training, progress, say):
                 with bar.external_write_mode(file=sys.stdout):
                     say(epoch_line(training))
     except KeyboardInterrupt as stop:
-        raise stopping.Stopped(f"stopped; {saved(run, training)}. Go on with: {run.again}",
+        raise stopping.Stopped(f"stopped; {saved(run, training)}. Go on with: {again}",
                                getattr(stop, "status", 130) - 128) from None
     except NotFinite as error:
         raise UsageError(f"{error}; lower --lr (now {options.lr:g}). "
                          + (f"{run.path / 'last.npz'} keeps the last good epoch, {training.saved}" if training.saved
                             else f"No epoch of {run.path} is saved yet")) from None
     except UsageError as error:  # of a recording that has gone, say
-        raise UsageError(f"{error}; {saved(run, training)}. Then go on with: {run.again}") from None
+        raise UsageError(f"{error}; {saved(run, training)}. Then go on with: {again}") from None
     except OSError as error:
-        raise UsageError(not_written(run, training, error)) from None
+        raise UsageError(not_written(run, training, error, again)) from None
     return summary(run, training, time.perf_counter() - started, say)
 
 
@@ -443,10 +445,10 @@ def saved(run, training):
     return f"{training.saved} of {training.options.epochs} epochs are saved in {run.path}"
 
 
-def not_written(run, training, error):
+def not_written(run, training, error, again):
     """An OSError as one line: which file, what is saved, how to go on."""
     return (f"{error.filename or run.path} cannot be written ({error.strerror or error}); {saved(run, training)}. "
-            f"{files.way_on(error).capitalize()}, then go on with: {run.again}")
+            f"{files.way_on(error).capitalize()}, then go on with: {again}")
 
 
 def progress_bar(training, wanted):

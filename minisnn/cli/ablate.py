@@ -62,12 +62,12 @@ def run(options):
         results = ablation.run(cells, shared, options.out, options.jobs, options.threads, options.scheduler, tell)
         rows = ablation.write_tables(results, options.out)
     except KeyboardInterrupt as stop:
-        raise Stopped(f"stopped; {done(options.out, cells)}. Go on with: {command('ablate', *options.arguments)}",
+        raise Stopped(f"stopped; {done(options.out, cells)}. Go on with: {again(options)}",
                       getattr(stop, "status", 130) - 128) from None
     except OSError as error:
         raise UsageError(f"{error.filename or options.out} cannot be written ({error.strerror or error}); "
                          f"{done(options.out, cells)}. {files.way_on(error).capitalize()}, then go on with: "
-                         f"{command('ablate', *options.arguments)}") from None
+                         f"{again(options)}") from None
     failed = {cell.name: result["error"] for cell, result in results.items() if "error" in result}
     print(ablation.markdown(rows))
     for name, error in failed.items():
@@ -75,7 +75,9 @@ def run(options):
     folder = Path(options.out)
     say(f"written to {folder}: table.md, table.csv, cells.csv, figure.png and the runs")
     if len(failed) == len(cells):
-        raise UsageError(f"every cell failed, the first one with: {next(iter(failed.values()))}")
+        raise UsageError(f"every cell failed, the first one with: {next(iter(failed.values()))}. Go on with: {again(options)}")
+    if failed:
+        print(f"minisnn: {len(failed)} of {len(cells)} cells failed. Go on with: {shown(again(options))}", file=sys.stderr)
     trained = {cell.name: result for cell, result in results.items() if cell.name not in failed}
     return {"out": str(folder), "table": rows, "failed": failed, "cells": trained}
 
@@ -83,6 +85,11 @@ def run(options):
 def status(result):
     """The exit status: a grid with holes is not what was asked for, though its table is written."""
     return 2 if result["failed"] else 0
+
+
+def again(options):
+    """The command that goes on with this ablation."""
+    return command("ablate", *options.arguments)
 
 
 def done(out, cells):
