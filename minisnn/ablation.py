@@ -12,11 +12,13 @@ The folder of an ablation:
 A cell that fails leaves the others alone; so does a process that dies. The same command goes on where it was stopped.
 """
 
+import concurrent.futures
 import contextlib
 import csv
 import dataclasses
 import io
 import json
+import multiprocessing
 import os
 import re
 import signal
@@ -233,7 +235,8 @@ def run(cells, options, folder, jobs=1, threads=None, scheduler=None, tell=None)
         cells: [Cell].
         options: {name: value} of train.Options, shared by all cells.
         folder: of the ablation, new or one to go on with.
-        jobs: worker processes beside each other; 1 trains in this one.
+        jobs: worker processes beside each other; 1 trains in this one. As with all of Python's multiprocessing, a script that asks
+            for more keeps its own commands under ``if __name__ == "__main__":``.
         threads: in total, divided among the workers; None for one per core.
         scheduler: address of a Dask scheduler whose workers train the cells; they must see ``folder`` under the same path.
         tell: called with (cell, result, results so far) whenever a cell is done.
@@ -242,7 +245,7 @@ def run(cells, options, folder, jobs=1, threads=None, scheduler=None, tell=None)
         {Cell: result}, in the order of ``cells``; see ``run_cell``.
 
     Raises:
-        UsageError: the folder holds an ablation with other options, or the scheduler or joblib is not to be had.
+        UsageError: the folder holds an ablation with other options, another process works in it, or the scheduler is not to be had.
     """
     folder = new_folder(Path(folder).absolute())
     with locks.holding(folder):
@@ -283,18 +286,30 @@ def work(todo, options, folder, jobs, threads, scheduler):
                     yield call.result()
         return
     import numba
-    from joblib.externals.loky import ProcessPoolExecutor, as_completed
 
     each = max(1, (threads or numba.config.NUMBA_NUM_THREADS) // jobs)
-    pool = ProcessPoolExecutor(min(jobs, max(1, len(todo))), initializer=begin_worker, initargs=(os.getpid(),),
-                               env={"NUMBA_NUM_THREADS": str(each), "OMP_NUM_THREADS": str(each)})
-    try:
+    with pool_of(min(jobs, max(1, len(todo)))) as pool:
         calls = [pool.submit(named_cell, cell, options, str(folder), each) for cell in todo]
         with lost_workers():
-            for call in as_completed(calls):
+            for call in concurrent.futures.as_completed(calls):
                 yield call.result()
+
+
+@contextlib.contextmanager
+def pool_of(jobs):
+    """A pool of that many processes, which ends at once where the ``with`` statement is left by an exception."""
+    with stopping.deaf_children():
+        pool = concurrent.futures.ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), begin_worker, (os.getpid(),))
+        for _ in range(jobs):
+            pool.submit(os.getpid)  # starts a worker
+    try:
+        yield pool
+    except BaseException:
+        for worker in multiprocessing.active_children():
+            worker.kill()
+        raise
     finally:
-        pool.shutdown(kill_workers=True)  # at the end they are idle; on the way out nobody wants what they are doing
+        pool.shutdown(cancel_futures=True)
 
 
 @contextlib.contextmanager
@@ -308,8 +323,9 @@ def lost_workers():
 
 
 def begin_worker(parent):
-    """In a new worker: leave Ctrl-C, which reaches the whole group of processes, to the parent, and end when the parent ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """In a new worker: leave signals, which reach the whole group of processes, to the parent, and end when the parent ends."""
+    for number in stopping.SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
     if hasattr(os, "getppid") and os.name != "nt":
         threading.Thread(target=end_with, args=(parent,), daemon=True).start()
 

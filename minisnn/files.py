@@ -9,6 +9,7 @@ import secrets
 import time
 from typing import Any
 
+from . import stopping
 from .errors import UsageError
 
 __all__ = ["replace", "write_text", "read_json", "remove_parts", "first_line", "way_on"]
@@ -35,6 +36,7 @@ def replace(path):
     except BaseException as error:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
+        stopping.check()  # what a signal broke off may have turned into another error on its way here
         if isinstance(error, OSError) and error.filename in (None, temporary):
             error.filename = path  # the name that the user knows; a full disk gives none
         raise

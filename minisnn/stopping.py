@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 
-__all__ = ["Stopped", "listening", "check"]
+__all__ = ["Stopped", "SIGNALS", "listening", "deaf_children", "check"]
 
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)]
 IMPATIENT = 3  # that many times, and the process ends at once
@@ -53,6 +53,23 @@ def listening():
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def deaf_children():
+    """Processes that are started within the ``with`` statement ignore the signals, in so far as they do nothing about it
+    themselves: they are the parent's to end, and it is told."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        for number in before:
+            signal.signal(number, signal.SIG_IGN)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 
 
 def check():

@@ -412,7 +412,8 @@ def finish(run, training, progress, say, again=None):
     options, started, again = training.options, time.perf_counter(), again or run.again
     try:
         # A number that overflows shows in the loss, which says it once; NumPy would say it wherever it spreads.
-        with np.errstate(all="ignore"), progress_bar(training, progress) as bar:
+        bar = progress_bar(training, progress)
+        with np.errstate(all="ignore"), bar:
             while training.epoch < options.epochs:
                 training.step(bar)
                 training.save(run)
@@ -453,6 +454,8 @@ def not_written(run, training, error, again):
 
 def progress_bar(training, wanted):
     """A tqdm bar over all samples of all epochs, on standard error where that is a terminal; its text fits into 80 columns."""
+    if not wanted:  # a worker that is killed would leave the lock behind that tqdm takes
+        return NoBar()
     from tqdm import tqdm
 
     columns = shutil.get_terminal_size().columns
@@ -461,7 +464,20 @@ def progress_bar(training, wanted):
         line = f"{{percentage:3.0f}}%|{{bar:{min(30, columns - 82)}}}| {{remaining}} left, {{rate_noinv_fmt}}{{postfix}}"
     count = len(training.samples)
     return tqdm(total=training.options.epochs * count, initial=training.epoch * count, unit=" samples", unit_scale=True,
-                bar_format=line, ncols=columns, nrows=20, smoothing=0.05, disable=None if wanted else True)
+                bar_format=line, ncols=columns, nrows=20, smoothing=0.05, disable=None)
+
+
+class NoBar(contextlib.nullcontext):
+    """Takes what a progress bar is told."""
+
+    def set_postfix_str(self, text, refresh=True):
+        pass
+
+    def update(self, count):
+        pass
+
+    def external_write_mode(self, file=None):
+        return contextlib.nullcontext()
 
 
 def epoch_line(training):
