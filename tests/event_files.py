@@ -1,5 +1,6 @@
 """Recordings of event cameras written by the tests, in tonic's folders."""
 
+import importlib.util
 import struct
 
 import numpy as np
@@ -8,6 +9,12 @@ import pytest
 AEDAT_EVENT = np.dtype({"names": ["t", "x", "y", "on"], "formats": ["<i8", "<i2", "<i2", "?"], "offsets": [0, 8, 10, 12],
                         "itemsize": 16})
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+
+def needs_tonic():
+    """Skip a test where tonic, which decodes recordings, is not installed."""
+    if importlib.util.find_spec("tonic") is None:
+        pytest.skip('event data needs tonic: pip install "minisnn[events]"')
 
 
 def some_events(seed, count=200, size=34, duration=300_000):
@@ -19,12 +26,14 @@ def some_events(seed, count=200, size=34, duration=300_000):
 
 def write_bin(path, x, y, t, p):
     """N-MNIST: x, y, then the polarity in the first of 24 bits and the time in the others."""
+    needs_tonic()
     path.parent.mkdir(parents=True, exist_ok=True)
     np.stack([x, y, p << 7 | t >> 16, t >> 8 & 255, t & 255], 1).astype(np.uint8).tofile(path)
 
 
 def write_npy(path, x, y, t, p):
     """DVS Gesture as tonic packs it: x, y, p, t in milliseconds."""
+    needs_tonic()
     path.parent.mkdir(parents=True, exist_ok=True)
     np.save(path, np.stack([x, y, p, t / 1000], 1).astype(np.float32))
 
@@ -35,6 +44,7 @@ def write_aedat4(path, x, y, t, p, size=128):
     Header and packet are flatbuffers, laid out by hand: the offset of the root table, an identifier, the offsets of the table's
     fields (vtable), the table, and what it points to.
     """
+    needs_tonic()
     pytest.importorskip("aedat", reason="reading .aedat4 needs the package aedat")
     path.parent.mkdir(parents=True, exist_ok=True)
     attributes = "".join(f'<attr key="{key}" type="string">{value}</attr>' for key, value in (

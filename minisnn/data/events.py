@@ -60,7 +60,8 @@ def tonic_class(name):
     try:
         import tonic.datasets  # late: GPL, and slow to import
     except ImportError as error:
-        raise UsageError(f"{name} is read by tonic, which is not usable here ({error}); pip install tonic") from None
+        raise UsageError(f"{name} is read by tonic, which is not usable here ({error}); "
+                         "pip install \"minisnn[events]\", or pip install tonic") from None
     return getattr(tonic.datasets, SOURCES[name].tonic)
 
 
@@ -150,7 +151,7 @@ def read_aedat4(path):
     try:
         events = aedat4.decode(path)
     except ImportError:  # what tonic's reader needs, and only its test extra names
-        raise UsageError(f"{path} needs the package that decodes .aedat4; pip install aedat") from None
+        raise UsageError(f"{path} needs the package that decodes .aedat4; pip install \"minisnn[aedat4]\"") from None
     except aedat4.DamagedFile as error:
         raise UsageError(f"{path} is damaged or no AEDAT 4 file ({one_line(error)}); {MEND}") from None
     ordering = tonic_class("cifar10dvs").ordering
