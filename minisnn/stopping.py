@@ -57,19 +57,16 @@ def listening():
 
 @contextlib.contextmanager
 def deaf_children():
-    """Processes that are started within the ``with`` statement ignore the signals, in so far as they do nothing about it
-    themselves: they are the parent's to end, and it is told."""
-    if threading.current_thread() is not threading.main_thread():
+    """Processes that are started within the ``with`` statement have the signals blocked: they are the parent's to end, and it is
+    told. What comes meanwhile reaches the parent at the end of the block."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
-    before = {number: signal.getsignal(number) for number in SIGNALS}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
-        for number in before:
-            signal.signal(number, signal.SIG_IGN)
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def check():
