@@ -77,8 +77,22 @@ class _CheckedFiles(caching.IndexDataCacheFile):
             file.write(hashlib.blake2b(content).digest() + content)
 
 
+class _Places(caching.FunctionCache._impl_class):
+    """The places that Numba tries; without a home folder (``HOME`` unset, no entry in passwd) not the user's, which would then be a
+    folder named "~" in the current one."""
+
+    @property
+    def _locator_classes(self):
+        classes = caching.FunctionCache._impl_class._locator_classes
+        if not caching.AppDirs(appname="numba", appauthor=False).user_cache_dir.startswith("~"):
+            return classes
+        return [place for place in classes if "UserWide" not in place.__name__]
+
+
 class KernelCache(caching.FunctionCache):
     """The cache of one loop, for the ``_cache`` of a Numba dispatcher."""
+
+    _impl_class = _Places
 
     said = False
 

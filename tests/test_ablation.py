@@ -77,7 +77,7 @@ def test_cells_are_trained_once_and_a_failing_one_stays_alone(tmp_path, monkeypa
     files = ablation.write_tables(again, tmp_path / "grid")
     assert [row["system"] for row in files] == ["ms", "or", "syna-t-a"]
     assert (tmp_path / "grid" / "figure.png").read_bytes()[:4] == b"\x89PNG"
-    assert len(list(csv.DictReader((tmp_path / "grid" / "cells.csv").read_text().splitlines()))) == 3
+    assert len(list(csv.DictReader((tmp_path / "grid" / "cells.csv").read_text(encoding="utf-8").splitlines()))) == 3
 
 
 def test_a_stopped_cell_goes_on_and_others_are_not_touched(tmp_path, monkeypatch):
@@ -105,10 +105,10 @@ def test_a_folder_with_other_options_is_refused(tmp_path):
     with pytest.raises(UsageError, match="epochs 1, not 2"):
         ablation.claim(tmp_path / "grid", TINY | {"epochs": 2})
     (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "letter").write_text("mine")
+    (tmp_path / "full" / "letter").write_text("mine", encoding="utf-8")
     with pytest.raises(UsageError, match="no ablation"):
         ablation.claim(tmp_path / "full", TINY)
-    (tmp_path / "grid" / "ablation.json").write_text("{")
+    (tmp_path / "grid" / "ablation.json").write_text("{", encoding="utf-8")
     with pytest.raises(UsageError, match="ablation.json"):
         ablation.claim(tmp_path / "grid", TINY)
 
@@ -141,7 +141,7 @@ def test_two_processes_find_what_one_finds(tmp_path):
 
 
 def die(cell, *_):
-    os.kill(os.getpid(), signal.SIGKILL)
+    os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))  # Windows has the one
 
 
 @pytest.mark.slow

@@ -208,6 +208,7 @@ def test_other_options_are_other_frames(tmp_path):
 @pytest.mark.parametrize("content, says", [(b"", "0 bytes and is empty"), (b"no archive", "does not pass its check"),
                                            (None, "no route to host")])
 def test_a_download_that_fails_says_why_and_what_to_do_by_hand(content, says, tmp_path, monkeypatch, capsys):
+    files.needs_tonic()
     cls = events.tonic_class("dvsgesture")
 
     def download(self):
@@ -326,6 +327,7 @@ def test_without_a_home_no_folder_of_that_name_appears(tmp_path, monkeypatch):
 
 
 def test_an_archive_that_is_whole_or_was_there_before_is_never_removed(tmp_path, monkeypatch):
+    files.needs_tonic()
     cls = events.tonic_class("dvsgesture")
     archive = tmp_path / "new" / "DVSGesture" / cls.train_filename
     archive.parent.mkdir(parents=True)
@@ -453,8 +455,9 @@ def test_cifar10dvs_trains_a_few_steps_with_the_papers_augmentation(tmp_path):
 @pytest.mark.slow
 def test_a_step_of_the_full_size_network(tmp_path):
     """128x128, T 32, width 64, batch 2: the published network on the published input. Run with -s to see what it took."""
-    import resource
     import time
+
+    from minisnn.memory import peak_megabytes
 
     recordings = [files.some_events(k, 100_000, 128, 6_000_000) for k in range(2)]
     for label, events_of_one in enumerate(recordings):
@@ -465,8 +468,7 @@ def test_a_step_of_the_full_size_network(tmp_path):
     loss = ops.mse_loss(net(Tensor(x)), ops.one_hot(np.array([0, 1]), 11))
     loss.backward()
     optimiser.step()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"one step {time.perf_counter() - begin:.1f} s, peak memory {peak:.2f} GiB")
+    print(f"one step {time.perf_counter() - begin:.1f} s, peak memory {peak_megabytes()} MB")
     assert np.isfinite(loss.item()) and all(np.isfinite(p.grad).all() and np.isfinite(p.data).all() for p in net.parameters())
     assert np.abs(net.stem.conv.weight.grad).max() > 0
 

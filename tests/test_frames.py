@@ -235,7 +235,7 @@ def test_two_processes_share_a_cache(tmp_path):
 
 
 def test_a_folder_that_cannot_be_written_costs_only_time(tmp_path, capsys):
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     cache = FrameCache(tmp_path / "file" / "cache", 10**6)
     cache.put(cache.key(0), noise(0))
     assert cache.full and "cannot be written" in capsys.readouterr().err and cache.get(cache.key(0), noise(0).shape) is None

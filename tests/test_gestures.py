@@ -103,7 +103,7 @@ def test_a_run_can_be_evaluated_with_its_time_shuffled(tmp_path, capsys):
     run = str(tmp_path / "run")
     assert main(["train", "--dataset", "gestures", "--model", "syna-t", "--width", "8", "-T", "4", "--epochs", "1", "--limit", "32",
                  "--frame-size", "16", "--split-seed", "3", "--out", run]) == 0
-    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    config = json.loads((tmp_path / "run" / "config.json").read_text(encoding="utf-8"))
     assert config["dataset"]["simulator_seed"] == 3 and config["options"]["data_options"] == {"frame_size": 16}
     capsys.readouterr()
     results = []

@@ -114,6 +114,38 @@ def test_without_a_folder_that_can_be_written_it_runs_and_says_one_line(copy):
             folder.chmod(stat.S_IRWXU)
 
 
+def test_without_a_home_no_folder_is_named_for_it(monkeypatch):
+    def places():
+        of_a_loop = kernel_cache.KernelCache._impl_class(kernel_cache.imported_files.__wrapped__)
+        return [place.__name__ for place in of_a_loop._locator_classes]
+
+    def homeless(self):
+        return "~/.cache/numba"
+
+    assert any("UserWide" in name for name in places())
+    monkeypatch.setattr(kernel_cache.caching.AppDirs, "user_cache_dir", property(homeless))
+    assert places() and not any("UserWide" in name for name in places())
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may become another user")
+def test_a_user_without_a_home_and_a_folder_to_write_leaves_nothing_behind(copy, tmp_path_factory):
+    right, _ = run(copy, LINEAR)
+    shutil.rmtree(copy / "minisnn/ops/__pycache__")
+    here = tmp_path_factory.mktemp("here")
+    for folder in (copy, here, *here.parents[:2]):
+        folder.chmod(folder.stat().st_mode | stat.S_IRWXO if folder == here else 0o755)
+    environment = {"PATH": os.defpath, "PYTHONPATH": os.pathsep.join([str(copy), *sys.path[1:]]), "NUMBA_NUM_THREADS": "1"}
+    try:
+        done = subprocess.run([sys.executable, "-c", LINEAR], capture_output=True, text=True, cwd=here, env=environment,
+                              user=12345, group=12345, extra_groups=[])
+    except PermissionError as error:
+        pytest.skip(f"another user may not run this Python: {error}")
+    if "Permission denied" in done.stderr and done.returncode:
+        pytest.skip("another user may not read this Python's packages")
+    assert done.stdout.strip() == right and len(done.stderr.splitlines()) <= 1, done.stderr
+    assert list(here.iterdir()) == []
+
+
 def test_a_loop_without_a_folder_runs_uncached(monkeypatch, capfd):
     def no_folder(loop):
         raise RuntimeError("cannot cache function: no locator available")

@@ -21,7 +21,7 @@ def written(tmp_path_factory):
     path = tmp_path_factory.mktemp("report") / "run"
     run = small_run(path, model="syna-c", silent=(2,))
     assert cli.main(["report", str(path), "--limit", "16"]) == 0
-    return run, (path / "report.html").read_text()
+    return run, (path / "report.html").read_text(encoding="utf-8")
 
 
 class Page(html.parser.HTMLParser):
@@ -71,7 +71,7 @@ def test_a_pruned_run_tells_how_it_came_about(written, tmp_path, capsys):
     assert cli.main(["report", str(tmp_path / "pruned"), "--limit", "16", "--out", str(tmp_path / "page.html"), "--json"]) == 0
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert found["report"] == str(tmp_path / "page.html") and found["figures"] == len(figures.NAMES)
-    text = (tmp_path / "page.html").read_text()
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert f"minisnn prune {run.path} --checkpoint best" in text and "<dt>removed shortcuts</dt><dd>2</dd>" in text
     assert report.commands(Run.open(tmp_path / "pruned")).splitlines()[0] == run.config["command"]
 
@@ -94,7 +94,7 @@ def test_a_browser_without_network_shows_every_figure(written, tmp_path):
     script = ("<script>addEventListener('load', () => { document.title = 'figures ' + JSON.stringify([...document.images].map("
               "i => i.complete ? i.naturalWidth : 0)) + ' wider ' + (document.documentElement.scrollWidth > innerWidth) "
               "})</script>")
-    (tmp_path / "page.html").write_text(text.replace("</body>", script + "</body>"))
+    (tmp_path / "page.html").write_text(text.replace("</body>", script + "</body>"), encoding="utf-8")
     found = subprocess.run([CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--proxy-server=127.0.0.1:9",
                             "--window-size=1200,900",
                             f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=20000", "--dump-dom",

@@ -35,7 +35,7 @@ def test_a_figure_and_a_moving_one(own_folder, capsys):
 def test_recordings_sliced_by_time_and_in_windows(options, own_folder):
     files.write_nmnist(own_folder)
     assert main(["show", "nmnist", "--data-dir", str(own_folder), "--out", "n.svg", *options]) == 0
-    assert (own_folder / "n.svg").read_text().lstrip().startswith("<?xml")
+    assert (own_folder / "n.svg").read_text(encoding="utf-8").lstrip().startswith("<?xml")
 
 
 def test_a_still_image(own_folder):

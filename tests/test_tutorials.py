@@ -45,7 +45,7 @@ def test_runs_and_draws(path, tmp_path_factory):
 
 @each
 def test_is_a_percent_script_of_about_200_lines(path):
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     assert text.startswith("# %% [markdown]\n# # ") and "\n# %%\n" in text
     assert len(text.splitlines()) <= LINES
     assert max(map(len, text.splitlines())) <= 128
@@ -60,7 +60,7 @@ def test_exercises_accept_the_solution_and_reject_the_mistake(path, tmp_path_fac
     names, _ = namespace(path, tmp_path_factory)
     checks = {name.removeprefix("check_"): f for name, f in names.items() if name.startswith("check_") and callable(f)}
     solved = dict(names)
-    exec(compile((FOLDER / "solutions" / path.name).read_text(), path.name, "exec"), solved)
+    exec(compile((FOLDER / "solutions" / path.name).read_text(encoding="utf-8"), path.name, "exec"), solved)
     assert len(checks) in (2, 3)
     for name, check in checks.items():
         with pytest.raises(NotImplementedError):  # what the tutorial leaves to the reader is really empty
@@ -76,13 +76,13 @@ def test_exercises_accept_the_solution_and_reject_the_mistake(path, tmp_path_fac
 
 
 def test_the_map_lists_every_tutorial():
-    linked = re.findall(r"\((\d\d_\w+\.py)\)", (FOLDER / "README.md").read_text())
+    linked = re.findall(r"\((\d\d_\w+\.py)\)", (FOLDER / "README.md").read_text(encoding="utf-8"))
     assert linked == [path.name for path in TUTORIALS]
 
 
 def code_blocks(path):
     """(line number, code) of the Python blocks of a Markdown file, in order."""
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     return [(text[: match.start(1)].count("\n") + 1, match.group(1))
             for match in re.finditer(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)]
 

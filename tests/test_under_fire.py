@@ -271,7 +271,7 @@ def test_training_goes_on_when_nobody_reads_its_output(tmp_path):
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
 @pytest.mark.parametrize("words", [["--help"], ["show", "digits", "--out", "d.png"], ["train", *TINY, "--out", "a"]])
 def test_output_that_cannot_be_written_is_one_line(words, tmp_path):
-    with open("/dev/full", "w") as full:
+    with open("/dev/full", "w", encoding="utf-8") as full:
         done = subprocess.run([sys.executable, "-m", "minisnn", *words], stdout=full, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
     said = [line for line in done.stderr.splitlines() if "compiling" not in line]
     assert done.returncode == 2 and len(said) == 1 and "standard output: No space left" in said[0]
