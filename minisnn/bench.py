@@ -173,7 +173,7 @@ class Stopwatch:
 
     LOOPS = ((dense_conv, ("dense_forward", "dense_input_gradient", "dense_weight_gradient")),
              (event_conv, ("find_events", "event_forward", "event_weight_gradient")),
-             (fused, ("statistics", "norm_pool_forward", "attention_scores", "norm_fire_forward", "norm_fire_backward",
+             (fused, ("mean_and_variance", "norm_pool_forward", "attention_scores", "norm_fire_forward", "norm_fire_backward",
                       "norm_attention_backward", "batch_norm_backward")))
 
     def __init__(self):

@@ -7,6 +7,7 @@ KeyboardInterrupt wherever it happens to be, in places too where a library swall
 import contextlib
 import os
 import signal
+import sys
 import threading
 
 __all__ = ["Stopped", "SIGNALS", "listening", "deaf_children", "check"]
@@ -44,7 +45,9 @@ def listening():
         yield
         return
     _Asked.times, _Asked.number = 0, None
-    before = {}
+    before, report = {}, sys.unraisablehook
+    # A callback from C, such as LLVM's while it compiles, cannot pass an exception on, and Python would report it: ``check`` will.
+    sys.unraisablehook = lambda lost: None if isinstance(lost.exc_value, Stopped) else report(lost)
     try:
         for number in SIGNALS:
             if signal.getsignal(number) not in (signal.SIG_IGN, None):
@@ -53,6 +56,7 @@ def listening():
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        sys.unraisablehook = report
 
 
 @contextlib.contextmanager

