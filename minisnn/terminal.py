@@ -7,8 +7,9 @@ import shlex
 import subprocess
 import sys
 
-__all__ = ["say", "shown", "command", "streams"]
+__all__ = ["say", "shown", "command", "streams", "STANDARD_OUTPUT"]
 
+STANDARD_OUTPUT = "standard output"  # the name of the file in an error of writing to it
 GONE = (errno.EPIPE, errno.EINVAL, errno.EIO)  # of a pipe that nobody reads any more (EINVAL on Windows), a closed terminal
 
 
@@ -48,15 +49,16 @@ class _Output:
             return function(*arguments)
         except OSError as error:
             if error.errno not in GONE:
-                error.filename = error.filename or "standard output"
+                error.filename = error.filename or STANDARD_OUTPUT
                 raise
             self.drop()
 
     def drop(self):
         """Send all further output nowhere."""
+        nowhere = open(os.devnull, "w", encoding="utf-8")
         with contextlib.suppress(OSError, ValueError, AttributeError):  # so that nothing is flushed into the pipe at exit
-            os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
-        self.stream = open(os.devnull, "w", encoding="utf-8")
+            os.dup2(nowhere.fileno(), self.stream.fileno())
+        self.stream = nowhere
         self.note()
 
 
@@ -72,11 +74,14 @@ def streams():
             with contextlib.suppress(OSError, ValueError):
                 stream.reconfigure(errors="backslashreplace")
     nowhere = open(os.devnull, "w", encoding="utf-8")
-    sys.stderr = _Output(before[1] or nowhere, lambda: None)
-    sys.stdout = _Output(before[0] or nowhere, lambda: print("minisnn: nobody reads the output any more; going on without it",
-                                                             file=sys.stderr, flush=True))
+    said = _Output(before[1] or nowhere, lambda: None)
+    out = _Output(before[0] or nowhere, lambda: print("minisnn: nobody reads the output any more; continuing without it",
+                                                      file=sys.stderr, flush=True))
+    sys.stdout, sys.stderr = out, said
     try:
         yield
     finally:
         sys.stdout, sys.stderr = before
-        nowhere.close()
+        for stream in (nowhere, out.stream, said.stream):
+            if stream not in before:  # opened here
+                stream.close()

@@ -178,6 +178,19 @@ def test_numbers_out_of_range_are_refused(make, options, complaint):
         make([nn.Parameter(np.ones(1))], **options)
 
 
+def test_numbers_at_the_edge_of_their_range_are_taken():
+    ends = dict(betas=(0.0, 0.0), eps=0.0, weight_decay=0.0)
+    p = nn.Parameter(np.ones(1))
+    adam = optim.Adam([p], lr=0.5, **ends)
+    p.grad = np.full(1, 3.0)
+    adam.step()
+    assert p.data == 0.5  # 1 - lr * g / |g|
+    optim.SGD([p], lr=0.5, momentum=0.0, weight_decay=0.0)
+    schedule = optim.CosineAnnealing(adam, 1)
+    schedule.step()
+    assert adam.lr == schedule.floor == 0.0
+
+
 def test_other_wrong_arguments_are_refused():
     with pytest.raises(ValueError, match="no parameters"):
         optim.Adam([])

@@ -20,7 +20,7 @@ import sys
 
 from .. import files, stopping
 from ..errors import UsageError
-from ..terminal import shown, streams
+from ..terminal import STANDARD_OUTPUT, shown, streams
 
 __all__ = ["main", "COMMANDS", "parser_of", "whole", "above_zero", "share", "path"]
 
@@ -145,7 +145,8 @@ def main(arguments=None):
         except OSError as error:
             name = f"{error.filename}: " if error.filename else ""
             complain(f"{name}{error.strerror or error}; {files.way_on(error)}")
-            drop_output()
+            if error.filename == STANDARD_OUTPUT:
+                drop_output()
         except MemoryError:
             complain("out of memory; lower --batch-size, --timesteps or --width")
         return 2
