@@ -404,7 +404,7 @@ def test_damaged_files_of_runs_are_refused_in_one_line_or_read(name, undisturbed
 @pytest.mark.slow
 @pytest.mark.parametrize("name", READERS)
 def test_many_damaged_files_of_runs(name, undisturbed, tmp_path, capsys):
-    count = 300
+    count = 120
     print(f"{name}: {fuzz(undisturbed, name, count, tmp_path, capsys)} of {count} mutants refused")
 
 
