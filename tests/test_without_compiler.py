@@ -8,6 +8,7 @@ import sys
 import numpy as np
 
 from minisnn import Tensor, models, nn, ops, optim
+from minisnn.ops.event_conv import spikes_per_image
 
 
 def results():
@@ -30,6 +31,7 @@ def results():
     loss.backward()
     found |= {"parts loss": loss.data, "parts x": x.grad, "parts conv": conv.weight.grad, "parts gate": gate.squeeze.grad}
     found["smooth"] = ops.lif(x, smooth=True).data
+    found["spikes"] = spikes_per_image(np.ones((1, 20, 20, 1), np.uint8))  # more than a byte can count
     return found
 
 

@@ -94,7 +94,7 @@ def _count_spikes(counts, X):
         x = X[b].reshape(-1)
         n = 0
         for p in range(x.size):
-            n += x[p]
+            n += np.int64(x[p])  # as plain Python too, where a sum of bytes would stay a byte
         counts[b] = n
 
 
