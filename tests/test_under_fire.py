@@ -21,7 +21,7 @@ import pytest
 
 from minisnn import checkpoint, cli, files
 from minisnn.runs import COLUMNS, Run
-from minisnn.stopping import Stopped
+from minisnn.stopping import SIGNALS, Stopped
 
 TINY = ["--model", "or", "--limit", "16", "--epochs", "2", "--width", "8", "-T", "1", "-b", "16"]
 CLOCK = ("seconds", "samples_per_second", "waiting")  # columns that differ from run to run
@@ -194,15 +194,14 @@ def test_a_kill_at_every_boundary(name, undisturbed, tmp_path):
 
 
 def start(*words, **options):
-    """A minisnn of its own, that a hangup reaches even where the tests run under nohup."""
-    hangup = getattr(signal, "SIGHUP", None)
-    before = hangup and signal.signal(hangup, signal.SIG_DFL)
+    """A minisnn of its own, which signals reach even where the tests run with some of them ignored, as under nohup."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in SIGNALS if signal.getsignal(number) == signal.SIG_IGN}
     try:
         return subprocess.Popen([sys.executable, "-m", "minisnn", *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                 text=True, **options)
     finally:
-        if hangup:
-            signal.signal(hangup, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def wait_for(process, happened):
@@ -260,10 +259,35 @@ def test_signals_end_everything_in_one_line(name, status, jobs, tmp_path):
     assert jobs or parts(tmp_path) == []  # a worker is killed, and its files are the next call's to remove
 
 
+STARTED = """
+import os, runpy, signal, sys
+
+class CtrlC:  # where the module is imported for the first time
+    def find_spec(self, name, path, target=None):
+        if name == module:
+            sys.meta_path.remove(self)
+            os.kill(os.getpid(), signal.SIGINT)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+module = sys.argv.pop(1)
+sys.meta_path.insert(0, CtrlC())
+runpy.run_module("minisnn", run_name="__main__", alter_sys=True)
+"""
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows has other signals")
-def test_ctrl_c_at_any_moment_of_the_start(tmp_path):
-    for k, wait in enumerate((0.15, 0.4, 0.8, 1.2)):
+@pytest.mark.parametrize("module", ["minisnn.cli", "argparse", "minisnn.cli.train", "numpy", "numba", "minisnn.ops", "minisnn.train"])
+def test_ctrl_c_while_the_program_loads(module, tmp_path):
+    done = subprocess.run([sys.executable, "-c", STARTED, module, "train", *TINY, "--out", str(tmp_path / "a")],
+                          capture_output=True, text=True)
+    assert done.returncode == 130 and done.stderr.count("\n") == 1 and done.stderr.startswith("minisnn: stopped"), done.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has other signals")
+def test_ctrl_c_at_any_moment_after_that(tmp_path):
+    for k, wait in enumerate((0, 0.4, 0.8, 1.2)):
         process = start("train", *TINY, "--epochs", "500", "--out", tmp_path / str(k))
+        wait_for(process, (tmp_path / str(k) / "config.json").exists)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(wait)
         process.send_signal(signal.SIGINT)
