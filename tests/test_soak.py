@@ -101,6 +101,7 @@ def refused(capsys, *words):
     return said[0]
 
 
+@pytest.mark.slow
 def test_a_full_and_a_read_only_disk(small_disk, tmp_path, capsys):
     folder, mount = small_disk
     small_run(tmp_path / "run")

@@ -45,8 +45,9 @@ UNUSUAL = {
 }
 
 
-@pytest.mark.parametrize("name, model", [*((name, "or") for name in UNUSUAL), ("one training sample", "syna-t"),
-                                         ("no neuron fires", "vanilla"), ("no neuron fires", "sew-and")])
+@pytest.mark.parametrize("name, model", [
+    *((name, "or") for name in UNUSUAL), *(pytest.param(name, model, marks=pytest.mark.slow) for name, model in (
+        ("one training sample", "syna-t"), ("no neuron fires", "vanilla"), ("no neuron fires", "sew-and")))])
 def test_every_command_on_an_unusual_run(name, model, tmp_path, monkeypatch, capsys):
     options, train_labels, test_labels = UNUSUAL[name]
     monkeypatch.chdir(tmp_path)
