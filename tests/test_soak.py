@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from small_runs import small_run
 
-from minisnn import Tensor, cli, data, models, ops, optim, train
+from minisnn import Tensor, cli, data, models, ops, optim
 from minisnn.data.loader import Loader
 from minisnn.runs import Run
 
@@ -71,8 +71,7 @@ def test_opened_runs(tmp_path):
     small_run(tmp_path / "run")
 
     def use():
-        run = Run.open(tmp_path / "run")
-        train.load_network(run)
+        Run.open(tmp_path / "run").network("best")
 
     assert_level(use, 20, 200)
 
