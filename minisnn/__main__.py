@@ -1,16 +1,22 @@
-"""`python -m minisnn` is `minisnn`: both begin here, so that Ctrl-C is one line while the program still loads, too."""
+"""`python -m minisnn` is `minisnn`: both begin here, so that Ctrl-C is one line while the program loads and while it ends, too."""
 
 import sys
 
+from . import stopping
+
 
 def main() -> int:
-    """Run the command line; returns the exit status."""
+    """Run the command line as all that this process does; returns the exit status."""
+    stopping.begin()
     try:
-        from .cli import main
-    except KeyboardInterrupt:
+        from .cli import main as run
+
+        return run()
+    except stopping.Stopped as stop:
         print("minisnn: stopped", file=sys.stderr)
-        return 130
-    return main()
+        return stop.status
+    finally:
+        stopping.end()
 
 
 if __name__ == "__main__":

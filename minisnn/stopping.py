@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 
-__all__ = ["Stopped", "SIGNALS", "listening", "deaf_children", "check"]
+__all__ = ["Stopped", "SIGNALS", "begin", "end", "listening", "deaf_children", "check"]
 
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)]
 IMPATIENT = 3  # that many times, and the process ends at once
@@ -38,24 +38,40 @@ def _stop(number, frame):
         os._exit(128 + number)
 
 
+def begin():
+    """From here on the signals raise Stopped, the first time. A signal that is ignored (``nohup``) stays so."""
+    _Asked.times, _Asked.number = 0, None
+    for number in SIGNALS:
+        if signal.getsignal(number) not in (signal.SIG_IGN, None):
+            signal.signal(number, _stop)
+    # A callback from C, such as LLVM's while it compiles, cannot pass an exception on, and Python would report it: ``check`` will.
+    report = sys.unraisablehook
+    sys.unraisablehook = lambda lost: None if isinstance(lost.exc_value, Stopped) else report(lost)
+
+
+def end():
+    """The process ends now. Where it was asked to, it does not hear that again: Python takes its handlers away before it is gone,
+    and a second Ctrl-C would then count as its death."""
+    if _Asked.times:
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+
+
 @contextlib.contextmanager
 def listening():
-    """Within the ``with`` statement the signals raise Stopped, the first time. A signal that is ignored (``nohup``) stays so."""
-    if threading.current_thread() is not threading.main_thread():  # only that one may
+    """Within the ``with`` statement the signals raise Stopped, as after ``begin``, and then what they did before."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    if threading.current_thread() is not threading.main_thread() or _stop in before.values():  # only that one may; all is set
         yield
         return
-    _Asked.times, _Asked.number = 0, None
-    before, report = {}, sys.unraisablehook
-    # A callback from C, such as LLVM's while it compiles, cannot pass an exception on, and Python would report it: ``check`` will.
-    sys.unraisablehook = lambda lost: None if isinstance(lost.exc_value, Stopped) else report(lost)
+    report = sys.unraisablehook
+    begin()
     try:
-        for number in SIGNALS:
-            if signal.getsignal(number) not in (signal.SIG_IGN, None):
-                before[number] = signal.signal(number, _stop)
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            if handler is not None:
+                signal.signal(number, handler)
         sys.unraisablehook = report
 
 

@@ -1,9 +1,17 @@
-"""Run folders for tests, without training: every layer of their networks fires, but for the shortcuts that shall be silent."""
+"""Small runs for tests: the options of one that trains in a second, what a command says of it, and run folders made without
+training, whose layers all fire, but for the shortcuts that shall be silent."""
 
 import dataclasses
 
 from minisnn import nn, no_grad, train
 from minisnn.runs import Run
+
+TINY = ["--model", "or", "--limit", "16", "--epochs", "2", "--width", "8", "-T", "1", "-b", "16"]
+
+
+def complaints(said):
+    """The lines on standard error, without the one of a first start."""
+    return [line for line in said.splitlines() if "compiling" not in line]
 
 
 def fire(net, x):
