@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+from small_runs import complaints
 
 from minisnn import cli, train
 from minisnn.data import images
@@ -38,7 +39,7 @@ def copy(trained, tmp_path):
 
 
 def errors(capsys):
-    return [line for line in capsys.readouterr().err.splitlines() if "compiling" not in line]
+    return complaints(capsys.readouterr().err)
 
 
 def files(folder):

@@ -9,7 +9,7 @@ import threading
 
 import numpy as np
 import pytest
-from small_runs import small_run
+from small_runs import TINY, complaints, small_run
 
 from minisnn import Tensor, cli, data, models, ops, optim
 from minisnn.data.loader import Loader
@@ -17,7 +17,6 @@ from minisnn.runs import Run
 
 PROC = pathlib.Path("/proc/self")
 only_linux = pytest.mark.skipif(not (PROC / "fd").is_dir(), reason="only Linux says what a process holds")
-TINY = ["--model", "or", "--limit", "16", "--epochs", "2", "--width", "8", "-T", "1", "-b", "16"]
 
 
 def held():
@@ -95,7 +94,7 @@ def small_disk(tmp_path):
 def refused(capsys, *words):
     """The one line in which a command fails."""
     assert cli.main([str(word) for word in words]) == 2
-    said = [line for line in capsys.readouterr().err.splitlines() if "compiling" not in line]
+    said = complaints(capsys.readouterr().err)
     assert len(said) == 1, said
     return said[0]
 

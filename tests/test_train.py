@@ -10,6 +10,7 @@ import time
 
 import numpy as np
 import pytest
+from small_runs import complaints
 
 from minisnn import UsageError, checkpoint, data, energy, models, nn, optim, train
 from minisnn.data import images
@@ -201,7 +202,7 @@ def test_a_loss_that_is_no_number_stops_with_a_mend(tmp_path, monkeypatch):
 def test_numbers_that_overflow_are_said_once(tmp_path):
     options = "--width 8 -T 2 --epochs 3 --limit 64 --lr 1e30 --warmup 0".split()
     found = subprocess.run(command_line("train", *options, "--out", tmp_path / "a"), capture_output=True, text=True)
-    lines = [line for line in found.stderr.splitlines() if "compiling" not in line]
+    lines = complaints(found.stderr)
     assert found.returncode == 2 and len(lines) == 1 and "lower --lr" in lines[0]
 
 
