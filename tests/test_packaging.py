@@ -50,6 +50,16 @@ def test_every_system_and_python_is_tried():
     assert f"Python {min(classifiers, key=minor)} to {max(classifiers, key=minor)}" in words(ROOT / "README.md")
 
 
+def test_the_workflow_runs_the_commands_of_the_readme():
+    yaml = pytest.importorskip("yaml", reason="comes with the extra dask")
+    jobs = yaml.safe_load(words(ROOT / ".github/workflows/tests.yml"))["jobs"]
+    steps = [step["run"] for step in jobs["readme"]["steps"] if "run" in step]
+    commands = re.search(r"## Begin.*?```sh\n(.*?)```", words(ROOT / "README.md"), re.DOTALL).group(1).splitlines()
+    assert [step for step in steps if step in commands] == commands
+    assert {"run": ".ci/run"} in jobs["whole"]["steps"]
+    yaml.safe_load(words(ROOT / "CITATION.cff"))
+
+
 def minor(version):
     return int(version.split(".")[1])
 
