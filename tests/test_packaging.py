@@ -1,5 +1,6 @@
 """The package as it is given away: what it asks for, what is in it, and that nothing is missing."""
 
+import ast
 import os
 import pathlib
 import re
@@ -7,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from importlib import metadata
 
 import pytest
 
@@ -21,8 +21,12 @@ def imported():
     """Names of the packages that the package imports, anywhere."""
     found = set()
     for path in (ROOT / "minisnn").rglob("*.py"):
-        found |= set(re.findall(r"^\s*(?:import|from) ([a-zA-Z]\w*)", path.read_text(encoding="utf-8"), re.MULTILINE))
-    return found & set(metadata.packages_distributions()) - {"minisnn"}
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                found.add(node.module.partition(".")[0])
+    return found - sys.stdlib_module_names - {"minisnn"}
 
 
 def declared():
