@@ -70,12 +70,14 @@ def test_a_bad_recording_is_named_in_one_line_or_left_out(name, damage, tmp_path
 @pytest.mark.parametrize("rows", [np.zeros((0, 4)), np.zeros((5, 3)), np.full((5, 4), np.nan), np.array([[1, 1, 2, 1.0]]),
                                   np.array([[1, 1, 1, -2.0]]), np.array([{"a": 1}], object)])
 def test_a_gesture_file_of_other_content_is_refused(rows, tmp_path):
+    files.needs_tonic()
     np.save(tmp_path / "3.npy", rows)
     with pytest.raises(UsageError, match="3.npy"):
         events.read_recording("dvsgesture", str(tmp_path / "3.npy"))
 
 
 def test_skip_bad_without_a_good_one_says_so(tmp_path):
+    files.needs_tonic()
     (tmp_path / "NMNIST/Train/4").mkdir(parents=True)
     (tmp_path / "NMNIST/Train/4/00000.bin").write_bytes(b"")
     with pytest.raises(UsageError, match="none of the 1 recordings.*00000.bin is empty"):
@@ -479,6 +481,7 @@ needs_data = pytest.mark.skipif(not os.path.isdir(REAL), reason="the variable MI
 
 @needs_data
 def test_real_gestures_cut_into_windows():
+    files.needs_tonic()
     dataset = data.load("dvsgesture", None, 4, window=400, stride=100, split_at=1000, cache="none")
     x = dataset.test.batch([0])
     assert x.sum() == len(dataset.test.events(0)) > 1000
