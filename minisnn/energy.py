@@ -16,7 +16,8 @@ import numpy as np
 
 from . import ledger
 from .engine import Tensor, no_grad
-from .models import PRESETS, Config, ResNet21
+from .catalogue import CATALOGUE
+from .models import Config, ResNet21
 from .nn import listen
 
 __all__ = ["measure", "published", "published_of", "Report", "Layer", "E_MAC", "E_AC", "label", "listen"]
@@ -296,7 +297,7 @@ def published(preset, timesteps, firing_rates, joined_rates, pruned=(), width=64
     for what, rates, n in (("firing_rates", firing_rates, 20), ("joined_rates", joined_rates, 3), ("ia_rates", ia_rates, 3)):
         if rates is not None and len(rates) != n:
             raise ValueError(f"{what} has {len(rates)} numbers; give {n}")
-    stem, T, w = PRESETS[preset], timesteps, width
+    stem, T, w = CATALOGUE[preset].stem, timesteps, width
     rate = {name: float(r) for name, r in zip(UNITS, firing_rates)} | {f"stages.{k - 1}.shortcut": 0.0 for k in pruned}
     for what, rates, top in (("firing_rates", rate.values(), 1), ("joined_rates", joined_rates, 2),  # ADD joins 1 + 1
                              ("ia_rates", () if ia_rates is None else ia_rates, 1)):

@@ -14,11 +14,11 @@ import time
 import numpy as np
 
 from . import data, energy, engine, files, ledger, locks, models, nn, ops, optim, stopping, terminal, threads
+from .catalogue import CATALOGUE, NAMES
 from .data import Loader
 from .engine import Tensor
 from .errors import UsageError
 from .models import PRUNABLE
-from .recipes import RECIPES
 from .runs import COLUMNS, METRICS, RATES, Run, check_facts, merit, network_arrays, new_folder, next_folder, versions
 
 __all__ = ["Options", "train", "resume", "evaluate"]
@@ -30,7 +30,7 @@ LISTEN_EVERY = 16  # batches between two looks at the firing rate for the progre
 
 @dataclasses.dataclass
 class Options:
-    """Every option of training. None stands for the data set's own default (recipes.py), which then takes its place.
+    """Every option of training. None stands for the data set's own default (catalogue.py), which then takes its place.
 
     Raises:
         UsageError: an option is out of range; names it as on the command line.
@@ -58,9 +58,9 @@ class Options:
     data_options: dict = dataclasses.field(default_factory=dict)  # further arguments of data.load
 
     def __post_init__(self):
-        if self.dataset not in data.NAMES:
-            raise UsageError(f"--dataset: there is no data set '{self.dataset}'; give one of {', '.join(data.NAMES)}")
-        recipe = RECIPES[self.dataset]
+        if self.dataset not in NAMES:
+            raise UsageError(f"--dataset: there is no data set '{self.dataset}'; give one of {', '.join(NAMES)}")
+        recipe = CATALOGUE[self.dataset].recipe
         if self.warmup is None:  # of a run of one or two epochs it must leave something
             self.warmup = min(recipe.warmup, (recipe.epochs if self.epochs is None else self.epochs) / 4)
         for field in dataclasses.fields(recipe):

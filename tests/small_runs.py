@@ -4,9 +4,16 @@ training, whose layers all fire, but for the shortcuts that shall be silent."""
 import dataclasses
 
 from minisnn import nn, no_grad, train
+from minisnn.catalogue import CATALOGUE
 from minisnn.runs import Run
 
 TINY = ["--model", "or", "--limit", "16", "--epochs", "2", "--width", "8", "-T", "1", "-b", "16"]
+
+
+def other_files(monkeypatch, name, **changes):
+    """Give a data set's files another address, say."""
+    row = CATALOGUE[name]
+    monkeypatch.setitem(CATALOGUE, name, dataclasses.replace(row, source=dataclasses.replace(row.source, **changes)))
 
 
 def complaints(said):

@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
-from small_runs import complaints
+from small_runs import complaints, other_files
 
 from minisnn import cli, train
 from minisnn.data import images
@@ -19,8 +19,8 @@ def in_a_folder_of_its_own(tmp_path, monkeypatch):
     monkeypatch.setattr(images, "TEST_SHARE", 0.02)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MINISNN_DATA", str(tmp_path / "data"))
-    for name, source in list(images.SOURCES.items()):  # no test reaches for the network
-        monkeypatch.setitem(images.SOURCES, name, images.dataclasses.replace(source, url="http://127.0.0.1:9/", installed=()))
+    for name in ("mnist", "fashion-mnist"):  # no test reaches for the network
+        other_files(monkeypatch, name, url="http://127.0.0.1:9/", installed=())
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,10 @@ import struct
 
 import numpy as np
 import pytest
+from small_runs import other_files
 
 from minisnn import UsageError, data
+from minisnn.catalogue import CATALOGUE
 from minisnn.data import Loader, images
 
 
@@ -77,8 +79,7 @@ def test_the_variable_says_where_data_lies(tmp_path, monkeypatch):
 
 def test_the_installed_folder(tmp_path, monkeypatch):
     write_set(tmp_path / "installed")
-    source = images.dataclasses.replace(images.SOURCES["fashion-mnist"], installed=(str(tmp_path / "installed"),))
-    monkeypatch.setitem(images.SOURCES, "fashion-mnist", source)
+    other_files(monkeypatch, "fashion-mnist", installed=(str(tmp_path / "installed"),))
     assert len(data.load("fashion-mnist", str(tmp_path / "elsewhere")).test) == 12
 
 
@@ -154,9 +155,7 @@ def server(tmp_path, monkeypatch):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder))) as mirror:
         threading.Thread(target=mirror.serve_forever, daemon=True).start()
         checksums = {p.name: images.hashlib.md5(p.read_bytes()).hexdigest() for p in sorted(folder.glob("*.gz"))}
-        source = images.dataclasses.replace(images.SOURCES["mnist"], url=f"http://127.0.0.1:{mirror.server_port}/",
-                                            md5=checksums)
-        monkeypatch.setitem(images.SOURCES, "mnist", source)
+        other_files(monkeypatch, "mnist", url=f"http://127.0.0.1:{mirror.server_port}/", md5=checksums)
         for name in ("http_proxy", "HTTP_PROXY"):
             monkeypatch.delenv(name, raising=False)
         yield folder
@@ -165,7 +164,7 @@ def server(tmp_path, monkeypatch):
 
 def test_download(tmp_path, server):
     d = data.load("mnist", str(tmp_path / "new"))
-    assert len(d.train) == 12 and sorted(os.listdir(tmp_path / "new/MNIST/raw")) == sorted(images.SOURCES["mnist"].md5)
+    assert len(d.train) == 12 and sorted(os.listdir(tmp_path / "new/MNIST/raw")) == sorted(CATALOGUE["mnist"].source.md5)
 
 
 def test_a_download_that_went_wrong_leaves_nothing(tmp_path, server):
@@ -176,8 +175,7 @@ def test_a_download_that_went_wrong_leaves_nothing(tmp_path, server):
 
 
 def test_no_network(tmp_path, monkeypatch):
-    source = images.dataclasses.replace(images.SOURCES["mnist"], url="http://127.0.0.1:9/")
-    monkeypatch.setitem(images.SOURCES, "mnist", source)
+    other_files(monkeypatch, "mnist", url="http://127.0.0.1:9/")
     with pytest.raises(UsageError, match="cannot be downloaded.*--data-dir or MINISNN_DATA") as error:
         data.load("mnist", str(tmp_path))
     assert "\n" not in str(error.value) and os.listdir(tmp_path) == []

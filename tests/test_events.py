@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minisnn import data, models, ops, optim
-from minisnn.data import events, places
+from minisnn.data import events, places, recordings
 from minisnn.engine import Tensor
 from minisnn.errors import UsageError
 
@@ -137,7 +137,7 @@ def test_the_folder_itself_may_be_given(tmp_path):
 
 def test_recordings_are_listed_in_the_order_of_their_numbers(tmp_path):
     files.write_dvsgesture(tmp_path)
-    _, labels = events.list_recordings("dvsgesture", str(tmp_path))
+    _, labels = recordings.list_recordings("dvsgesture", str(tmp_path))
     assert labels.tolist() == [0, 2, 10, 0, 2, 10]
 
 
@@ -154,7 +154,7 @@ def test_a_file_in_a_folder_without_a_class_is_refused(tmp_path):
 @settings(deadline=None, max_examples=60)
 @given(st.integers(1, 3000), st.integers(1, 800), st.integers(1, 500), st.integers(0, 2000), st.none() | st.integers(0, 3500))
 def test_windows_are_whole_and_stay_in_their_part(duration, window, stride, begin, end):
-    found = events.windows(duration, window, stride, begin, end)
+    found = recordings.windows(duration, window, stride, begin, end)
     last = duration if end is None else min(end, duration)
     assert all(begin <= start and stop == start + window and stop <= last for start, stop in found)
     assert len(found) == max(0, (last - begin - window) // stride + 1)
@@ -273,9 +273,9 @@ def test_folders_are_known_by_their_exact_names(tmp_path, monkeypatch):
     (tmp_path / "train" / "3").mkdir(parents=True)
     real = os.path.isdir
     monkeypatch.setattr(os.path, "isdir", lambda path: real(path) or real(str(path).replace("Train", "train")))  # as on Windows
-    assert events.find_folder("nmnist", str(tmp_path)) is None
+    assert recordings.find_folder("nmnist", str(tmp_path)) is None
     (tmp_path / "Test").mkdir()
-    assert events.find_folder("nmnist", str(tmp_path)) == str(tmp_path)
+    assert recordings.find_folder("nmnist", str(tmp_path)) == str(tmp_path)
 
 
 def test_names_of_recordings_move_between_systems(tmp_path):

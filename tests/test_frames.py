@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from minisnn.catalogue import Moves
 from minisnn.data import Samples, ShuffledTime
-from minisnn.data.events import EVENT
 from minisnn.data.cache import HEAD, OWN, FrameCache
-from minisnn.data.frames import Augmentation, check_events, slice_numbers, to_frames
+from minisnn.data.events import EVENT
+from minisnn.data.frames import check_events, moved, slice_numbers, to_frames
 from minisnn.errors import UsageError
 
 
@@ -253,16 +254,16 @@ def test_nothing_half_written_is_left(tmp_path):
 
 def test_augmentation_shifts_and_flips_all_steps_alike():
     frames, rng = noise(0, 8), np.random.default_rng(0)
-    assert (Augmentation()(frames, rng) == frames).all()
-    flips = [Augmentation(flip=True)(frames, rng) for _ in range(30)]
+    assert (moved(frames, Moves(), rng) == frames).all()
+    flips = [moved(frames, Moves(flip=True), rng) for _ in range(30)]
     mirrored = [bool((f == frames[..., ::-1]).all()) for f in flips]
     assert 5 < sum(mirrored) < 25 and all(m or (f == frames).all() for m, f in zip(mirrored, flips))
     framed = np.pad(frames, ((0, 0), (0, 0), (2, 2), (2, 2)))  # room on every side, so that nothing leaves
     seen = set()
     for _ in range(60):
-        moved = Augmentation((2 / 12, 1 / 12))(framed, rng)
-        assert moved.sum(dtype=int) == framed.sum(dtype=int)
-        offsets = [(dy, dx) for dy in range(-2, 3) for dx in range(-1, 2) if (np.roll(framed, (dy, dx), (2, 3)) == moved).all()]
+        there = moved(framed, Moves((2 / 12, 1 / 12)), rng)
+        assert there.sum(dtype=int) == framed.sum(dtype=int)
+        offsets = [(dy, dx) for dy in range(-2, 3) for dx in range(-1, 2) if (np.roll(framed, (dy, dx), (2, 3)) == there).all()]
         seen |= set(offsets)
     assert seen == {(dy, dx) for dy in range(-2, 3) for dx in range(-1, 2)}
 
@@ -273,7 +274,7 @@ def test_a_quarter_turn_is_exact():
         uniform = staticmethod(lambda a, b: b)
 
     frames = noise(1, 7)
-    turned = Augmentation(degrees=90)(frames, Fixed)
+    turned = moved(frames, Moves(degrees=90), Fixed)
     assert (turned == np.rot90(frames, -1, (2, 3))).all() or (turned == np.rot90(frames, 1, (2, 3))).all()
     assert turned.dtype == np.uint8
 

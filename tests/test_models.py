@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 import minisnn as snn
 from minisnn import Tensor, ledger, models, nn, no_grad, ops
-from minisnn.models import POSITIONS, PRESETS, RESIDUALS
+from minisnn.catalogue import CATALOGUE
+from minisnn.models import POSITIONS, RESIDUALS
 
 SMALL = {"dvsgesture": 16, "cifar10dvs": 12}  # height and width; any will do
 
@@ -21,7 +22,7 @@ def network(preset="digits", timesteps=2, **options):
 def images(net, samples=2, size=None, seed=0):
     """An input that makes every layer of a small network fire."""
     config = net.config
-    shape = config.timesteps, samples, PRESETS[config.preset].channels, *[size or SMALL.get(config.preset, 8)] * 2
+    shape = config.timesteps, samples, CATALOGUE[config.preset].stem.channels, *[size or SMALL.get(config.preset, 8)] * 2
     return np.random.default_rng(seed).random(shape).astype(config.dtype) * 4
 
 
@@ -40,17 +41,17 @@ def runs(net):
     """Forward and backward once; every parameter gets a finite gradient."""
     x = images(net)
     out = net(x)
-    classes = PRESETS[net.config.preset].classes
+    classes = CATALOGUE[net.config.preset].stem.classes
     assert out.shape == (2, classes) and out.dtype == net.config.dtype
     ops.mse_loss(out, ops.one_hot([0, 1], classes)).backward()
     for name, p in net.named_parameters():
         assert p.grad is not None and p.grad.shape == p.shape and np.isfinite(p.grad).all(), name
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", CATALOGUE)
 def test_presets(preset):
     net = network(preset, attention="s")
-    stem = PRESETS[preset]
+    stem = CATALOGUE[preset].stem
     assert net.stem.conv.weight.shape == (8, stem.channels, stem.kernel, stem.kernel)
     assert net.features[0].attention.weight.shape == (1, 2, stem.space_kernel, stem.space_kernel)
     runs(net)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from .. import data, train
+from ..catalogue import NAMES
 from ..errors import UsageError
 from ..runs import WHICH, Run
 from ..terminal import say
@@ -14,8 +15,8 @@ HELP = "test accuracy, confusion matrix, spikes and energy of a run"
 
 def add_arguments(parser):
     parser.add_argument("run", type=path, metavar="RUN", help="folder of the run")
-    parser.add_argument("--dataset", choices=data.NAMES, metavar="NAME",
-                        help=f"another data set than the run's: {', '.join(data.NAMES)}")
+    parser.add_argument("--dataset", choices=NAMES, metavar="NAME",
+                        help=f"another data set than the run's: {', '.join(NAMES)}")
     parser.add_argument("--data-dir", type=path, metavar="DIR", help="where data lies (default: as for the run)")
     parser.add_argument("--checkpoint", choices=WHICH, default="best", help="of which epoch")
     parser.add_argument("--part", choices=("test", "train"), default="test", help="of the data set")

@@ -1,5 +1,6 @@
 """The options of data sets of events, shared by the commands that load one."""
 
+from ..catalogue import CATALOGUE, NAMES
 from . import above_zero, path, whole
 
 __all__ = ["add_event_arguments", "EVENT_OPTIONS"]
@@ -10,7 +11,7 @@ EVENT_OPTIONS = ("slicing", "frame_size", "window", "stride", "split_at", "skip_
 
 def add_event_arguments(parser):
     """Add the group "events" to a command's options; what is not given stays None, for the data set's own default."""
-    events = parser.add_argument_group("events (gestures, nmnist, dvsgesture, cifar10dvs)")
+    events = parser.add_argument_group(f"events ({', '.join(name for name in NAMES if CATALOGUE[name].events)})")
     events.add_argument("--slicing", choices=("count", "time"),
                         help="cut a recording into T slices of equally many events, or of equal time (default: count)")
     events.add_argument("--frame-size", type=whole(8), metavar="S",

@@ -2,13 +2,11 @@
 
 import os
 
-import numpy as np
-
 from .. import data
-from ..files import replace
-from ..data.frames import EventSamples, slice_numbers
+from ..catalogue import CATALOGUE, NAMES
+from ..data.frames import EventSamples, slice_edges
 from ..errors import UsageError
-from ..recipes import RECIPES
+from ..files import replace
 from ..terminal import say
 from . import path, whole
 from .event_options import EVENT_OPTIONS, add_event_arguments
@@ -18,7 +16,7 @@ SHORTEST = 40  # milliseconds that a picture of the moving figure stands
 
 
 def add_arguments(parser):
-    parser.add_argument("dataset", choices=data.NAMES, metavar="DATASET", help=f"one of {', '.join(data.NAMES)}")
+    parser.add_argument("dataset", choices=NAMES, metavar="DATASET", help=f"one of {', '.join(NAMES)}")
     parser.add_argument("--index", type=whole(0), default=0, metavar="I", help="number of the sample, from 0")
     parser.add_argument("--part", choices=("train", "test"),
                         help="of the data set (default: train, or test where there is no other)")
@@ -39,8 +37,8 @@ def run(options):
     if options.gif:
         ending(options.gif, "--gif", (".gif",))
     given = {key: getattr(options, key) for key in EVENT_OPTIONS if getattr(options, key) is not None}
-    chosen = RECIPES[name].data_options | given
-    dataset = data.load(name, options.data_dir, options.timesteps or RECIPES[name].timesteps, options.split_seed, **chosen)
+    chosen = CATALOGUE[name].recipe.data_options | given
+    dataset = data.load(name, options.data_dir, options.timesteps, options.split_seed, **chosen)
     part = options.part or ("train" if dataset.train is not None else "test")
     samples = getattr(dataset, part)
     if samples is None:
@@ -86,15 +84,6 @@ def draw_events(samples, index, title, out, kind, gif):
             pictures[0].save(file, format="GIF", save_all=True, append_images=pictures[1:], duration=stands, loop=0)
     return {"events": len(events), "on": int(events["p"].sum()), "duration_ms": duration / 1000, "timesteps": samples.timesteps,
             "frame_size": list(samples.size[1:]), "largest_count": int(frames.max())}
-
-
-def slice_edges(events, timesteps, slicing, span):
-    """Where the slices begin and end, microseconds, [T + 1]."""
-    if slicing == "time":
-        return np.linspace(*(span or (events["t"][0], events["t"][-1] + 1)), timesteps + 1)
-    first = np.searchsorted(slice_numbers(events, timesteps, slicing), np.arange(timesteps))
-    t = np.append(events["t"], events["t"][-1] + 1)  # a slice without an event begins where the next one does
-    return np.append(t[first], t[-1])
 
 
 def save(figure, path, kind):

@@ -4,8 +4,8 @@ import argparse
 import dataclasses
 
 from .. import data, models, train
+from ..catalogue import CATALOGUE, NAMES
 from ..errors import UsageError
-from ..recipes import RECIPES
 from . import above_zero, path, real, whole
 from .event_options import EVENT_OPTIONS, add_event_arguments
 
@@ -36,7 +36,7 @@ def epochs_of_warmup(text):
 def defaults(field):
     """A recipe's field for every data set, as help text."""
     values = {}
-    for name, recipe in RECIPES.items():
+    for name, recipe in ((name, CATALOGUE[name].recipe) for name in NAMES):
         value = getattr(recipe, field)
         values.setdefault(f"{value:g}" if isinstance(value, float) else str(value), []).append(name)
     if len(values) == 1:
@@ -61,7 +61,7 @@ def add_arguments(parser):
 def add_recipe_arguments(parser):
     """The options that `minisnn ablate` shares: data and training, but not the system. Returns the group "what to train"."""
     own = parser.add_argument_group("what to train")
-    own.add_argument("--dataset", choices=data.NAMES, metavar="NAME", help=f"one of {', '.join(data.NAMES)} (default: digits)")
+    own.add_argument("--dataset", choices=NAMES, metavar="NAME", help=f"one of {', '.join(NAMES)} (default: digits)")
     own.add_argument("--data-dir", type=path, metavar="DIR",
                      help="where data lies (default: the variable MINISNN_DATA, else ~/.cache/minisnn)")
     own.add_argument("--width", type=whole(8), metavar="W",

@@ -3,6 +3,7 @@
 import importlib
 import inspect
 
+from ..catalogue import CATALOGUE, NAMES
 from ..errors import UsageError
 from .base import Dataset, Samples, ShuffledTime, Subset, limited, stratified_split
 from .loader import Loader, batches
@@ -11,11 +12,6 @@ from .places import CACHE_OPTIONS, data_folder
 __all__ = ["load", "data_folder", "NAMES", "Dataset", "Samples", "ShuffledTime", "Subset", "Loader", "batches",
            "limited", "stratified_split", "CACHE_OPTIONS"]
 
-# Which module knows a data set; it is imported when that data set is asked for.
-MODULES = {"digits": "images", "mnist": "images", "fashion-mnist": "images", "gestures": "gestures", "nmnist": "events",
-           "dvsgesture": "events", "cifar10dvs": "events"}
-NAMES = tuple(MODULES)
-
 
 def load(name, data_dir=None, timesteps=None, seed=0, **options):
     """Load a data set.
@@ -23,7 +19,7 @@ def load(name, data_dir=None, timesteps=None, seed=0, **options):
     Args:
         name: one of ``NAMES``.
         data_dir: the folder that holds it, see ``data_folder``.
-        timesteps: T, by default the data set's own.
+        timesteps: T, by default the data set's own (catalogue.py).
         seed: of a split that the data set does not bring along, and of whatever is simulated.
         **options: those of the data set itself, such as ``augment``; None means its default.
 
@@ -31,13 +27,13 @@ def load(name, data_dir=None, timesteps=None, seed=0, **options):
         Dataset.
 
     Raises:
-        UsageError: an unknown name or option, or files that are missing or damaged; names the culprit and the mend.
+        UsageError: an unknown name or option, or files that are missing or damaged; names the culprit and the fix.
     """
-    if name not in MODULES:
+    if name not in NAMES:
         raise UsageError(f"there is no data set '{name}'; give one of {', '.join(NAMES)}")
-    module = importlib.import_module(f".{MODULES[name]}", __name__)
+    module = importlib.import_module(f".{CATALOGUE[name].module}", __name__)
     options = {key: value for key, value in options.items() if value is not None}
     unknown = [key for key in options if key not in inspect.signature(module.load).parameters]
     if unknown:
-        raise UsageError(f"--{unknown[0].replace('_', '-')} means nothing to the data set '{name}'; leave it away")
-    return module.load(name, data_dir=data_folder(data_dir), timesteps=timesteps, seed=seed, **options)
+        raise UsageError(f"--{unknown[0].replace('_', '-')} means nothing to the data set '{name}'; omit it")
+    return module.load(name, data_dir=data_folder(data_dir), timesteps=timesteps or CATALOGUE[name].recipe.timesteps, seed=seed, **options)

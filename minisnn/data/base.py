@@ -69,7 +69,7 @@ class Dataset:
     """A data set, ready to train on."""
 
     name: str  # as on the command line
-    preset: str  # key of models.PRESETS: which stem fits
+    preset: str  # key of catalogue.CATALOGUE: which stem fits
     classes: tuple  # names of the classes, by label
     train: Samples | None  # None where the copy on disk lacks that part
     test: Samples | None

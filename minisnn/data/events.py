@@ -1,58 +1,26 @@
-"""Recordings of event cameras: N-MNIST, DVS Gesture and CIFAR10-DVS, in tonic's folders and through tonic's readers.
+"""One recording of an event camera: tonic's readers, checked.
 
-Only this file knows tonic, and imports it where a recording is asked for: minisnn runs without it. tonic's dataset classes
-download unless they find the original archive and most of the files; so they serve for the download alone, and a folder that
-is there is read as it is, however few recordings it holds.
+Only this file knows tonic, and imports it where a recording is asked for: minisnn runs without it.
 
-Axes: T time steps, H height, W width; n events, M samples.
+Axes: n events.
 """
 
-import dataclasses
 import functools
 import hashlib
 import os
-import sys
 
 import numpy as np
 
+from ..catalogue import CATALOGUE
 from ..errors import UsageError
 from . import aedat4
-from .base import Dataset, stratified_split
-from .cache import FrameCache
-from .frames import Augmentation, EventSamples, FrameOptions, check_events
-from .places import CACHE_LIMIT, cache_folder
+from .frames import check_events
 
-__all__ = ["load", "read_recording", "windows", "Recording", "Source", "SOURCES", "event_dataset"]
+__all__ = ["EVENT", "Recording", "class_names", "read_recording", "sensor_of", "tonic_class"]
 
 EVENT = np.dtype([("x", np.int16), ("y", np.int16), ("t", np.int64), ("p", np.bool_)])
-TEST_SHARE = 0.1  # of recordings that come without an official test part
 KEEP_BYTES = 64e6  # of events of recordings that were read last, for their other windows
 MEND = "restore it, remove it, or leave it out with --skip-bad"
-
-
-@dataclasses.dataclass(frozen=True)
-class Source:
-    """A data set on disk."""
-
-    tonic: str  # name of tonic's class, and of the folder
-    sensor: tuple  # (height, width), pixels
-    ending: str  # of a recording's file
-    parts: dict  # official part: its folder; empty where there is no official split
-    gigabytes: float  # of the download
-    augmentation: Augmentation
-
-
-SOURCES = {
-    "nmnist": Source("NMNIST", (34, 34), ".bin", {"train": "Train", "test": "Test"}, 1.2,
-                     Augmentation((2 / 34, 2 / 34), degrees=10, zoom=0.1)),
-    "dvsgesture": Source("DVSGesture", (128, 128), ".npy", {"train": "ibmGestureTrain", "test": "ibmGestureTest"}, 2.9,
-                         Augmentation((6 / 128, 6 / 128))),
-    # the paper's (Table X): a flip, and shifts of up to 2.5 of 48 and 5 of 128 pixels
-    "cifar10dvs": Source("CIFAR10DVS", (128, 128), ".aedat4", {}, 7.1, Augmentation((5 / 128, 2.5 / 48), flip=True)),
-}
-
-
-# ---- one recording -----------------------------------------------------------------------------------------------------
 
 
 def tonic_class(name):
@@ -62,21 +30,24 @@ def tonic_class(name):
     except ImportError as error:
         raise UsageError(f"{name} is read by tonic, which is not usable here ({error}); "
                          "pip install \"minisnn[events]\", or pip install tonic") from None
-    return getattr(tonic.datasets, SOURCES[name].tonic)
+    return getattr(tonic.datasets, CATALOGUE[name].source.tonic)
 
 
 def class_names(name):
     """Names of the classes in the order of their labels."""
-    if name == "nmnist":
-        return tuple("0123456789")
-    return tuple(tonic_class(name).classes)  # a list, or a dictionary in the order of the labels
+    return CATALOGUE[name].classes or tuple(tonic_class(name).classes)  # a list, or a dictionary in the order of the labels
+
+
+def sensor_of(name):
+    """(height, width) of a data set's sensor, pixels."""
+    return (CATALOGUE[name].stem.size,) * 2
 
 
 def read_recording(name, path):
     """Events of one file, checked.
 
     Args:
-        name: "nmnist", "dvsgesture" or "cifar10dvs".
+        name: of the data set, a key of ``catalogue.CATALOGUE``.
         path: of the file.
 
     Returns:
@@ -86,28 +57,28 @@ def read_recording(name, path):
         UsageError: the file is missing, empty, cut short or something else, or an event lies outside the sensor; names
             the file.
     """
-    reader = {"nmnist": read_bin, "dvsgesture": read_npy, "cifar10dvs": read_aedat4}[name]
+    read = globals()[CATALOGUE[name].source.read]
     try:
         if os.path.getsize(path) == 0:
             raise UsageError(f"{path} is empty; {MEND}")
-        events = reader(path)
+        events = read(path, tonic_class(name))
     except OSError as error:
         raise UsageError(f"{path} cannot be read ({error.strerror or error}); {MEND}") from None
-    checked = check_events(events, SOURCES[name].sensor, path)
+    checked = check_events(events, sensor_of(name), path)
     return np.rec.fromarrays([checked[field] for field in EVENT.names], EVENT).view(np.ndarray)
 
 
-def read_bin(path):
+def read_bin(path, tonic):
     """N-MNIST: five bytes for each event."""
     from tonic.io import read_mnist_file
 
     if os.path.getsize(path) % 5:
         size = os.path.getsize(path)
         raise UsageError(f"{path} is cut short: {size} bytes are no multiple of 5, the size of an event; {MEND}")
-    return read_mnist_file(path, dtype=tonic_class("nmnist").dtype)
+    return read_mnist_file(path, dtype=tonic.dtype)
 
 
-def read_npy(path):
+def read_npy(path, tonic):
     """DVS Gesture: rows x, y, p, t, with t in milliseconds."""
     try:
         rows = read_array(path)
@@ -122,7 +93,7 @@ def read_npy(path):
     if (np.abs(rows) > 1e12).any():
         raise UsageError(f"{path} holds numbers that are no pixels or times; {MEND}")
     events = np.empty(len(rows), [("x", np.int64), ("y", np.int64), ("p", np.int64), ("t", np.int64)])
-    for k, field in enumerate(tonic_class("dvsgesture").ordering):
+    for k, field in enumerate(tonic.ordering):
         events[field] = np.rint(rows[:, k].astype(np.float64) * (1000 if field == "t" else 1))
     return events
 
@@ -146,7 +117,7 @@ def read_array(path):
         return np.frombuffer(file.read(size), dtype).reshape(shape, order="F" if fortran else "C")
 
 
-def read_aedat4(path):
+def read_aedat4(path, tonic):
     """CIFAR10-DVS: iniVation's AEDAT 4."""
     try:
         events = aedat4.decode(path)
@@ -154,10 +125,9 @@ def read_aedat4(path):
         raise UsageError(f"{path} needs the package that decodes .aedat4; pip install \"minisnn[aedat4]\"") from None
     except aedat4.DamagedFile as error:
         raise UsageError(f"{path} is damaged or no AEDAT 4 file ({one_line(error)}); {MEND}") from None
-    ordering = tonic_class("cifar10dvs").ordering
-    if events.dtype.names is None or len(events.dtype.names) != len(ordering):
+    if events.dtype.names is None or len(events.dtype.names) != len(tonic.ordering):
         raise UsageError(f"{path} holds {events.dtype}, not events; {MEND}")
-    events.dtype.names = ordering
+    events.dtype.names = tonic.ordering
     return events
 
 
@@ -215,301 +185,3 @@ def content_hash(path, *state):
     except OSError as error:
         raise UsageError(f"{path} cannot be read ({error.strerror or error}); {MEND}") from None
     return state[0], hashed.hexdigest()
-
-
-# ---- windows -----------------------------------------------------------------------------------------------------------
-
-
-def windows(duration, window, stride, begin=0, end=None):
-    """Windows of a recording's part from ``begin`` to ``end``, all of them whole and within it.
-
-    Args:
-        duration: of the recording, microseconds.
-        window, stride: length of each, and from the start of one to that of the next, microseconds.
-        begin, end: of the part; by default all of the recording.
-
-    Returns:
-        list of (start, stop), microseconds.
-    """
-    end = duration if end is None else min(end, duration)
-    return [(start, start + window) for start in range(begin, end - window + 1, stride)]
-
-
-def cut_recordings(recordings, labels, window, stride, split_at=None):
-    """(labels, parts) of the windows of all recordings; with ``split_at`` one pair for those before it, one for the others."""
-    found = [([], []) for _ in range(1 if split_at is None else 2)]
-    for r, (recording, label) in enumerate(zip(recordings, labels)):
-        events = recording.events()
-        duration = int(events["t"][-1] - events["t"][0]) + 1
-        pieces = [(0, None)] if split_at is None else [(0, split_at), (split_at, None)]
-        for (into_labels, into_parts), (begin, end) in zip(found, pieces):
-            for start, stop in windows(duration, window, stride, begin, end):
-                offsets = events["t"][0] + start, events["t"][0] + stop
-                first, last = np.searchsorted(events["t"], offsets)
-                if last > first:  # a window without a single event shows nothing
-                    into_labels.append(label)
-                    into_parts.append((r, start, stop))
-    return [(np.array(chosen, np.int64), parts) for chosen, parts in found]
-
-
-# ---- folders -----------------------------------------------------------------------------------------------------------
-
-
-def find_folder(name, data_dir):
-    """The folder of a data set: DIR/<tonic's name>, or DIR itself where it is that folder; None where there is none."""
-    source = SOURCES[name]
-    for folder in (os.path.join(data_dir, source.tonic), data_dir):
-        inside = set(source.parts.values()) or set(tonic_class(name).classes)
-        # By their exact names, which a file system that takes "train" for "Train" does not look at.
-        if any(os.path.isdir(os.path.join(folder, part)) for part in inside & set(names_in(folder))):
-            return folder
-    return None
-
-
-def names_in(folder):
-    try:
-        return os.listdir(folder)
-    except OSError:
-        return []
-
-
-def is_hidden(name):
-    """What systems leave in folders: .DS_Store, ._1.bin (macOS's second half of a file), __MACOSX of its archives."""
-    return name.startswith((".", "__MACOSX"))
-
-
-def walk(folder):
-    """As os.walk in the order of names, through links to folders as well; each folder once, however often it is reached, and
-    nothing hidden."""
-    seen = set()
-    for where, folders, files in os.walk(folder, followlinks=True):
-        status = os.stat(where)
-        if (status.st_dev, status.st_ino) in seen:
-            folders.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        folders[:] = sorted(name for name in folders if not is_hidden(name))
-        yield where, sorted((file for file in files if not is_hidden(file)), key=lambda f: (len(f), f))
-
-
-def label_of(name, path):
-    """A recording's class, from where it lies: Train/<digit>/, <user>_<light>/<label>.npy, <class>/."""
-    if name == "dvsgesture":
-        text, labels = os.path.splitext(os.path.basename(path))[0], 11
-    else:
-        text, labels = os.path.basename(os.path.dirname(path)), 10
-    if name == "cifar10dvs":
-        return tonic_class(name).classes.get(text)
-    return int(text) if text.isdecimal() and int(text) < labels else None
-
-
-def list_recordings(name, folder):
-    """(paths, labels int64) of all recordings in a folder and the folders within, in the order of their names."""
-    paths, labels = [], []
-    for where, files in walk(folder):
-        for file in files:
-            if file.endswith(SOURCES[name].ending):
-                path = os.path.join(where, file)
-                label = label_of(name, path)
-                if label is None:
-                    raise UsageError(f"{path} lies where no class can be read off; tonic's layout is {LAYOUTS[name]}")
-                paths.append(path)
-                labels.append(label)
-    return paths, np.array(labels, np.int64)
-
-
-LAYOUTS = {"nmnist": "NMNIST/Train/<digit>/*.bin and NMNIST/Test/<digit>/*.bin",
-           "dvsgesture": "DVSGesture/ibmGestureTrain/<user>_<light>/<label>.npy and DVSGesture/ibmGestureTest/...",
-           "cifar10dvs": "CIFAR10DVS/<class>/*.aedat4"}
-
-
-def download(name, data_dir):
-    """Let tonic fetch a data set."""
-    source, cls = SOURCES[name], tonic_class(name)
-    folder = os.path.join(data_dir, source.tonic)
-    calls = [dict(train=True), dict(train=False)] if source.parts else [{}]
-    for arguments in calls:
-        part = {True: "train_", False: "test_"}.get(arguments.get("train"), "")
-        url, file = (getattr(cls, part + field) for field in ("url", "filename"))
-        archive, checksum = os.path.join(folder, file), getattr(cls, part + "md5", None) or getattr(cls, "file_md5", None)
-        was_there = os.path.lexists(archive)
-        manual = (f"fetch {file} by hand (tonic's address: {url}) and unpack it to {LAYOUTS[name]} in {data_dir}, "
-                  "or say with --data-dir where the recordings lie")
-        try:
-            os.makedirs(data_dir, exist_ok=True)
-            cls(save_to=data_dir, **arguments)
-        except (KeyboardInterrupt, MemoryError):
-            raise
-        except Exception as error:  # of the network, of the archive, of the disk: tonic lets all of them through
-            why = f"tonic's download failed ({one_line(error)})"
-            if os.path.isfile(archive) and md5(archive) == checksum:
-                why = f"tonic could not unpack {archive} ({one_line(error)}), which is whole and stays"
-            elif os.path.isfile(archive) and not was_there:
-                size = os.path.getsize(archive)
-                os.unlink(archive)  # a broken archive would be taken for the real one next time
-                verdict = "is empty" if size == 0 else "does not pass its check"
-                why = f"tonic's download came with {size:,} bytes and {verdict} ({one_line(error)})"
-            for empty in (folder, data_dir):  # leave nothing behind that looks like a data set
-                if os.path.isdir(empty) and not os.listdir(empty):
-                    os.rmdir(empty)
-            raise UsageError(f"{name} is not in {data_dir}, and {why}; {manual}") from None
-
-
-def md5(path):
-    hashed = hashlib.md5(usedforsecurity=False)
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            hashed.update(block)
-    return hashed.hexdigest()
-
-
-# ---- data sets ---------------------------------------------------------------------------------------------------------
-
-
-def load(name, data_dir, timesteps=None, seed=0, augment=None, slicing="count", frame_size=None, window=None, stride=None,
-         split_at=None, skip_bad=False, cache=None, cache_limit=CACHE_LIMIT, keep_out=None):
-    """See ``data.load``.
-
-    Args:
-        augment: small random moves in training (for CIFAR10-DVS the paper's flips and shifts); by default not for DVS Gesture.
-        slicing: "count", T slices of equally many events, or "time", of equal length.
-        frame_size: height and width of the frames; by default the sensor's.
-        window, stride: milliseconds; cut recordings into samples of this length, one every ``stride`` (half a window).
-        split_at: milliseconds from a recording's first event: windows before it train, windows from there on test.
-        skip_bad: read all recordings first, leave out those that cannot be used, and count them; otherwise the first of them
-            is an error when its turn comes.
-        cache: folder of the frames, see ``cache_folder``; "none" for no cache.
-        cache_limit: gigabytes that the folder may take.
-        keep_out: names of the recordings that a run has held out, to hold out the same ones of a copy that has grown since.
-    """
-    source, folder = SOURCES[name], find_folder(name, data_dir)
-    tonic_class(name)  # where it is missing, say so now and not at the first recording
-    if folder is None:
-        announce_download(name, data_dir)
-        download(name, data_dir)
-        folder = find_folder(name, data_dir)
-    found = {}
-    for part, sub in (source.parts or {"all": "."}).items():
-        paths, labels = list_recordings(name, os.path.normpath(os.path.join(folder, sub)))
-        if paths:
-            found[part] = ([Recording(name, path, folder) for path in paths], labels)
-    if not found:
-        raise UsageError(f"{folder} holds no {source.ending} files; tonic's layout is {LAYOUTS[name]}")
-    options = FrameOptions(timesteps or 16, source.sensor, slicing, frame_size)
-    augmentation = source.augmentation if (name != "dvsgesture" if augment is None else augment) else None
-    return event_dataset(name, class_names(name), found, options, seed, augmentation, f"found in {folder}", "official", window,
-                         stride, split_at, skip_bad, cache, cache_limit, keep_out)
-
-
-def announce_download(name, data_dir):
-    text = f"minisnn: {name} is not in {data_dir}: tonic downloads it there, about {SOURCES[name].gigabytes} GB"
-    print(text, file=sys.stderr, flush=True)
-
-
-def event_dataset(name, classes, found, options, seed, augmentation, where, split, window=None, stride=None, split_at=None,
-                  skip_bad=False, cache=None, cache_limit=CACHE_LIMIT, keep_out=None):
-    """A Dataset from recordings.
-
-    Args:
-        found: {"train" or "test" or "all": (recordings, labels)}; "all", and "train" without "test", is split 9 to 1.
-        options: FrameOptions.
-        where: "found in ..." or "made by ...", for the note.
-        split: what to call the split into "train" and "test".
-        Others as for ``load``.
-    """
-    window, stride, split_at = milliseconds(window, stride, split_at)
-    skipped = []
-    if skip_bad:
-        found = {part: usable(recordings, labels, skipped) for part, (recordings, labels) in found.items()}
-        found = {part: content for part, content in found.items() if content[0]}
-        if not found:
-            raise UsageError(f"{name}: none of the {len(skipped)} recordings {where} can be used; the first: {skipped[0]}")
-    facts = {"recordings": {part: len(content[0]) for part, content in found.items()}, "skipped": len(skipped)}
-    folder = cache_folder(cache)
-    cache_files = None if folder is None else FrameCache(folder, int(cache_limit * 1e9))
-
-    def samples(recordings, labels, parts, training):
-        if len(labels) == 0:
-            return None
-        return EventSamples(recordings, labels, parts, options, augmentation if training else None, cache_files)
-
-    if split_at is not None:
-        recordings = [r for content in found.values() for r in content[0]]
-        labels = np.concatenate([content[1] for content in found.values()])
-        (train_labels, train_parts), (test_labels, test_parts) = cut_recordings(recordings, labels, window, stride, split_at)
-        train, test = samples(recordings, train_labels, train_parts, True), samples(recordings, test_labels, test_parts, False)
-        facts |= {"split": f"within each recording, at {split_at / 1000:g} ms"}
-        if train is None or test is None:
-            raise UsageError(f"--split-at {split_at / 1000:g}: no window of {window / 1000:g} ms fits on one side of it; give "
-                             "another --split-at or a shorter --window")
-    else:
-        if "test" in found:
-            facts |= {"split": split}
-        else:
-            recordings, labels = found.get("all") or found["train"]
-            names = [recording.short for recording in recordings]
-            train, test = held_out(labels, seed) if keep_out is None else kept_out(names, keep_out)
-            how = "stratified, 9 in 10 train" if len(test) else (
-                "no test part: one recording of each class; cut them by --window and --split-at")
-            facts |= {"split": how, "split_seed": seed, "held_out": [names[k] for k in test]}
-            chosen = {"train": train, "test": test} if len(test) else {"train": train}
-            found = {part: ([recordings[k] for k in numbers], labels[numbers]) for part, numbers in chosen.items()}
-        made = {}
-        for part, (recordings, labels) in found.items():
-            parts = [(k, None, None) for k in range(len(recordings))]
-            if window is not None:
-                ((labels, parts),) = cut_recordings(recordings, labels, window, stride)
-                if not parts:
-                    raise UsageError(f"--window {window / 1000:g}: every {part} recording is shorter; give a shorter --window")
-            made[part] = samples(recordings, labels, parts, part == "train")
-        train, test = made.get("train"), made.get("test")
-    facts |= {"train": len(train or ()), "test": len(test or ())}
-    total = sum(facts["recordings"].values())
-    note = f"{name}: {total:,} recordings {where}"
-    note += f", {len(skipped):,} more left out (the first: {skipped[0]})" if skipped else ""
-    what = "windows" if window else "samples"
-    note += f"; {facts['train']:,} {what} to train on, {facts['test']:,} to test on ({facts['split']})"
-    return Dataset(name, name, classes, train, test, note, facts)
-
-
-def held_out(labels, seed):
-    """Numbers of the training and of the test recordings: of each class one in ten, at least one, but never its only one."""
-    train, test = stratified_split(labels, TEST_SHARE, seed)
-    counts = np.bincount(labels)
-    alone = test[counts[labels[test]] == 1]
-    return np.union1d(train, alone), np.setdiff1d(test, alone)
-
-
-def kept_out(names, keep_out):
-    """Numbers of the training and of the test recordings where their names say which are held out."""
-    test = np.isin(names, [name.replace("\\", "/") for name in keep_out])  # as Windows wrote them in earlier versions
-    if not test.any():
-        raise UsageError(f"none of the {len(keep_out)} recordings that the run has held out, such as {keep_out[0]}, is in this "
-                         "copy; give the --data-dir that it was trained on, or a copy with an official test part")
-    return np.flatnonzero(~test), np.flatnonzero(test)
-
-
-def milliseconds(window, stride, split_at):
-    """Options in milliseconds -> whole microseconds, checked."""
-    for flag, value in (("--window", window), ("--stride", stride), ("--split-at", split_at)):
-        if value is not None and not (np.isfinite(value) and value * 1000 >= 1):
-            raise UsageError(f"{flag}: {value} is out of range; give milliseconds, above 0")
-    if window is None and (stride is not None or split_at is not None):
-        flag = "--stride" if stride is not None else "--split-at"
-        raise UsageError(f"{flag} needs --window, the length of a sample in milliseconds")
-    if window is None:
-        return None, None, None
-    stride = window / 2 if stride is None else stride
-    return round(window * 1000), max(1, round(stride * 1000)), None if split_at is None else round(split_at * 1000)
-
-
-def usable(recordings, labels, skipped):
-    """The recordings that can be read, and their labels; what is wrong with each of the others goes into ``skipped``."""
-    good = []
-    for k, recording in enumerate(recordings):
-        try:
-            recording.events()
-            good.append(k)
-        except UsageError as error:
-            skipped.append(str(error).removesuffix(f"; {MEND}"))
-    return [recordings[k] for k in good], labels[good]

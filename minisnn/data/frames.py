@@ -12,7 +12,7 @@ from ..errors import UsageError
 from .base import Samples
 from .cache import FrameCache
 
-__all__ = ["SLICINGS", "Augmentation", "EventSamples", "FrameOptions", "check_events", "slice_numbers", "to_frames"]
+__all__ = ["SLICINGS", "EventSamples", "FrameOptions", "check_events", "moved", "slice_edges", "slice_numbers", "to_frames"]
 
 SLICINGS = ("count", "time")
 MOST = 255  # a frame's pixel holds one byte; more events than that in one pixel and one slice stay at 255
@@ -65,6 +65,23 @@ def slice_numbers(events, timesteps, slicing="count", span=None):
     return np.clip((t - start) * timesteps // max(stop - start, 1), 0, timesteps - 1)
 
 
+def slice_edges(events, timesteps, slicing, span):
+    """Where the slices of a sample begin and end.
+
+    Args:
+        events: structured array [n].
+        timesteps, slicing, span: as for ``to_frames``.
+
+    Returns:
+        [T + 1] microseconds.
+    """
+    if slicing == "time":
+        return np.linspace(*(span or (events["t"][0], events["t"][-1] + 1)), timesteps + 1)
+    first = np.searchsorted(slice_numbers(events, timesteps, slicing), np.arange(timesteps))
+    t = np.append(events["t"], events["t"][-1] + 1)  # a slice without an event begins where the next one does
+    return np.append(t[first], t[-1])
+
+
 def to_frames(events, timesteps, sensor, slicing="count", size=None, span=None):
     """Count events in T time slices, two polarities and every pixel.
 
@@ -91,32 +108,26 @@ def to_frames(events, timesteps, sensor, slicing="count", size=None, span=None):
     return np.minimum(counts, MOST).astype(np.uint8).reshape(timesteps, 2, H, W)
 
 
-class Augmentation:
-    """Random shift, turn, zoom and flip of a sample's frames, the same for all of its time steps.
+def moved(frames, moves, rng):
+    """Frames at random in another place, the same for all of a sample's time steps: each pixel takes the counts of the pixel
+    nearest to where it comes from, or 0.
 
     Args:
-        shift: most, in shares of (height, width); a whole number of pixels is drawn.
-        degrees: most that the picture is turned by, either way.
-        zoom: most that it grows or shrinks by, a share.
-        flip: whether every other sample is mirrored, left and right.
+        frames: [T, 2, H, W].
+        moves: catalogue.Moves; of a shift a whole number of pixels is drawn.
+        rng: draws them.
     """
-
-    def __init__(self, shift=(0.0, 0.0), degrees=0.0, zoom=0.0, flip=False):
-        self.shift, self.degrees, self.zoom, self.flip = shift, degrees, zoom, flip
-
-    def __call__(self, frames, rng):
-        """[T, 2, H, W] -> the same, moved: each pixel takes the counts of the pixel nearest to where it comes from, or 0."""
-        H, W = frames.shape[-2:]
-        limits = (int(share * side + 1e-6) for share, side in zip(self.shift, (H, W)))
-        dy, dx = (int(rng.integers(-limit, limit + 1)) for limit in limits)
-        turn, scale = np.deg2rad(rng.uniform(-self.degrees, self.degrees)), 1 + rng.uniform(-self.zoom, self.zoom)
-        mirror = -1 if self.flip and rng.random() < 0.5 else 1
-        y, x = np.arange(H)[:, None] - (H - 1) / 2 - dy, np.arange(W) - (W - 1) / 2 - dx  # from the middle
-        from_y = np.rint((np.cos(turn) * y - np.sin(turn) * x) / scale + (H - 1) / 2).astype(np.int64)
-        from_x = np.rint(mirror * (np.sin(turn) * y + np.cos(turn) * x) / scale + (W - 1) / 2).astype(np.int64)
-        inside = (from_y >= 0) & (from_y < H) & (from_x >= 0) & (from_x < W)
-        at = np.where(inside, from_y * W + from_x, 0)
-        return frames.reshape(*frames.shape[:2], H * W)[:, :, at] * inside
+    H, W = frames.shape[-2:]
+    limits = (int(share * side + 1e-6) for share, side in zip(moves.shift, (H, W)))
+    dy, dx = (int(rng.integers(-limit, limit + 1)) for limit in limits)
+    turn, scale = np.deg2rad(rng.uniform(-moves.degrees, moves.degrees)), 1 + rng.uniform(-moves.zoom, moves.zoom)
+    mirror = -1 if moves.flip and rng.random() < 0.5 else 1
+    y, x = np.arange(H)[:, None] - (H - 1) / 2 - dy, np.arange(W) - (W - 1) / 2 - dx  # from the middle
+    from_y = np.rint((np.cos(turn) * y - np.sin(turn) * x) / scale + (H - 1) / 2).astype(np.int64)
+    from_x = np.rint(mirror * (np.sin(turn) * y + np.cos(turn) * x) / scale + (W - 1) / 2).astype(np.int64)
+    inside = (from_y >= 0) & (from_y < H) & (from_x >= 0) & (from_x < W)
+    at = np.where(inside, from_y * W + from_x, 0)
+    return frames.reshape(*frames.shape[:2], H * W)[:, :, at] * inside
 
 
 class FrameOptions:
@@ -151,13 +162,13 @@ class EventSamples(Samples):
         parts: [M], the recording (its number) and the span of each sample: (r, start, stop) in microseconds from the
             recording's first event, or (r, None, None) for all of it.
         options: FrameOptions.
-        augmentation: Augmentation of training, None for none.
+        moves: catalogue.Moves of augmentation in training, None for none.
         cache: FrameCache, None for none.
     """
 
-    def __init__(self, recordings, labels, parts, options, augmentation=None, cache=None):
+    def __init__(self, recordings, labels, parts, options, moves=None, cache=None):
         self.recordings, self.labels, self.parts = recordings, np.asarray(labels, np.int64), parts
-        self.options, self.augmentation, self.cache = options, augmentation, cache
+        self.options, self.moves, self.cache = options, moves, cache
         self.timesteps, self.size = options.timesteps, options.shape[1:]
         self.siblings = {}  # recording: its samples
         for k, (r, _, _) in enumerate(parts):
@@ -197,8 +208,8 @@ class EventSamples(Samples):
         x = np.empty((self.timesteps, len(indices)) + self.size, np.float32)
         for place, k in enumerate(indices):
             frames = self.frames(int(k))
-            if rng is not None and self.augmentation is not None:
-                frames = self.augmentation(frames, rng)
+            if rng is not None and self.moves is not None:
+                frames = moved(frames, self.moves, rng)
             x[:, place] = frames
         return x
 

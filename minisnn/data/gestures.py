@@ -17,17 +17,18 @@ Axes: S film steps, H height, W width; n events.
 
 import numpy as np
 
+from ..catalogue import CATALOGUE
 from .base import Dataset
-from .events import EVENT, event_dataset
-from .frames import Augmentation, FrameOptions
+from .events import EVENT, sensor_of
+from .frames import FrameOptions
 from .places import CACHE_LIMIT
+from .recordings import event_dataset
 
-__all__ = ["CLASSES", "load", "simulate", "film", "film_events"]
+__all__ = ["load", "simulate", "film", "film_events"]
 
-CLASSES = ("hand clapping", "right hand wave", "left hand wave", "right arm clockwise", "right arm counter-clockwise",
-           "left arm clockwise", "left arm counter-clockwise", "arm roll", "air drums", "air guitar", "other gestures")
+CLASSES = CATALOGUE["gestures"].classes
 VERSION = 1  # of what a seed gives; in the key of cached frames
-SIZE = 32  # height and width of the sensor, pixels; all lengths below are meant for it
+SIZE = CATALOGUE["gestures"].stem.size  # height and width of the sensor, pixels; all lengths below are meant for it
 STEPS = 96  # S; the hand moves by less than the width of its edge from step to step
 THRESHOLD = 0.25  # between two levels, in log intensity
 CONTRAST = 1.0  # of an arm against the room, in log intensity
@@ -177,16 +178,15 @@ class Simulated:
         return simulate(self.label, self.seed)
 
 
-def load(name, data_dir, timesteps=None, seed=0, augment=True, slicing="count", frame_size=None, window=None, stride=None,
+def load(name, data_dir, timesteps, seed=0, augment=True, slicing="count", frame_size=None, window=None, stride=None,
          split_at=None, skip_bad=False, cache=None, cache_limit=CACHE_LIMIT) -> Dataset:
-    """See ``data.load`` and, for the options, ``events.load``; ``augment``: small shifts; ``seed``: of all recordings."""
+    """See ``data.load`` and, for the options, ``recordings.load``; ``augment``: small shifts; ``seed``: of all recordings."""
     found = {}
     for number, (part, count) in enumerate((("train", TRAIN), ("test", TEST))):
         labels = np.arange(count, dtype=np.int64) % len(CLASSES)
         found[part] = ([Simulated(label, (seed, number, k)) for k, label in enumerate(labels)], labels)
-    options = FrameOptions(timesteps or 8, (SIZE, SIZE), slicing, frame_size)
-    augmentation = Augmentation((2 / SIZE, 2 / SIZE)) if augment else None
-    dataset = event_dataset(name, CLASSES, found, options, seed, augmentation, "made by the simulator",
+    options, moves = FrameOptions(timesteps, sensor_of(name), slicing, frame_size), CATALOGUE[name].moves if augment else None
+    dataset = event_dataset(name, CLASSES, found, options, seed, moves, "made by the simulator",
                             "two draws of the simulator", window, stride, split_at, skip_bad, cache, cache_limit)
     dataset.facts |= {"simulator": VERSION, "simulator_seed": seed}
     return dataset

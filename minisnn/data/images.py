@@ -4,7 +4,6 @@ Axes: T time steps, B batch, C = 1 channel, H height, W width; M images.
 """
 
 import contextlib
-import dataclasses
 import gzip
 import hashlib
 import math
@@ -15,57 +14,15 @@ import zlib
 
 import numpy as np
 
-from ..files import replace
+from ..catalogue import CATALOGUE
 from ..errors import UsageError
+from ..files import replace
 from .base import Dataset, Samples, Subset, stratified_split
 
 __all__ = ["load", "read_idx", "warp", "Images"]
 
-DIGITS = tuple("0123456789")
-CLOTHES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
-DIGITS_SIZE = 16  # the digits are 8x8, which four halvings of the map would leave nothing of
 TEST_SHARE = 0.2  # of the digits
 LARGEST = 1 << 28  # bytes that a packed IDX file may unpack to; the largest of MNIST has 47 MB
-
-
-@dataclasses.dataclass(frozen=True)
-class Source:
-    """Where the files of a data set lie, and where they come from."""
-
-    classes: tuple
-    folder: str  # within the data folder, as torchvision lays it out
-    url: str
-    md5: dict  # of the .gz files
-    installed: tuple = ()  # further folders to look in
-
-
-SOURCES = {
-    "mnist": Source(DIGITS, "MNIST/raw", "https://ossci-datasets.s3.amazonaws.com/mnist/", {
-        "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
-        "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
-        "t10k-images-idx3-ubyte.gz": "9fb629c4189551a2d022fa330f9573f3",
-        "t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c"}),
-    "fashion-mnist": Source(CLOTHES, "FashionMNIST/raw", "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/", {
-        "train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
-        "train-labels-idx1-ubyte.gz": "25c81989df183df01b3e8a0aad5dffbe",
-        "t10k-images-idx3-ubyte.gz": "bef4ecab320f06d8554ea6380940ec79",
-        "t10k-labels-idx1-ubyte.gz": "bb300cfdad3c16e7a12a480ee83cd310"}, ("/usr/share/datasets/fashion-mnist",)),
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class Jitter:
-    """How far augmentation moves an image: each number is the end of a range around nothing."""
-
-    shift: float = 0.0  # pixels of the image as it is shown
-    degrees: float = 0.0
-    zoom: float = 0.0  # share of the size
-    flip: bool = False  # left and right, every other image
-
-
-# Fashion-MNIST: the paper's flip (Table X). MNIST, for which the paper has none: digits as people write them differ a little in
-# place, slant and size. Of scikit-learn's digits there are few, so these differ more.
-JITTERS = {"digits": Jitter(1.5, 12, 0.12), "mnist": Jitter(1.0, 7, 0.07), "fashion-mnist": Jitter(flip=True)}
 
 
 def warp(images, matrices, size):
@@ -96,12 +53,13 @@ def warp(images, matrices, size):
     return out.reshape(B, size, size)
 
 
-def random_matrices(rng, count, jitter, scale):
-    """[count, 2, 3] for ``warp``; ``scale`` is pixels of the image per pixel of the result."""
-    turn = np.deg2rad(rng.uniform(-jitter.degrees, jitter.degrees, count))
-    zoom = scale * (1 + rng.uniform(-jitter.zoom, jitter.zoom, count))
-    shift = scale * rng.uniform(-jitter.shift, jitter.shift, (count, 2))
-    mirror = np.where(rng.random(count) < 0.5, -1.0, 1.0) if jitter.flip else np.ones(count)
+def random_matrices(rng, count, moves, size, scale):
+    """[count, 2, 3] for ``warp``; ``size``: height and width of the result; ``scale``: pixels of the image per pixel of it."""
+    turn = np.deg2rad(rng.uniform(-moves.degrees, moves.degrees, count))
+    zoom = scale * (1 + rng.uniform(-moves.zoom, moves.zoom, count))
+    most = size * np.array(moves.shift)
+    shift = scale * rng.uniform(-most, most, (count, 2))
+    mirror = np.where(rng.random(count) < 0.5, -1.0, 1.0) if moves.flip else np.ones(count)
     rows = np.stack([zoom * np.cos(turn), -zoom * np.sin(turn) * mirror, shift[:, 0]], -1)
     columns = np.stack([zoom * np.sin(turn), zoom * np.cos(turn) * mirror, shift[:, 1]], -1)
     return np.stack([rows, columns], 1)
@@ -116,56 +74,59 @@ class Images(Samples):
         timesteps: T.
         size: height and width to show them at.
         white: the value that becomes 1 (0 stays 0).
-        jitter: Jitter of augmentation, None for none.
+        moves: catalogue.Moves of augmentation, None for none.
     """
 
-    def __init__(self, pixels, labels, timesteps, size, white=255, jitter=None):
+    def __init__(self, pixels, labels, timesteps, size, white=255, moves=None):
         self.pixels, self.labels, self.timesteps = pixels, labels.astype(np.int64), timesteps
-        self.size, self.white, self.jitter = (1, size, size), np.float32(white), jitter
+        self.size, self.white, self.moves = (1, size, size), np.float32(white), moves
 
     def batch(self, indices, rng=None):
         x, size = self.pixels[indices], self.size[1]
         scale = x.shape[1] / size
-        if rng is not None and self.jitter is not None:
-            x = warp(x, random_matrices(rng, len(x), self.jitter, scale), size)
+        if rng is not None and self.moves is not None:
+            x = warp(x, random_matrices(rng, len(x), self.moves, size, scale), size)
         elif size != x.shape[1]:
             x = warp(x, np.array([[[scale, 0, 0], [0, scale, 0]]]), size)
         x = np.divide(x, self.white, dtype=np.float32)[:, None]
         return np.broadcast_to(x, (self.timesteps,) + x.shape)
 
 
-def load(name, data_dir, timesteps=None, seed=0, augment=True):
+def load(name, data_dir, timesteps, seed=0, augment=True):
     """See ``data.load``. ``augment``: small random shifts, turns and zooms in training; Fashion-MNIST is mirrored as well."""
-    timesteps = timesteps or 4
-    jitter = JITTERS[name] if augment else None
-    return digits(timesteps, seed, jitter) if name == "digits" else idx_images(name, data_dir, timesteps, jitter)
+    row = CATALOGUE[name]
+    moves = row.moves if augment else None
+    if row.source is None:
+        return digits(name, row, timesteps, seed, moves)
+    return idx_images(name, row, data_dir, timesteps, moves)
 
 
-def digits(timesteps, seed, jitter):
-    """The 1,797 handwritten digits that scikit-learn brings along."""
+def digits(name, row, timesteps, seed, moves):
+    """The 1,797 handwritten digits that scikit-learn brings along, 8x8 pixels: four halvings would leave nothing of them, so they
+    are shown larger."""
     from sklearn.datasets import load_digits  # late: it takes longer to import than everything else here
 
-    bunch = load_digits()
-    samples = Images(bunch.images.astype(np.uint8), bunch.target, timesteps, DIGITS_SIZE, white=16, jitter=jitter)
+    bunch, size = load_digits(), row.stem.size
+    samples = Images(bunch.images.astype(np.uint8), bunch.target, timesteps, size, white=16, moves=moves)
     train, test = stratified_split(samples.labels, TEST_SHARE, seed)
     facts = {"split": "stratified, 4 in 5 train", "split_seed": seed, "train": len(train), "test": len(test)}
-    note = f"digits: {len(train):,} to train on, {len(test):,} to test on, 8x8 pixels enlarged to 16x16 (scikit-learn)"
-    return Dataset("digits", "digits", DIGITS, Subset(samples, train), Subset(samples, test), note, facts)
+    note = f"{name}: {len(train):,} to train on, {len(test):,} to test on, 8x8 pixels enlarged to {size}x{size} (scikit-learn)"
+    return Dataset(name, name, row.classes, Subset(samples, train), Subset(samples, test), note, facts)
 
 
 # ---- IDX files -------------------------------------------------------------------------------------------------------
 
 
-def idx_images(name, data_dir, timesteps, jitter):
-    source = SOURCES[name]
+def idx_images(name, row, data_dir, timesteps, moves):
+    source, size = row.source, row.stem.size
     folder = next((f for f in folders(source, data_dir) if any(find(f, part, "images") for part in ("train", "t10k"))), None)
     if folder is None:
         folder = os.path.join(data_dir, source.folder)
         download(name, source, folder)
-    parts = {part: read_part(folder, part, timesteps, jitter) for part in ("train", "t10k")}
+    parts = {part: read_part(folder, part, timesteps, size, moves) for part in ("train", "t10k")}
     counts = {"train": len(parts["train"] or ()), "test": len(parts["t10k"] or ())}
-    note = f"{name}: {counts['train']:,} to train on, {counts['test']:,} to test on, 28x28 pixels (in {folder})"
-    return Dataset(name, name, source.classes, parts["train"], parts["t10k"], note,
+    note = f"{name}: {counts['train']:,} to train on, {counts['test']:,} to test on, {size}x{size} pixels (in {folder})"
+    return Dataset(name, name, row.classes, parts["train"], parts["t10k"], note,
                    {"folder": folder, "split": "official", **counts})
 
 
@@ -186,7 +147,7 @@ def find(folder, part, what):
     return None
 
 
-def read_part(folder, part, timesteps, jitter):
+def read_part(folder, part, timesteps, size, moves):
     """Images of "train" or "t10k"; None where the folder holds neither its images nor its labels."""
     files = {what: find(folder, part, what) for what in ("images", "labels")}
     if not any(files.values()):
@@ -200,12 +161,12 @@ def read_part(folder, part, timesteps, jitter):
     if len(pixels) != len(labels):
         raise UsageError(f"{files['images']} holds {len(pixels)} images, but {files['labels']} {len(labels)} labels; "
                          "restore the pair from one source")
-    if pixels.shape[1:] != (28, 28):
+    if pixels.shape[1:] != (size, size):
         raise UsageError(f"{files['images']} holds images of {pixels.shape[1]}x{pixels.shape[2]} pixels; "
-                         "this data set has 28x28")
+                         f"this data set has {size}x{size}")
     if labels.max() > 9:
         raise UsageError(f"{files['labels']} holds the label {labels.max()}; this data set has 0 to 9")
-    return Images(pixels, labels, timesteps, 28, jitter=jitter)
+    return Images(pixels, labels, timesteps, size, moves=moves)
 
 
 def read_idx(path, dims):

@@ -1,35 +1,12 @@
-"""What differs between the paper's networks, as data: stems, joins, where attention stands, and the names of the systems."""
+"""What differs between the paper's networks, as data: joins, where attention stands, and the names of the systems."""
 
 import dataclasses
 import numbers
 
-__all__ = ["Stem", "PRESETS", "RESIDUALS", "PRUNABLE", "POSITIONS", "SYSTEMS", "Config"]
+from ..catalogue import CATALOGUE
 
+__all__ = ["RESIDUALS", "PRUNABLE", "POSITIONS", "SYSTEMS", "Config"]
 
-@dataclasses.dataclass(frozen=True)
-class Stem:
-    """The encoder in front of the plan that all nets share, and what it expects (Table IX, Section III-A)."""
-
-    channels: int  # of the input
-    size: int  # height and width that the data set comes in; any other works too
-    classes: int
-    kernel: int = 3
-    stride: int = 1
-    pool_first: int = 0  # adaptive average pool to this size in front, 0 for none
-    max_pool: bool = False  # 3x3, stride 2, padding 1, behind the neurons
-    space_kernel: int = 3  # side of the kernel of spatial attention in the four feature convolutions
-
-
-PRESETS = {
-    "digits": Stem(1, 16, 10),
-    "mnist": Stem(1, 28, 10),
-    "fashion-mnist": Stem(1, 28, 10),
-    "cifar10": Stem(3, 32, 10),  # in the authors' code only
-    "dvsgesture": Stem(2, 128, 11, kernel=7, stride=2, max_pool=True, space_kernel=7),
-    "cifar10dvs": Stem(2, 128, 10, stride=2, pool_first=48, max_pool=True),
-    "nmnist": Stem(2, 34, 10),
-    "gestures": Stem(2, 32, 11),
-}
 
 RESIDUALS = ("or", "add", "and", "iand", "vanilla", "ms", "none")
 PRUNABLE = ("or", "add")  # joins that an absent shortcut does not change
@@ -54,7 +31,7 @@ SYSTEMS = {
 class Config:
     """One network of the family. Raises ValueError, naming the field, where a value is out of range."""
 
-    preset: str = "mnist"  # stem, see PRESETS
+    preset: str = "mnist"  # stem: a row of catalogue.CATALOGUE
     residual: str = "or"  # "or", "add", "and", "iand" (SEW joins, Table II), "vanilla" (Eq. 4), "ms" (Eq. 5) or "none"
     attention: str | None = None  # None, "t", "c" or "s"
     position: str = "a"  # of MA in each pair of convolutions (Table V): a, c behind the first; b, d behind the second;
@@ -67,7 +44,7 @@ class Config:
     removed: tuple = ()  # numbers (from 1) of the shortcuts that the network does without
 
     def __post_init__(self):
-        choices = dict(preset=tuple(PRESETS), residual=RESIDUALS, attention=(None, "t", "c", "s"), position=POSITIONS,
+        choices = dict(preset=tuple(CATALOGUE), residual=RESIDUALS, attention=(None, "t", "c", "s"), position=POSITIONS,
                        dtype=("float32", "float64"))
         for field, allowed in choices.items():
             if getattr(self, field) not in allowed:

@@ -16,8 +16,9 @@ built from their equations on the same plan.
 import numpy as np
 
 from .. import nn, ops
+from ..catalogue import CATALOGUE
 from ..engine import Tensor, generator
-from .presets import PRESETS, Config
+from .presets import Config
 
 __all__ = ["build", "ResNet21", "Stage", "Unit"]
 
@@ -67,7 +68,7 @@ class ResNet21(nn.Module):
 
     def __init__(self, config, rng=None):
         self.config = c = config
-        stem, w = PRESETS[c.preset], c.width
+        stem, w = CATALOGUE[c.preset].stem, c.width
         make = dict(rng=rng, dtype=c.dtype)
         ms, vanilla = c.residual == "ms", c.residual == "vanilla"
         join = c.residual if c.residual in ("or", "and", "iand") else "add"
