@@ -15,8 +15,8 @@ import dataclasses
 import numpy as np
 
 from . import ledger
-from .engine import Tensor, no_grad
 from .catalogue import CATALOGUE
+from .engine import Tensor, no_grad
 from .models import Config, ResNet21
 from .nn import listen
 

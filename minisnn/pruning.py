@@ -11,19 +11,13 @@ Axes of arrays: T time steps, N batch, C channels, H height, W width.
 """
 
 import dataclasses
-import os
-import secrets
-import shutil
-from pathlib import Path
 
 import numpy as np
 
-from . import energy, files
-from .errors import UsageError
+from . import energy
 from .models import PRUNABLE, ResNet21
-from .runs import METRICS, RATES
 
-__all__ = ["prune", "Pruned", "shortcut_rates", "without", "scores", "check_join", "write_run"]
+__all__ = ["prune", "Pruned", "shortcut_rates", "without", "scores", "check_join"]
 
 WHY_NOT = {
     "and": "a silent shortcut makes its AND join silent too, so taking it out would change the network",
@@ -133,46 +127,3 @@ def prune(net, train, test, tolerance=0.0):
     smaller = without(net, removed)
     after, _, report_after = run(smaller, test()) if removed else (before, test_rates, report)
     return Pruned(smaller, removed, train_rates, test_rates, kept, before, after, report, report_after)
-
-
-# ---- run folders -------------------------------------------------------------------------------------------------------
-
-
-def check_new(path):
-    """Raises UsageError where something of that name exists."""
-    if Path(path).exists():
-        raise UsageError(f"--out: {path} exists already; give the name of a folder that does not")
-
-
-def write_run(run, found, path, which, summary):
-    """Write the pruned network as a run folder of its own: in full or not at all.
-
-    Args:
-        run: runs.Run that the network came from; its record of training goes along.
-        found: Pruned.
-        path: of the new folder, which must not exist.
-        which: checkpoint that was pruned, "best" or "last".
-        summary: for config.json, beside the numbers of the shortcuts.
-    """
-    path = Path(path).absolute()
-    before = run.config.get("pruned")
-    config = run.config | {"network": run.config["network"] | {"removed": list(found.network.config.removed)},
-                           "pruned": {"from": str(run.path), "checkpoint": which,
-                                      **summary} | ({"before": before} if before else {})}
-    _, facts = run.load(which)
-    draft = path.parent / f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft.mkdir()
-        new = type(run).create(draft, config)
-        for name in (METRICS, RATES):
-            if (run.path / name).exists():
-                shutil.copyfile(run.path / name, draft / name)
-        new.save_network("best", found.network, {key: facts[key] for key in ("epoch",) if key in facts})
-        check_new(path)
-        files.rename(draft, path)
-    except OSError as error:
-        raise UsageError(f"--out: {path} cannot be written ({error.strerror or error}); {files.way_on(error)}, or give another "
-                         "folder") from None
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)  # renamed by now, unless something failed

@@ -13,6 +13,8 @@ import json
 import os
 import pathlib
 import platform
+import secrets
+import shutil
 
 import numpy as np
 
@@ -237,6 +239,12 @@ class Run:
         writer.writerows(rows)
         files.write_text(self.path / name, text.getvalue())
 
+    def write_tables(self, facts):
+        """metrics.csv and firing_rates.csv, from what a checkpoint holds, so that they always agree with it."""
+        if facts["metrics"]:
+            self.write_table(METRICS, COLUMNS, facts["metrics"])
+            self.write_table(RATES, ["epoch", *facts["layers"]], facts["firing_rates"])
+
     def read_table(self, name, columns=("epoch",)):
         """(columns, rows of floats) of a CSV file that has at least ``columns``."""
         path = self.path / name
@@ -296,6 +304,46 @@ def merit(test_accuracy, test_loss):
 def network_arrays(net):
     """Parameters and buffers by the names that they have in a checkpoint."""
     return {NETWORK + name: array for name, array in net.state_dict().items()}
+
+
+def check_new(path):
+    """Raises UsageError where something of that name exists."""
+    if pathlib.Path(path).exists():
+        raise UsageError(f"--out: {path} exists already; give the name of a folder that does not")
+
+
+def write_run(run, net, path, which, summary):
+    """Write a pruned network as a run folder of its own: in full or not at all.
+
+    Args:
+        run: that the network came from; its record of training goes along.
+        net: the network without some shortcuts.
+        path: of the new folder, which must not exist.
+        which: checkpoint that was pruned, "best" or "last".
+        summary: for config.json, beside the numbers of the shortcuts.
+    """
+    path = pathlib.Path(path).absolute()
+    before = run.config.get("pruned")
+    config = run.config | {"network": run.config["network"] | {"removed": list(net.config.removed)},
+                           "pruned": {"from": str(run.path), "checkpoint": which,
+                                      **summary} | ({"before": before} if before else {})}
+    _, facts = run.load(which)
+    draft = path.parent / f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft.mkdir()
+        new = Run.create(draft, config)
+        for name in (METRICS, RATES):
+            if (run.path / name).exists():
+                shutil.copyfile(run.path / name, draft / name)
+        new.save_network("best", net, {key: facts[key] for key in ("epoch",) if key in facts})
+        check_new(path)
+        files.rename(draft, path)
+    except OSError as error:
+        raise UsageError(f"--out: {path} cannot be written ({error.strerror or error}); {files.way_on(error)}, or give another "
+                         "folder") from None
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)  # renamed by now, unless something failed
 
 
 def new_folder(path):

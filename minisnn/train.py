@@ -4,9 +4,7 @@ Axes: T time steps, N batch, C channels, H height, W width; K classes.
 """
 
 import contextlib
-import dataclasses
 import math
-import os
 import shutil
 import sys
 import time
@@ -14,109 +12,17 @@ import time
 import numpy as np
 
 from . import data, energy, engine, files, ledger, locks, models, nn, ops, optim, stopping, terminal, threads
-from .catalogue import CATALOGUE, NAMES
 from .data import Loader
 from .engine import Tensor
 from .errors import UsageError
 from .models import PRUNABLE
-from .runs import COLUMNS, METRICS, RATES, Run, check_facts, merit, network_arrays, new_folder, next_folder, versions
+from .options import Options, command
+from .runs import COLUMNS, Run, check_facts, merit, network_arrays, new_folder, next_folder, versions
 
 __all__ = ["Options", "train", "resume", "evaluate"]
 
-LOSSES, OPTIMIZERS = ("mse", "ce"), ("adam", "sgd")
 OPTIMIZER, SCHEDULE = "optimiser/", "schedule/"  # in front of their names within a checkpoint
 LISTEN_EVERY = 16  # batches between two looks at the firing rate for the progress bar
-
-
-@dataclasses.dataclass
-class Options:
-    """Every option of training. None stands for the data set's own default (catalogue.py), which then takes its place.
-
-    Raises:
-        UsageError: an option is out of range; names it as on the command line.
-    """
-
-    dataset: str = "digits"
-    model: str = "syna-t"  # one of models.SYSTEMS
-    position: str = "a"  # of MA, see models.Config
-    width: int | None = None  # channels of the stem
-    timesteps: int | None = None  # T
-    epochs: int | None = None
-    batch_size: int | None = None
-    lr: float | None = None  # the highest; it falls to 0 along half a cosine
-    warmup: float | None = None  # epochs over which it rises first
-    loss: str | None = None  # "mse" or "ce"
-    optimizer: str | None = None  # "adam" or "sgd"
-    gain: float | None = None  # initial weight of the batch norms
-    augment: bool | None = None
-    limit: int | None = None  # number of training samples, None for all
-    removed: tuple = ()  # numbers (from 1) of the shortcuts to do without
-    seed: int = 0  # of weights, order and augmentation
-    split_seed: int = 0  # of a split that the data set does not bring along
-    threads: int | None = None  # None for all
-    data_dir: str | None = None
-    data_options: dict = dataclasses.field(default_factory=dict)  # further arguments of data.load
-
-    def __post_init__(self):
-        if self.dataset not in NAMES:
-            raise UsageError(f"--dataset: there is no data set '{self.dataset}'; give one of {', '.join(NAMES)}")
-        recipe = CATALOGUE[self.dataset].recipe
-        if self.warmup is None:  # of a run of one or two epochs it must leave something
-            self.warmup = min(recipe.warmup, (recipe.epochs if self.epochs is None else self.epochs) / 4)
-        for field in dataclasses.fields(recipe):
-            if getattr(self, field.name) is None:
-                setattr(self, field.name, getattr(recipe, field.name))
-        self.data_options = {**recipe.data_options, **self.data_options}
-        self.removed = tuple(sorted(set(self.removed)))
-        self.data_dir = self.data_dir and os.path.abspath(os.path.expanduser(self.data_dir))  # a run is opened from anywhere
-        self.threads = self.threads or threads.get_num_threads()
-        if self.model not in models.SYSTEMS:
-            raise UsageError(f"--model: there is no model '{self.model}'; give one of {', '.join(models.SYSTEMS)}")
-        for name, allowed in (("position", models.POSITIONS), ("loss", LOSSES), ("optimizer", OPTIMIZERS)):
-            if getattr(self, name) not in allowed:
-                raise UsageError(f"--{name}: '{getattr(self, name)}' is unknown; give one of {', '.join(allowed)}")
-        for name, least in (("width", 8), ("timesteps", 1), ("epochs", 1), ("batch_size", 1), ("seed", 0), ("split_seed", 0),
-                            ("limit", 1)):
-            value = getattr(self, name)
-            if name == "limit" and value is None:
-                continue
-            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-                raise UsageError(f"{flag(name)}: {value} is out of range; give a whole number, {least} or more")
-        if self.width % 8:
-            raise UsageError(f"--width: {self.width} is out of range; give a multiple of 8")
-        for name in ("lr", "gain"):
-            if not 0 < getattr(self, name) <= float(np.finfo(np.float32).max):
-                raise UsageError(f"{flag(name)}: {getattr(self, name)} is out of range; give a number above 0 that float32 "
-                                 "holds")
-        if not 0 <= self.warmup < self.epochs:
-            raise UsageError(f"--warmup: {self.warmup} epochs is out of range; give 0 or more, and less than --epochs "
-                             f"{self.epochs}")
-        if not set(self.removed) <= {1, 2, 3}:
-            raise UsageError(f"--remove: {self.removed} is out of range; the shortcuts have the numbers 1, 2 and 3")
-
-    def network(self):
-        """Arguments of ``models.build``, without the preset."""
-        system = models.SYSTEMS[self.model]
-        if self.removed and system["residual"] in ("and", "iand", "none"):
-            raise UsageError(f"--remove: the model '{self.model}' cannot do without a shortcut; leave --remove away or take "
-                             "another --model")
-        return {**system, "position": self.position, "width": self.width, "timesteps": self.timesteps, "seed": self.seed,
-                "removed": list(self.removed)}
-
-    def load(self, keep_out=None):
-        """The data set; ``keep_out``: the recordings that a run has held out before."""
-        return data.load(self.dataset, self.data_dir, self.timesteps, self.split_seed, augment=self.augment,
-                         keep_out=keep_out, **self.data_options)
-
-    def of_the_run(self):
-        """The options that config.json keeps: all but those that belong to the machine."""
-        kept = {name: value for name, value in self.data_options.items() if name not in data.CACHE_OPTIONS}
-        return dataclasses.asdict(self) | {"data_options": kept}
-
-
-def flag(name):
-    """A field's name as on the command line."""
-    return "--" + name.replace("_", "-")
 
 
 # ---- evaluation ------------------------------------------------------------------------------------------------------
@@ -227,7 +133,7 @@ class Training:
         """After a restore: write what a killed process had not come to, the best checkpoint and the tables."""
         if self.best is not None and self.best["epoch"] == self.epoch and best_epoch(run) != self.epoch:
             run.save("best", self.arrays(), self.facts())
-        write_tables(run, self)
+        run.write_tables(self.facts())
 
     def run_epoch(self, bar):
         """One pass over the training samples; returns (mean loss, accuracy, seconds, share of the time waited for data)."""
@@ -418,7 +324,7 @@ def finish(run, training, progress, say, again=None):
                 training.step(bar)
                 training.save(run)
                 try:
-                    write_tables(run, training)
+                    run.write_tables(training.facts())
                 except PermissionError as error:  # Windows, while a table program has it open
                     if training.epoch == options.epochs:
                         raise
@@ -517,13 +423,6 @@ def summary(run, training, seconds, say):
             "samples_per_second": last["samples_per_second"], "parameters": run.config["parameters"], "run": str(run.path)}
 
 
-def write_tables(run, training):
-    """metrics.csv and firing_rates.csv, from what the checkpoint holds, so that the two always agree."""
-    if training.rows:
-        run.write_table(METRICS, COLUMNS, training.rows)
-        run.write_table(RATES, ["epoch", *training.layers], training.rates)
-
-
 def new_network(options, dataset):
     """(network, the arguments of ``models.build`` that make it).
 
@@ -538,20 +437,6 @@ def new_network(options, dataset):
         if isinstance(module, nn.BatchNorm2d):
             module.weight.data[...] = options.gain
     return net, config
-
-
-def command(options):
-    """The command that repeats a run."""
-    words, flags = ["train"], {"removed": "--remove"}
-    for field in dataclasses.fields(options):
-        value = getattr(options, field.name)
-        if field.name in ("data_options", "augment", "threads") or value in (None, ()):
-            continue
-        words += [flags.get(field.name, flag(field.name)), ",".join(map(str, value)) if isinstance(value, tuple) else value]
-    words += ["--augment" if options.augment else "--no-augment", "--threads", options.threads]
-    for name, value in options.of_the_run()["data_options"].items():
-        words += [flag(name if value else f"no_{name}")] if isinstance(value, bool) else [flag(name), value]
-    return terminal.command(*words)
 
 
 def limit_threads(count):

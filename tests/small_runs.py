@@ -5,7 +5,8 @@ import dataclasses
 
 from minisnn import nn, no_grad, train
 from minisnn.catalogue import CATALOGUE
-from minisnn.runs import Run
+from minisnn.options import command
+from minisnn.runs import COLUMNS, Run
 
 TINY = ["--model", "or", "--limit", "16", "--epochs", "2", "--width", "8", "-T", "1", "-b", "16"]
 
@@ -49,12 +50,12 @@ def small_run(path, model="or", silent=(), epochs=3, **options):
     net, config = train.new_network(options, dataset)
     x = dataset.train.batch(range(16))
     silence(fire(net, x), silent)
-    run = Run.create(path, {"command": train.command(options), "options": dataclasses.asdict(options), "network": config,
+    run = Run.create(path, {"command": command(options), "options": dataclasses.asdict(options), "network": config,
                             "dataset": dataset.facts, "parameters": 0, "versions": {}})
     run.save_network("best", net, {"epoch": epochs})
     rates = list(train.evaluate(net, dataset.test, limit=8)["report"].rates.items())
     run.write_table("firing_rates.csv", ["epoch", *(name for name, _ in rates)],
                     [[k + 1, *(rate * (k + 1) / epochs for _, rate in rates)] for k in range(epochs)])
-    run.write_table("metrics.csv", train.COLUMNS, [[k, 0.09 / k, 1 - 0.8 / k, 0.1 / k, 1 - 0.9 / k, 1.0, 64.0, 0.1, 1e-3, 0.0]
+    run.write_table("metrics.csv", COLUMNS, [[k, 0.09 / k, 1 - 0.8 / k, 0.1 / k, 1 - 0.9 / k, 1.0, 64.0, 0.1, 1e-3, 0.0]
                                                    for k in range(1, epochs + 1)])
     return run

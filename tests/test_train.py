@@ -1,5 +1,6 @@
 """Training: the folder of a run, the same bits after every kind of stop, and clear ends."""
 
+import dataclasses
 import json
 import math
 import os
@@ -48,7 +49,7 @@ def test_the_folder_of_a_run(finished):
     assert sorted(os.listdir(path)) == ["best.npz", "config.json", "firing_rates.csv", "last.npz", "metrics.csv"]
     config = json.loads((path / "config.json").read_text(encoding="utf-8"))
     assert config["options"]["width"] == 8 and config["options"]["lr"] > 0 and config["options"]["seed"] == 0
-    assert set(config["options"]) == {f.name for f in train.dataclasses.fields(train.Options)}
+    assert set(config["options"]) == {f.name for f in dataclasses.fields(train.Options)}
     assert {"minisnn", "python", "numpy", "numba"} <= set(config["versions"]) and config["dataset"]["split"]
     opened = Run.open(path)
     rows = opened.metrics()
@@ -106,8 +107,10 @@ def test_same_seed_same_bits_and_another_seed_others(finished, tmp_path):
 
 
 def interrupt_at(monkeypatch, name, call):
-    """Ctrl-C at that call of a function of train.py."""
-    calls, function = [], getattr(train, name)
+    """Ctrl-C at that call of a function of train.py, or of a method there; returns what undoes it."""
+    *holders, name = name.split(".")
+    holder = getattr(train, holders[0]) if holders else train
+    calls, function = [], getattr(holder, name)
 
     def stop(*arguments, **options):
         calls.append(1)
@@ -115,17 +118,17 @@ def interrupt_at(monkeypatch, name, call):
             raise KeyboardInterrupt
         return function(*arguments, **options)
 
-    monkeypatch.setattr(train, name, stop)
-    return function
+    monkeypatch.setattr(holder, name, stop)
+    return lambda: monkeypatch.setattr(holder, name, function)
 
 
-@pytest.mark.parametrize("where, call", [("loss_of", 2), ("loss_of", 6), ("evaluate", 2), ("write_tables", 1)],
+@pytest.mark.parametrize("where, call", [("loss_of", 2), ("loss_of", 6), ("evaluate", 2), ("Run.write_tables", 1)],
                          ids=["in the first epoch", "in the second epoch", "while evaluating", "before the tables"])
 def test_ctrl_c_then_resume_gives_the_bits_of_one_go(finished, tmp_path, monkeypatch, where, call):
-    function = interrupt_at(monkeypatch, where, call)
+    undo = interrupt_at(monkeypatch, where, call)
     with pytest.raises(KeyboardInterrupt, match="minisnn train --resume"):
         run(tmp_path / "b")
-    monkeypatch.setattr(train, where, function)
+    undo()
     np.random.default_rng().random(3)
     train.resume(tmp_path / "b", progress=False, say=silent)
     assert_same_bits(tmp_path / "b", finished[0])
@@ -134,10 +137,10 @@ def test_ctrl_c_then_resume_gives_the_bits_of_one_go(finished, tmp_path, monkeyp
 def test_resume_with_momentum_and_cross_entropy(tmp_path, monkeypatch):
     options = dict(optimizer="sgd", loss="ce", lr=0.05, model="ms", epochs=2)
     run(tmp_path / "a", **options)
-    function = interrupt_at(monkeypatch, "loss_of", 6)
+    undo = interrupt_at(monkeypatch, "loss_of", 6)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "b", **options)
-    monkeypatch.setattr(train, "loss_of", function)
+    undo()
     train.resume(tmp_path / "b", progress=False, say=silent)
     assert_same_bits(tmp_path / "b", tmp_path / "a")
 

@@ -1,8 +1,7 @@
 """The command line: finds the command, reads its options, turns errors into one line and an exit status.
 
-Each command has a module of its own, which is imported when that command is asked for:
+Each command is a row of ``COMMANDS`` and a module of its name, which is imported when that command is asked for:
 
-    HELP = "what it does, one line"
     def add_arguments(parser)       # argparse
     def run(options)                # prints what a person reads; returns the dict that --json prints
 
@@ -14,27 +13,26 @@ import argparse
 import difflib
 import importlib
 import json
-import math
-import os
 import sys
 
 from .. import files, stopping
 from ..errors import UsageError
+from ..kinds import whole
 from ..terminal import STANDARD_OUTPUT, shown, streams
 
-__all__ = ["main", "COMMANDS", "parser_of", "whole", "above_zero", "share", "path"]
+__all__ = ["main", "COMMANDS", "parser_of"]
 
-# Command: (module, what it does). The text stands here so that `minisnn --help` need not import them all.
+# Command: what it does. The text is here so that `minisnn --help` need not import them all.
 COMMANDS = {
-    "train": ("minisnn.cli.train", "train a network; writes the folder of the run"),
-    "evaluate": ("minisnn.cli.evaluate", "test accuracy, confusion matrix, spikes and energy of a run"),
-    "energy": ("minisnn.cli.energy", "spikes, operations and energy of a run, layer by layer"),
-    "prune": ("minisnn.cli.prune", "remove the shortcuts that have gone silent"),
-    "ablate": ("minisnn.cli.ablate", "train and compare many systems"),
-    "plot": ("minisnn.cli.plot", "draw the figures of a run"),
-    "report": ("minisnn.cli.report", "write a run up as one HTML file"),
-    "bench": ("minisnn.cli.bench", "time the engine on this machine"),
-    "show": ("minisnn.cli.show", "draw a sample of a data set"),
+    "train": "train a network; writes the folder of the run",
+    "evaluate": "test accuracy, confusion matrix, spikes and energy of a run",
+    "energy": "spikes, operations and energy of a run, layer by layer",
+    "prune": "remove the shortcuts that have gone silent",
+    "ablate": "train and compare many systems",
+    "plot": "draw the figures of a run",
+    "report": "write a run up as one HTML file",
+    "bench": "time the engine on this machine",
+    "show": "draw a sample of a data set",
 }
 
 USAGE = """usage: minisnn COMMAND [OPTION ...]
@@ -69,52 +67,9 @@ class Parser(argparse.ArgumentParser):
         sys.exit(2)
 
 
-def whole(least=1, most=None):
-    """The type of an option that is a whole number from ``least`` to ``most``."""
-
-    def number(text):
-        try:
-            value = int(text)
-        except ValueError:
-            value = None
-        if value is None or value < least or (most is not None and value > most):
-            upto = f" to {most}" if most is not None else " or more"
-            raise argparse.ArgumentTypeError(f"'{text}' is out of range; give a whole number, {least}{upto}")
-        return value
-
-    return number
-
-
-def real(text, allowed, what):
-    """A finite number for which ``allowed`` holds."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not (math.isfinite(value) and allowed(value)):
-        raise argparse.ArgumentTypeError(f"'{text}' is out of range; give {what}")
-    return value
-
-
-def above_zero(text):
-    """The type of an option that is a number above 0."""
-    return real(text, lambda value: value > 0, "a number above 0")
-
-
-def share(text):
-    """The type of an option that is a number from 0 to 1."""
-    return real(text, lambda value: 0 <= value <= 1, "a number from 0 to 1")
-
-
-def path(text):
-    """The type of an option that names a file or folder: "~" is the home folder, also where the shell has left it, as in --out=~/x."""
-    return os.path.expanduser(text)
-
-
 def parser_of(command):
     """(parser, module) of a command, the options that all commands share included."""
-    name, text = COMMANDS[command]
-    module = importlib.import_module(name)
+    text, module = COMMANDS[command], importlib.import_module(f".{command}", __name__)
     parser = Parser(prog=f"minisnn {command}", description=getattr(module, "DESCRIPTION", f"{text[0].upper()}{text[1:]}."))
     module.add_arguments(parser)
     shared = parser.add_argument_group("options of every command")
@@ -126,7 +81,7 @@ def parser_of(command):
 
 def usage():
     width = max(map(len, COMMANDS))
-    return USAGE.format(commands="\n".join(f"  {name.ljust(width)}  {text}" for name, (_, text) in COMMANDS.items()))
+    return USAGE.format(commands="\n".join(f"  {name.ljust(width)}  {text}" for name, text in COMMANDS.items()))
 
 
 def main(arguments=None):

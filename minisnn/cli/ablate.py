@@ -7,12 +7,12 @@ from pathlib import Path
 
 from .. import ablation, files, models
 from ..errors import UsageError
+from ..kinds import path, whole
+from ..options import EVENT_OPTIONS, OPTIONS, Options
 from ..stopping import Stopped
 from ..terminal import command, say, shown
-from . import path, whole
-from . import train as train_command
+from .declared import add_declared, given
 
-HELP = "train and compare many systems"
 DESCRIPTION = ("Train and measure every system of a grid, as the paper's Tables III to VIII do, and write a table (Markdown "
                "and CSV) with mean and deviation over the seeds, and a figure of accuracy against energy. The same command "
                "goes on where it was stopped, and skips what is done. A cell that fails does not stop the others.")
@@ -35,19 +35,15 @@ def add_arguments(parser):
     workers.add_argument("--scheduler", metavar="ADDRESS",
                          help="train on the workers of a Dask scheduler, such as tcp://host:8786; they must see --out under "
                               "the same path")
-    train_command.add_recipe_arguments(parser)
+    add_declared(parser, {name: option for name, option in OPTIONS.items() if not option.of_system} | EVENT_OPTIONS)
 
 
 def run(options):
-    from .. import train
-
     if options.scheduler is not None and options.jobs != 1:
         raise UsageError("--jobs: a cluster has its own number of workers; give either --jobs or --scheduler")
     cells = ablation.grid(options.models, options.positions, options.seeds or [options.seed])
-    given = train_command.given(options)
-    given.pop("out", None)
-    shared = dataclasses.asdict(train.Options(**given))  # checks them, and fills in the data set's own; the machine's stay
-    for own in ("model", "position", "removed", "seed", "threads"):
+    shared = dataclasses.asdict(Options(**given(options)))  # checks them, and fills in the data set's own; the machine's stay
+    for own in [name for name, option in OPTIONS.items() if option.of_system] + ["seed", "threads"]:
         del shared[own]
     before = sum(ablation.read_cell(options.out, cell) is not None for cell in cells)
     print(f"{len(cells)} cells, {before} of them done already", file=sys.stderr)

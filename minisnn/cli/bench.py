@@ -5,9 +5,8 @@ import sys
 
 from .. import bench, models, threads
 from ..errors import UsageError
-from . import path, whole
+from ..kinds import path, whole
 
-HELP = "time the engine on this machine"
 DESCRIPTION = ("Times, as ratios measured side by side: 'step', a training step and an inference, operation by operation, "
                "with the peak of the memory; 'conv', 3x3 convolution of spikes by events and by products, over densities; "
                "'lif', the neurons; 'rate', the training step against the firing rate. Medians. Close other programs first.")

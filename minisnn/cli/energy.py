@@ -2,10 +2,10 @@
 
 from .. import energy
 from ..errors import UsageError
+from ..kinds import above_zero, whole
 from ..terminal import say
-from . import above_zero, of_run, whole
+from . import of_run
 
-HELP = "spikes, operations and energy of a run, layer by layer"
 DESCRIPTION = ("Spikes, AC, MAC and energy per sample on the test set. 'measured' counts what the event-driven loops do, "
                "borders and attention included; 'published' counts as the authors' scripts do, from the firing rates (quirks "
                "are listed in minisnn.energy.published).")

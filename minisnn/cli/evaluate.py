@@ -5,12 +5,11 @@ import numpy as np
 from .. import data, train
 from ..catalogue import NAMES
 from ..errors import UsageError
+from ..kinds import path, whole
+from ..options import EVENT_OPTIONS
 from ..runs import WHICH, Run
 from ..terminal import say
-from . import path, whole
-from .event_options import EVENT_OPTIONS, add_event_arguments
-
-HELP = "test accuracy, confusion matrix, spikes and energy of a run"
+from .declared import add_declared, given_for_data
 
 
 def add_arguments(parser):
@@ -25,14 +24,14 @@ def add_arguments(parser):
     parser.add_argument("--limit", type=whole(), metavar="N", help="only N samples, drawn by the seed (default: all)")
     parser.add_argument("--shuffle-time", action="store_true",
                         help="give each sample's time steps in a random order: does the network use the order?")
-    add_event_arguments(parser)
+    add_declared(parser, EVENT_OPTIONS)
 
 
 def run(options):
     trained = Run.open(options.run)
     net = trained.network(options.checkpoint)
     dataset = trained.dataset(name=options.dataset, data_dir=options.data_dir,
-                              **{name: getattr(options, name) for name in EVENT_OPTIONS})
+                              **given_for_data(options))
     train.check_fits(net, dataset, f"the network of {options.run}")
     samples = getattr(dataset, options.part)
     if samples is None or len(samples) == 0:

@@ -1,7 +1,7 @@
 """What the commands that read a run have in common."""
 
 from ..errors import UsageError
-from . import path, whole
+from ..kinds import path, whole
 
 __all__ = ["add_arguments", "test_samples"]
 

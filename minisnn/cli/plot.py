@@ -4,11 +4,11 @@ import argparse
 from pathlib import Path
 
 from .. import figures
+from ..kinds import path, whole
 from ..runs import Run
 from ..terminal import say
-from . import of_run, path, whole
+from . import of_run
 
-HELP = "draw the figures of a run"
 DESCRIPTION = ("Draw the figures of a run into RUN/figures: training curves; firing rates of all layers and of the shortcuts "
                "over the epochs (Fig. 5); spikes over the input at some time steps (Figs. 3 and 4), beside other runs with "
                "--compare; scores of attention; membrane potentials and raster; energy by layer.")

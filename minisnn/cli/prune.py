@@ -2,10 +2,10 @@
 
 from .. import pruning
 from ..errors import UsageError
+from ..kinds import path, share
 from ..terminal import command, say
-from . import of_run, path, share
+from . import of_run
 
-HELP = "remove the shortcuts that have gone silent"
 DESCRIPTION = ("Natural pruning: a shortcut whose neurons fire on no sample of the training set is removed from the network "
                "and its checkpoint. Scores on the test set stay the same to the last bit; that is checked. The new folder is a "
                "run like any other.")
@@ -21,10 +21,10 @@ def add_arguments(parser):
 
 def run(options):
     from ..data import batches, limited
-    from ..runs import Run
+    from ..runs import Run, check_new, write_run
 
     subject = Run.open(options.run)
-    pruning.check_new(options.out)
+    check_new(options.out)
     net = subject.network(options.checkpoint)
     try:
         pruning.check_join(net.config.residual)
@@ -50,7 +50,7 @@ def run(options):
         result |= {f"{key}_before": getattr(found.report_before, key), f"{key}_after": getattr(found.report_after, key)}
     if not options.tolerance and not found.identical:  # cannot be: nothing that fired has been removed
         raise RuntimeError("the scores changed although no shortcut that fired was removed")
-    pruning.write_run(subject, found, options.out, options.checkpoint, result)
+    write_run(subject, found.network, options.out, options.checkpoint, result)
     tell(result, options.out, len(test))
     return result | {"out": options.out}
 

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from .. import figures, report
+from ..kinds import path, whole
 from ..runs import Run
 from ..terminal import say
-from . import of_run, path, whole
+from . import of_run
 
-HELP = "write a run up as one HTML file"
 DESCRIPTION = ("Write a run up as one HTML file that opens from a disk, with no network: the figures, the tables, the "
                "configuration and the command that repeats the run.")
 

@@ -7,11 +7,11 @@ from ..catalogue import CATALOGUE, NAMES
 from ..data.frames import EventSamples, slice_edges
 from ..errors import UsageError
 from ..files import replace
+from ..kinds import path, whole
+from ..options import EVENT_OPTIONS
 from ..terminal import say
-from . import path, whole
-from .event_options import EVENT_OPTIONS, add_event_arguments
+from .declared import add_declared, given_for_data
 
-HELP = "draw a sample of a data set"
 SHORTEST = 40  # milliseconds that a picture of the moving figure stands
 
 
@@ -27,7 +27,7 @@ def add_arguments(parser):
                         help="of a split that the data set does not bring along, and of gestures")
     parser.add_argument("--out", type=path, metavar="FILE", help="the figure; .png, .pdf or .svg (default: DATASET-INDEX.png)")
     parser.add_argument("--gif", type=path, metavar="FILE", help="also write a moving figure, one picture for each slice")
-    add_event_arguments(parser)
+    add_declared(parser, EVENT_OPTIONS)
 
 
 def run(options):
@@ -36,8 +36,7 @@ def run(options):
     kind = ending(out, "--out", (".png", ".pdf", ".svg"))
     if options.gif:
         ending(options.gif, "--gif", (".gif",))
-    given = {key: getattr(options, key) for key in EVENT_OPTIONS if getattr(options, key) is not None}
-    chosen = CATALOGUE[name].recipe.data_options | given
+    chosen = CATALOGUE[name].recipe.data_options | given_for_data(options)
     dataset = data.load(name, options.data_dir, options.timesteps, options.split_seed, **chosen)
     part = options.part or ("train" if dataset.train is not None else "test")
     samples = getattr(dataset, part)

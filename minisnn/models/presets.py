@@ -11,6 +11,7 @@ __all__ = ["RESIDUALS", "PRUNABLE", "POSITIONS", "SYSTEMS", "Config"]
 RESIDUALS = ("or", "add", "and", "iand", "vanilla", "ms", "none")
 PRUNABLE = ("or", "add")  # joins that an absent shortcut does not change
 POSITIONS = ("a", "b", "c", "d")
+SHORTCUTS = (1, 2, 3)
 
 # The systems that the paper compares (Tables III, IV and VII), by the names of the command line.
 SYSTEMS = {

@@ -3,8 +3,31 @@
 from .attention import attention
 from .batch_norm import batch_norm
 from .conv import conv2d
-from .elementary import (abs, add, concatenate, div, exp, index, log, matmul, max, mean, min, mul, neg, power, relu, reshape,
-                         sigmoid, sqrt, stack, sub, sum, tanh, transpose)
+from .elementary import (
+                         abs,
+                         add,
+                         concatenate,
+                         div,
+                         exp,
+                         index,
+                         log,
+                         matmul,
+                         max,
+                         mean,
+                         min,
+                         mul,
+                         neg,
+                         power,
+                         relu,
+                         reshape,
+                         sigmoid,
+                         sqrt,
+                         stack,
+                         sub,
+                         sum,
+                         tanh,
+                         transpose,
+)
 from .fused import norm_fire
 from .lif import lif, neuron
 from .linear import linear

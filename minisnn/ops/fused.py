@@ -16,8 +16,16 @@ from .. import ledger
 from ..engine import Function, Tensor
 from ..jit import kernel, parallel_kernel, prange
 from ..surrogate import derivative_kernel
-from .attention import (attention_scores, check_attention, feature_gradient_rows, groups, record_attention, strides_of,
-                        to_places, to_rows)
+from .attention import (
+    attention_scores,
+    check_attention,
+    feature_gradient_rows,
+    groups,
+    record_attention,
+    strides_of,
+    to_places,
+    to_rows,
+)
 from .batch_norm import batch_norm_backward, check_batch_norm, input_gradient_terms, mean_and_variance, real_array
 from .event_conv import spikes_per_image
 from .layout import channels_first_view, channels_last

@@ -1,0 +1,178 @@
+"""The options of training, each declared once: its default, what it may be, and what it means.
+
+``Options`` checks values by these declarations; the command line reads its words by them (cli/declared.py). So a new option is
+one field here, and one line where it is used.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import Any
+
+from . import terminal
+from .catalogue import CATALOGUE, NAMES, Recipe
+from .data.places import CACHE_OPTIONS
+from .errors import UsageError
+from .kinds import Kind, above_zero, one_of, path, real, some_of, switch, whole
+from .models.presets import POSITIONS, SHORTCUTS, SYSTEMS
+
+__all__ = ["Option", "Options", "OPTIONS", "EVENT_OPTIONS", "flag", "command"]
+
+WHAT, HOW = "what to train", "how to train it"
+EVENTS = f"events ({', '.join(name for name in NAMES if CATALOGUE[name].events)})"
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """What the command line shows of an option, and what it may be."""
+
+    kind: Kind
+    group: str
+    help: str
+    metavar: str | None = None
+    short: str = ""  # such as "-b"
+    flag: str = ""  # where it is not the field's name
+    of_system: bool = False  # belongs to one system of an ablation, which sets it itself
+
+
+def declared(default: Any, kind: Kind, group: str, help: str, *rest: Any, **more: Any) -> Any:
+    """A field with its declaration. None as the default stands for the data set's own (catalogue.py) where a recipe has it."""
+    return dataclasses.field(default=default, metadata={"option": Option(kind, group, help, *rest, **more)})
+
+
+@dataclasses.dataclass
+class Options:
+    """Every option of training. None stands for the data set's own default (catalogue.py), which then takes its place.
+
+    Raises:
+        UsageError: an option is out of range; names it as on the command line.
+    """
+
+    dataset: str = declared("digits", one_of(NAMES), WHAT, f"one of {', '.join(NAMES)} (default: digits)", "NAME")
+    model: str = declared("syna-t", one_of(SYSTEMS), WHAT, f"one of {', '.join(SYSTEMS)} (default: syna-t)", "NAME", of_system=True)
+    position: str = declared("a", one_of(POSITIONS), WHAT, "of attention in each pair of convolutions, a to d (default: a)", "P",
+                             of_system=True)
+    width: int | None = declared(None, whole(8, multiple=8), WHAT, "channels of the first layer, a multiple of 8", "W")
+    timesteps: int | None = declared(None, whole(), WHAT, "time steps", "T", "-T")
+    epochs: int | None = declared(None, whole(), HOW, "passes over the training samples", "E")
+    batch_size: int | None = declared(None, whole(), HOW, "samples at once", "B", "-b")
+    lr: float | None = declared(None, above_zero, HOW, "highest learning rate; falls to 0 along half a cosine", "LR")
+    warmup: float | None = declared(None, real(lambda value: value >= 0, "a number of 0 or more"), HOW,
+                                    "epochs over which the rate rises first", "E")
+    loss: str | None = declared(None, one_of(("mse", "ce")), HOW, "mse, the paper's, or ce, cross-entropy")
+    optimizer: str | None = declared(None, one_of(("adam", "sgd")), HOW, "what moves the weights")
+    gain: float | None = declared(None, above_zero, HOW,
+                                  "initial weight of the batch norms: a higher one lets more neurons fire at first", "G")
+    augment: bool | None = declared(None, switch, HOW, "vary the training samples at random")
+    limit: int | None = declared(None, whole(), HOW, "train on N of the samples only, drawn by the seed (default: all)", "N")
+    removed: tuple = declared((), some_of(SHORTCUTS, "shortcuts"), WHAT, "do without these shortcuts, numbers from 1 to 3", "K,K",
+                              flag="--remove", of_system=True)
+    seed: int = 0  # of weights, order and augmentation
+    split_seed: int = declared(0, whole(0), HOW,
+                               "of the split into training and test of data that brings none along (default: 0)", "N")
+    threads: int | None = None  # None for all
+    data_dir: str | None = declared(None, path, WHAT, "where data lies (default: the variable MINISNN_DATA, else ~/.cache/minisnn)",
+                                    "DIR")
+    data_options: dict = dataclasses.field(default_factory=dict)  # further arguments of data.load, such as EVENT_OPTIONS
+
+    def __post_init__(self) -> None:
+        check("dataset", self.dataset)
+        recipe = CATALOGUE[self.dataset].recipe
+        if self.warmup is None:  # of a run of one or two epochs it must leave something
+            self.warmup = min(recipe.warmup, (recipe.epochs if self.epochs is None else self.epochs) / 4)
+        for field in dataclasses.fields(recipe):
+            if getattr(self, field.name) is None:
+                setattr(self, field.name, getattr(recipe, field.name))
+        self.data_options = {**recipe.data_options, **self.data_options}
+        self.data_dir = self.data_dir and os.path.abspath(os.path.expanduser(self.data_dir))  # a run is opened from anywhere
+        if self.threads is None:
+            from . import threads  # late: with it comes the compiler
+
+            self.threads = threads.get_num_threads()
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if value is not None:
+                check(field.name, value)
+        self.removed = tuple(sorted(set(self.removed)))
+        if self.warmup >= self.epochs:
+            raise UsageError(f"--warmup: {self.warmup} epochs is out of range; give less than --epochs {self.epochs}")
+
+    def network(self) -> dict[str, Any]:
+        """Arguments of ``models.build``, without the preset."""
+        system = SYSTEMS[self.model]
+        if self.removed and system["residual"] in ("and", "iand", "none"):
+            raise UsageError(f"--remove: the model '{self.model}' cannot do without a shortcut; omit --remove or take another --model")
+        return {**system, "position": self.position, "width": self.width, "timesteps": self.timesteps, "seed": self.seed,
+                "removed": list(self.removed)}
+
+    def load(self, keep_out: list | None = None):
+        """The data set; ``keep_out``: the recordings that a run has held out before."""
+        from . import data
+
+        return data.load(self.dataset, self.data_dir, self.timesteps, self.split_seed, augment=self.augment,
+                         keep_out=keep_out, **self.data_options)
+
+    def of_the_run(self) -> dict[str, Any]:
+        """The options that config.json keeps: all but those that belong to the machine."""
+        kept = {name: value for name, value in self.data_options.items() if name not in CACHE_OPTIONS}
+        return dataclasses.asdict(self) | {"data_options": kept}
+
+
+OPTIONS: dict[str, Option] = {f.name: f.metadata["option"] for f in dataclasses.fields(Options) if f.metadata}
+"""What the fields of ``Options`` declare, by name."""
+
+# Of data sets of events, by the names of the arguments of data.load; what is not given is the data set's own.
+EVENT_OPTIONS = {
+    "slicing": Option(one_of(("count", "time")), EVENTS,
+                      "cut a recording into T slices of equally many events, or of equal time (default: count)"),
+    "frame_size": Option(whole(8), EVENTS, "add up pixels to frames of S x S (default: the sensor's size)", "S"),
+    "window": Option(above_zero, EVENTS, "cut recordings into samples of MS milliseconds (default: whole recordings)", "MS"),
+    "stride": Option(above_zero, EVENTS, "from one window's start to the next (default: half a window)", "MS"),
+    "split_at": Option(above_zero, EVENTS, "train on the windows before MS of each recording, test on those after (default: the official "
+                       "split, or one recording in ten held out)", "MS"),
+    "skip_bad": Option(switch, EVENTS, "omit recordings that cannot be used, and count them"),
+    "cache": Option(path, EVENTS, "where frames are kept, 'none' for nowhere (default: the variable MINISNN_CACHE, else "
+                    "~/.cache/minisnn/frames)", "DIR"),
+    "cache_limit": Option(above_zero, EVENTS, "most that the folder may take (default: 4)", "GB"),
+}
+
+
+def check(name: str, value: Any) -> None:
+    """Raise UsageError where a value is not what its option declares."""
+    option = OPTIONS.get(name, SHARED.get(name))
+    if option is not None and not option.kind.allows(value):
+        raise UsageError(f"{flag(name)}: {value!r} {option.kind.refusal}")
+
+
+SHARED = {"seed": Option(whole(0), "", ""), "threads": Option(whole(), "", "")}  # every command has them
+
+
+def recipe_default(name: str) -> str:
+    """The end of an option's help: what it is for each data set. Empty where no recipe has it."""
+    if name not in {field.name for field in dataclasses.fields(Recipe)}:
+        return ""
+    values: dict[str, list[str]] = {}
+    for dataset in NAMES:
+        value = getattr(CATALOGUE[dataset].recipe, name)
+        values.setdefault(f"{value:g}" if isinstance(value, float) else str(value), []).append(dataset)
+    if len(values) == 1:
+        return f" (default: {next(iter(values))})"
+    return " (default: " + "; ".join(f"{value} for {', '.join(names)}" for value, names in values.items()) + ")"
+
+
+def flag(name: str) -> str:
+    """An option's name as on the command line."""
+    return (OPTIONS[name].flag if name in OPTIONS else "") or "--" + name.replace("_", "-")
+
+
+def command(options: Options) -> str:
+    """The command that repeats a run."""
+    words: list[Any] = ["train"]
+    for name, value in ({name: getattr(options, name) for name in OPTIONS} | {"seed": options.seed, "threads": options.threads}
+                        | options.of_the_run()["data_options"]).items():
+        if isinstance(value, bool):
+            words.append(flag(name) if value else f"--no-{flag(name)[2:]}")
+        elif value not in (None, ()):
+            words += [flag(name), ",".join(map(str, value)) if isinstance(value, tuple) else value]
+    return terminal.command(*words)
