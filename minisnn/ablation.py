@@ -458,7 +458,7 @@ def plain(value):
 
 def write_tables(results, folder):
     """Write cells.csv, table.csv, table.md and figure.png; returns the rows of ``summarise``."""
-    from . import plots
+    from .figures import plots, style
 
     folder, rows = Path(folder), summarise(results)
     columns = ("accuracy", "last_accuracy", "spikes", "mac", "ac", "energy_mj", "spikes_per_neuron", "parameters", "silent",
@@ -476,6 +476,6 @@ def write_tables(results, folder):
         points = [(row["system"], row["accuracy"], row["accuracy_sd"] or 0.0, row["pruned_mj"], row["pruned_mj_sd"] or 0.0)
                   for row in rows]
         with files.replace(folder / "figure.png") as file:
-            plots.write_png(plots.accuracy_against_energy(points, "Mean and deviation over the seeds, silent shortcuts pruned"),
+            style.write_png(plots.accuracy_against_energy(points, "Mean and deviation over the seeds, silent shortcuts pruned"),
                             file)
     return rows

@@ -17,13 +17,13 @@ import time
 
 import numpy as np
 
-from . import ledger, memory, models, ops, optim, plots, threads
+from . import ledger, memory, models, ops, optim, threads
 from .engine import Tensor, no_grad
 from .ops import dense_conv, event_conv, fused
 from .ops.cost import events_pay_backward, events_pay_forward
 from .surrogate import ATan
 
-__all__ = ["Peer", "bench_conv", "bench_lif", "bench_step", "bench_rate", "plot_conv", "plot_rate", "geometric_mean"]
+__all__ = ["Peer", "bench_conv", "bench_lif", "bench_step", "bench_rate", "geometric_mean"]
 
 SHAPES = ((64, 28), (128, 14), (256, 7), (512, 4))  # channels and side of the map, in the features and the three stages
 DENSITIES = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3)
@@ -291,62 +291,6 @@ def bench_rate(width=64, timesteps=16, batch_size=8, biases=(-0.6, -0.2, 0.2, 0.
         events = sum(watch.seconds[name] for name in ("find_events", "event_forward", "event_weight_gradient")) / (repeat + 1)
         rows.append(dict(bias=bias, firing_rate=rate, step=statistics.median(times[1:]), events=events))
     return rows
-
-
-def crossover(rows, event, dense):
-    """The density at which the event-driven pass becomes slower than the dense one, on a line between the points; or None."""
-    for before, after in zip(rows, rows[1:]):
-        low, high = before[event] - before[dense], after[event] - after[dense]
-        if low <= 0 < high:
-            return before["density"] + (after["density"] - before["density"]) * low / (low - high)
-    return None
-
-
-@plots.styled
-def plot_conv(rows, path):
-    """Time against density for each shape, with the crossover marked: a PNG at ``path``."""
-    figure = plots.blank(15, 7)
-    axes = figure.subplots(2, 4, sharex=True)
-    for column, (c, h) in enumerate(SHAPES):
-        own = [r for r in rows if r["channels"] == c]
-        for axis, title, event, dense, torch in (
-                (axes[0, column], f"forward, {c} channels, {h}x{h}", "event_forward", "dense_forward", "forward"),
-                (axes[1, column], f"weight gradient, {c} channels, {h}x{h}", "event_weight_gradient", "dense_weight_gradient",
-                 "weight_gradient")):
-            density = [100 * r["density"] for r in own]
-            axis.plot(density, [1e3 * r[event] for r in own], "o-", color="#0072b2", label="event-driven")
-            axis.plot(density, [1e3 * r[dense] for r in own], "s--", color="#d55e00", label="dense")
-            if own[0]["torch"]:
-                axis.plot(density, [1e3 * r["torch"][torch] for r in own], "^:", color="black", label="PyTorch (oneDNN)")
-            at = crossover(own, event, dense)
-            if at is not None:
-                axis.axvline(100 * at, color="grey", lw=0.8)
-                axis.text(100 * at, 0.68, f"crossover {100 * at:.0f}%", transform=axis.get_xaxis_transform(), ha="right",
-                          va="center", rotation=90)
-            axis.set_title(title, fontsize=10)
-            axis.set_ylim(bottom=0)
-        axes[1, column].set_xlabel("inputs that fire (%)")
-    for axis in axes[:, 0]:
-        axis.set_ylabel("time (ms)")
-    axes[0, 0].legend()
-    figure.suptitle(f"3x3 convolution of spikes, {IMAGES} images, {threads.get_num_threads()} threads")
-    figure.savefig(path, dpi=110)
-
-
-@plots.styled
-def plot_rate(rows, path):
-    """The training step against the firing rate: a PNG at ``path``."""
-    figure = plots.blank(6.5, 4.5)
-    axis = figure.subplots()
-    rows = sorted(rows, key=lambda r: r["firing_rate"])
-    rate = [100 * r["firing_rate"] for r in rows]
-    axis.plot(rate, [r["step"] for r in rows], "o-", color="#0072b2", label="training step")
-    axis.plot(rate, [r["events"] for r in rows], "s--", color="#d55e00", label="of which event-driven loops")
-    axis.set(xlabel="firing rate (spikes per 100 neuron-steps)", ylabel="time (s)", title="The cost grows with the spikes")
-    axis.set_xlim(left=0)
-    axis.set_ylim(bottom=0)
-    axis.legend()
-    figure.savefig(path, dpi=110)
 
 
 def geometric_mean(values):

@@ -16,11 +16,11 @@ import numpy as np
 
 from . import ledger
 from .catalogue import CATALOGUE
-from .engine import Tensor, no_grad
+from .engine import Tensor
 from .models import Config, ResNet21
-from .nn import listen
+from .nn import evaluating, listen
 
-__all__ = ["measure", "published", "published_of", "Report", "Layer", "E_MAC", "E_AC", "label", "listen"]
+__all__ = ["measure", "published", "published_of", "Report", "Layer", "E_MAC", "E_AC", "label"]
 
 E_MAC, E_AC = 4.6, 0.9  # pJ, 45 nm
 NORM, POOL = "batch norm", "max pool"  # rows that stand for all layers of their kind
@@ -124,19 +124,6 @@ def label(name):
         else:
             words.append({"features": "feature", "stages": "stage", "last_lif": "last LIF", "head": "linear"}.get(part, part))
     return " ".join(words)
-
-
-@contextlib.contextmanager
-def evaluating(net):
-    """Within the ``with`` statement: evaluation mode and no tape; afterwards every part has its own mode back."""
-    modes = [(module, module.training) for module in net.modules()]
-    net.eval()
-    try:
-        with no_grad():
-            yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 def batches(x):

@@ -14,7 +14,7 @@ import dataclasses
 
 import numpy as np
 
-from . import energy
+from . import energy, nn
 from .models import PRUNABLE, ResNet21
 
 __all__ = ["prune", "Pruned", "shortcut_rates", "without", "scores", "check_join"]
@@ -75,7 +75,7 @@ def scores(net, batches):
 def run(net, batches):
     """(scores [N, classes], {shortcut: firing rate}, energy.Report), all from one pass in evaluation mode."""
     results = []
-    with energy.listen(net, lambda _, out: results.append(out.data)):
+    with nn.listen(net, lambda _, out: results.append(out.data)):
         report = energy.measure(net, batches)
     rates = {k: report.rates[f"stages.{k - 1}.shortcut"] for k, stage in enumerate(net.stages, 1) if stage.shortcut is not None}
     return np.concatenate(results), rates, report

@@ -56,7 +56,7 @@ def evaluate(net, samples, batch_size=64, loss="mse", seed=0, limit=None):
             labels.append(y)
             yield x
 
-    with energy.listen(net, lambda _, out: scores.append(out.data)):
+    with nn.listen(net, lambda _, out: scores.append(out.data)):
         report = energy.measure(net, batches())
     scores, labels = np.concatenate(scores), np.concatenate(labels)
     classes = scores.shape[1]

@@ -48,7 +48,7 @@ def overheard(net):
         for name, module in net.named_modules():
             if isinstance(module, nn.Conv2d):
                 heard = functools.partial(lambda name, module, inputs, _: calls.append((name, module, inputs[0].data)), name, module)
-                stack.enter_context(energy.listen(module, heard))
+                stack.enter_context(nn.listen(module, heard))
         yield calls
 
 
@@ -135,7 +135,7 @@ def test_totals_rates_and_energy_belong_together():
         outputs = {}
         for name, unit in net.named_modules():
             if isinstance(unit, models.Unit):
-                stack.enter_context(energy.listen(unit, lambda _, out, name=name: outputs.update({name: out.data})))
+                stack.enter_context(nn.listen(unit, lambda _, out, name=name: outputs.update({name: out.data})))
         energy.measure(net, x)
     for name, s in outputs.items():
         assert report.rates[name] == pytest.approx(s.mean())
@@ -215,13 +215,13 @@ def test_any_other_module_can_be_measured_too(net, kinds):
 def test_listeners_hear_the_calls_of_their_own_thread():
     layer, heard, other = nn.LIF(), [], []
     x = Tensor(np.ones((1, 2)))
-    with energy.listen(layer, lambda inputs, out: heard.append(out.shape)), energy.listen(layer, lambda *_: heard.append("2nd")):
+    with nn.listen(layer, lambda inputs, out: heard.append(out.shape)), nn.listen(layer, lambda *_: heard.append("2nd")):
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
             pool.submit(layer, x).result()
         assert heard == []
 
         def listen_and_call():
-            with energy.listen(layer, lambda *_: other.append(1)):
+            with nn.listen(layer, lambda *_: other.append(1)):
                 layer(x)
 
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
@@ -326,9 +326,9 @@ def test_counting_keeps_results():
     net.eval()
     plain = net(x).data
     heard = []
-    with energy.listen(net, lambda _, out: heard.append(out.data)):
+    with nn.listen(net, lambda _, out: heard.append(out.data)):
         energy.measure(net, x)
-        with energy.listen(net, lambda _, out: heard.append(out.data)):
+        with nn.listen(net, lambda _, out: heard.append(out.data)):
             energy.measure(net, x)
     assert len(heard) == 3 and all(np.array_equal(scores, plain) for scores in heard)
     assert "forward" not in vars(net)

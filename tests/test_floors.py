@@ -19,7 +19,9 @@ FLOORS = [
     {"nn", "data"},
     {"models"},
     {"energy", "pruning", "runs", "options"},
-    {"train", "plots", "figures", "event_plots", "ablation", "report", "bench"},
+    {"train", "bench"},
+    {"figures"},
+    {"ablation"},
     {"cli"},
     {"__main__"},
 ]

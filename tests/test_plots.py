@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from small_runs import fire, small_run
 
-from minisnn import UsageError, cli, energy, figures, models, ops, plots
+from minisnn import UsageError, cli, energy, figures, models, ops
+from minisnn.figures import activity, plots, run
 from minisnn.runs import Run
 
 
@@ -70,14 +71,14 @@ def test_spikes_behind_the_join_are_spikes(folder):
     for model in ("or", "vanilla", "ms", "plain", "sew-add"):
         one = subject(folder / model)
         x = one.sample(1)[0]
-        map_ = figures.joined(one.net, plots.watch(one.net, x))
+        map_ = run.joined(one.net, activity.watch(one.net, x))
         assert map_.shape == (2, 1, 16, 8, 8)
         assert set(np.unique(map_)) <= ({0.0, 1.0, 2.0} if model == "sew-add" else {0.0, 1.0}) and map_.max() > 0
 
 
 def test_steps_are_those_of_the_paper():
-    assert figures.chosen_steps(32) == [1, 8, 16, 24, 32]
-    assert figures.chosen_steps(1) == [1] and figures.chosen_steps(4) == [1, 2, 3, 4]
+    assert run.chosen_steps(32) == [1, 8, 16, 24, 32]
+    assert run.chosen_steps(1) == [1] and run.chosen_steps(4) == [1, 2, 3, 4]
 
 
 def test_watching_changes_nothing_and_sees_what_happened():
@@ -85,12 +86,12 @@ def test_watching_changes_nothing_and_sees_what_happened():
     x = np.random.default_rng(0).random((4, 2, 1, 8, 8), dtype=np.float32) * 4
     fire(net, x)
     before, report = net(x).data, energy.measure(net, x)
-    seen = plots.watch(net, x)
+    seen = activity.watch(net, x)
     assert np.array_equal(net(x).data, before)
     assert list(seen.spikes) == list(report.rates)
     for name, spikes in seen.spikes.items():
         assert spikes.mean() == pytest.approx(report.rates[name])
-        again = plots.potentials(seen.currents[name], **seen.neurons[name])
+        again = activity.potentials(seen.currents[name], **seen.neurons[name])
         assert np.mean((again >= 1.0) != (spikes > 0)) < 1e-4  # float64 against float32: a threshold may be met by a hair
     modules = {name for name, _ in net.named_modules() if name.endswith(".attention")}
     assert {f"{name}.attention" for name in seen.scores} == modules
@@ -104,7 +105,7 @@ def test_watching_changes_nothing_and_sees_what_happened():
 @pytest.mark.parametrize("options", [{}, {"tau": 3.0}, {"v_reset": None}, {"decay_input": False}])
 def test_potentials_cross_the_threshold_where_the_neurons_fire(options):
     current = np.random.default_rng(0).normal(1.0, 1.0, (6, 3, 2, 4, 4))
-    u = plots.potentials(current, **options)
+    u = activity.potentials(current, **options)
     assert np.array_equal(u >= 1.0, ops.lif(figures_tensor(current), **options).data > 0)
 
 
@@ -139,6 +140,6 @@ def test_the_thermogram_says_since_when_a_shortcut_is_silent():
 def test_a_run_without_epochs_has_no_curves(folder, tmp_path):
     one = subject(folder / "or")
     one.run = type("Run", (), {"metrics": lambda self: [], "firing_rates": lambda self: ([], np.zeros((0, 0)))})()
-    assert figures.training_curves(one, {}) is None and figures.thermogram(one, {}) is None
+    assert run.training_curves(one, {}) is None and run.thermogram(one, {}) is None
     with pytest.raises(UsageError, match="no layer"):
         list(figures.of_run(subject(folder / "or"), layer="x", only=["membranes"]))

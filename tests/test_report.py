@@ -9,7 +9,8 @@ import subprocess
 import pytest
 from small_runs import small_run
 
-from minisnn import cli, figures, report
+from minisnn import cli, figures
+from minisnn.figures import page as report
 from minisnn.runs import Run
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

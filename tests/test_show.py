@@ -6,8 +6,8 @@ import event_files as files
 import numpy as np
 import pytest
 
-from minisnn import event_plots
 from minisnn.cli import main
+from minisnn.figures import samples
 
 
 @pytest.fixture(autouse=True)
@@ -57,5 +57,5 @@ def test_what_cannot_be_shown_is_one_line_and_leaves_nothing(arguments, culprit,
 def test_polarity_is_what_prevails():
     frames = np.zeros((1, 2, 1, 4), np.uint8)
     frames[0, :, 0] = [[2, 0, 1, 0], [0, 2, 1, 0]]
-    assert event_plots.polarity(frames)[0, 0].tolist() == [-1, 1, 0, 0]
-    assert event_plots.gif_frames(frames, side=8)[0, :, ::2].tolist() == [[0, 255, 128, 128]] * 2
+    assert samples.polarity(frames)[0, 0].tolist() == [-1, 1, 0, 0]
+    assert samples.gif_frames(frames, side=8)[0, :, ::2].tolist() == [[0, 255, 128, 128]] * 2

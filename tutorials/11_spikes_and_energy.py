@@ -116,7 +116,7 @@ def listener(name, conv):
 with contextlib.ExitStack() as stack, snn.no_grad():
     for name, module in net.named_modules():
         if isinstance(module, nn.Conv2d) and name != "stem.conv":
-            stack.enter_context(energy.listen(module, listener(name.removesuffix(".conv"), module)))
+            stack.enter_context(nn.listen(module, listener(name.removesuffix(".conv"), module)))
     net.eval()(images)
 assert estimates.keys() == exact.keys() and len(exact) == 19
 for name in exact:

@@ -108,7 +108,7 @@ norm(shifted), norm(shifted), once(shifted)
 assert np.allclose(norm.running_mean / once.running_mean, 1.9)  # 1 - 0.9^2 of the way instead of 1 - 0.9
 
 calls, (stage, *_) = [], net.stages
-with energy.listen(stage.main, lambda *_: calls.append(1)), energy.listen(stage.shortcut, lambda *_: calls.append(2)):
+with nn.listen(stage.main, lambda *_: calls.append(1)), nn.listen(stage.shortcut, lambda *_: calls.append(2)):
     net(images)
 assert calls == [1, 2]
 
@@ -135,7 +135,7 @@ assert (round(row.spikes / 1e3, 2), round(row.ac / 1e6, 2), round(row.energy_mj,
 # %%
 seen = []
 gesture_net = models.build("dvsgesture", width=8, timesteps=1, seed=0)
-with energy.listen(gesture_net.stages[2].main[1], lambda inputs, output: seen.append(output.shape)):
+with nn.listen(gesture_net.stages[2].main[1], lambda inputs, output: seen.append(output.shape)):
     gesture_net(np.zeros((1, 1, 2, 128, 128), np.float32))
 assert seen == [(1, 1, 64, 4, 4)]
 

@@ -5,6 +5,8 @@ import sys
 
 from .. import bench, models, threads
 from ..errors import UsageError
+from ..figures import timings
+from ..files import replace
 from ..kinds import path, whole
 
 DESCRIPTION = ("Times, as ratios measured side by side: 'step', a training step and an inference, operation by operation, "
@@ -48,7 +50,7 @@ def run(options):
                 result["conv"] = bench.bench_conv(options.repeat, peer, seed=options.seed)
             print_conv(result["conv"])
             if folder:
-                bench.plot_conv(result["conv"], folder / "conv_time_by_density.png")
+                write(timings.conv_by_density(result["conv"]), folder / "conv_time_by_density.png")
         elif name == "lif":
             result["lif"] = bench.bench_lif(options.repeat, seed=options.seed)
             print_lif(result["lif"])
@@ -56,8 +58,13 @@ def run(options):
             result["rate"] = bench.bench_rate(**network, repeat=max(1, options.repeat // 2), seed=options.seed)
             print_rate(result["rate"])
             if folder:
-                bench.plot_rate(result["rate"], folder / "step_time_by_firing_rate.png")
+                write(timings.step_by_rate(result["rate"]), folder / "step_time_by_firing_rate.png")
     return result
+
+
+def write(figure, path):
+    with replace(path) as file:
+        figure.savefig(file, format="png", dpi=110)
 
 
 def print_conv(rows):

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from .. import figures, report
+from .. import figures
+from ..figures import page
 from ..kinds import path, whole
 from ..runs import Run
 from ..terminal import say
@@ -22,6 +23,6 @@ def add_arguments(parser):
 def run(options):
     subject = figures.Subject(Run.open(options.run), options.checkpoint, options.data_dir, options.batch_size, options.limit)
     path = Path(options.out or subject.run.path / "report.html")
-    number = report.write(subject, path, sample=options.sample)
+    number = page.write(subject, path, sample=options.sample)
     say(f"{path}: {number} figures, {path.stat().st_size / 1e6:.1f} MB, opens in any browser")
     return {"run": str(subject.run.path), "report": str(path), "figures": number}

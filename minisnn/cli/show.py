@@ -53,9 +53,9 @@ def run(options):
     elif options.gif:
         raise UsageError(f"--gif: {name} holds still images; leave --gif away")
     else:
-        from .. import event_plots
+        from ..figures import samples as pictures_of
 
-        save(event_plots.image_figure(samples.batch([index])[0, 0], f"{name}, {part} sample {index}: {label}"), out, kind)
+        save(pictures_of.image_figure(samples.batch([index])[0, 0], f"{name}, {part} sample {index}: {label}"), out, kind)
     written = [file for file in (out, options.gif) if file]
     text = f"{part} sample {index} of {len(samples):,}: {label}"
     if "events" in facts:
@@ -68,16 +68,16 @@ def run(options):
 
 def draw_events(samples, index, title, out, kind, gif):
     """Write the figure, and the moving one where asked for; what was drawn, as a dict."""
-    from .. import event_plots
+    from ..figures import samples as pictures_of
 
     events, frames = samples.events(index), samples.frames(index)
     duration = max(int(events["t"][-1] - events["t"][0]) + 1, 1)
     edges = slice_edges(events, samples.timesteps, samples.options.slicing, samples.span(index))
-    save(event_plots.event_figure(events, frames, samples.options.sensor, edges, title), out, kind)
+    save(pictures_of.event_figure(events, frames, samples.options.sensor, edges, title), out, kind)
     if gif:
         from PIL import Image
 
-        pictures = [Image.fromarray(picture) for picture in event_plots.gif_frames(frames)]
+        pictures = [Image.fromarray(picture) for picture in pictures_of.gif_frames(frames)]
         stands = max(SHORTEST, round(duration / 1000 / samples.timesteps))
         with writable(gif), replace(gif) as file:
             pictures[0].save(file, format="GIF", save_all=True, append_images=pictures[1:], duration=stands, loop=0)

@@ -1,14 +1,12 @@
 """Module: what holds parameters, knows its parts by name, and can be called."""
 
-import contextlib
-import threading
-
 import numpy as np
 
 from .. import ledger
 from ..engine import Tensor
+from .listening import heard
 
-__all__ = ["Module", "Parameter", "Sequential", "ModuleList", "listen"]
+__all__ = ["Module", "Parameter", "Sequential", "ModuleList"]
 
 
 class Parameter(Tensor):
@@ -42,7 +40,7 @@ class Module:
                 output = self.forward(*inputs)
         else:
             output = self.forward(*inputs)
-        for module, callback in _listening.callbacks:
+        for module, callback in heard():
             if module is self:
                 callback(inputs, output)
         return output
@@ -138,24 +136,6 @@ class Module:
         for name, module in self.named_modules():
             module._name = name
         return self
-
-
-class _Listening(threading.local):
-    callbacks = ()  # (module, callback) of this thread, in the order in which they came
-
-
-_listening = _Listening()
-
-
-@contextlib.contextmanager
-def listen(module, callback):
-    """Within the ``with`` statement, ``callback(inputs, output)`` hears every call of ``module`` in this thread."""
-    before = _listening.callbacks
-    _listening.callbacks = (*before, (module, callback))
-    try:
-        yield
-    finally:
-        _listening.callbacks = before
 
 
 def first_of_each(named):

@@ -8,7 +8,8 @@ import html
 import io
 import json
 
-from . import energy, figures, files, terminal
+from .. import energy, files, terminal
+from . import run as run_figures
 
 __all__ = ["write", "page"]
 
@@ -54,7 +55,7 @@ def write(subject, path, **options):
         UsageError: as ``figures.of_run``.
         OSError: the file cannot be written; what stood there before is untouched.
     """
-    drawings = list(figures.of_run(subject, **options))
+    drawings = list(run_figures.of_run(subject, **options))
     files.write_text(path, page(subject, drawings))
     return len(drawings)
 

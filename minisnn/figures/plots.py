@@ -1,68 +1,18 @@
 """Figures of a run: how it trained, which neurons fire where and when, what attention scores, and what it all costs.
 
 Axes: T time steps, N batch, C channels, H height, W width.
-Each function takes arrays and returns a matplotlib Figure. Figures are readable without colour vision: the colour map is
-cividis, whose lightness rises evenly, and lines differ in dash and marker, bars in hatching.
+Each function takes arrays and returns a matplotlib Figure.
 """
-
-import contextlib
-import functools
-import importlib
-import os
-import sys
 
 import numpy as np
 
-from . import energy
-from .engine import Tensor
-from .nn import LIF, Attention
-from .ops.attention import PoolFeatures, attention_scores
-from .runs import merit
+from .. import energy
+from ..runs import merit
+from .activity import potentials
+from .style import COLORS, MAP, MARKERS, blank, styled, whole_numbers
 
 __all__ = ["training_curves", "thermogram", "spike_intensity", "attention_maps", "membranes", "energy_by_layer",
-           "accuracy_against_energy", "write_png", "watch", "Activity", "potentials"]
-
-MAP = "cividis"
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito's, told apart by all
-DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)), "-")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
-STYLE = {"font.size": 9, "axes.titlesize": 10, "axes.spines.top": False, "axes.spines.right": False, "figure.dpi": 100,
-         "legend.frameon": False, "image.interpolation": "nearest", "figure.constrained_layout.use": True}
-
-
-def matplotlib():
-    """The package matplotlib, imported late, since that takes longer than everything else here, and without a look at MPLBACKEND:
-    figures are only written to files, and the backend of a notebook, which its shell commands inherit, may not be there."""
-    backend = os.environ.pop("MPLBACKEND", None) if "matplotlib" not in sys.modules else None
-    try:
-        return importlib.import_module("matplotlib")
-    finally:
-        if backend is not None:
-            os.environ["MPLBACKEND"] = backend
-
-
-def styled(draw):
-    """The same function, drawing in the package's style whatever the user's is."""
-
-    @functools.wraps(draw)
-    def drawn(*args, **options):
-        with matplotlib().rc_context(STYLE):
-            return draw(*args, **options)
-
-    return drawn
-
-
-def write_png(figure, file):
-    """Write a Figure into a binary file, fine enough for print."""
-    figure.savefig(file, format="png", dpi=150)
-
-
-def blank(width, height):
-    """An empty Figure, size in inches."""
-    matplotlib()
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height))
+           "accuracy_against_energy", "chosen_neurons"]
 
 
 # ---- a run over its epochs ---------------------------------------------------------------------------------------------
@@ -81,9 +31,9 @@ def training_curves(metrics, title=""):
     epochs = np.asarray(metrics["epoch"], float)
     marker = "o" if len(epochs) < 40 else ""
     for axes, what, factor in ((loss, "loss", 1), (accuracy, "accuracy", 100)):
-        for which, colour, dash in (("train", COLOURS[0], "--"), ("test", COLOURS[1], "-")):
-            axes.plot(epochs, factor * np.asarray(metrics[f"{which}_{what}"], float), dash, color=colour, marker=marker,
-                      markerfacecolor="white" if which == "train" else colour, markersize=3, label=which)
+        for which, color, dash in (("train", COLORS[0], "--"), ("test", COLORS[1], "-")):
+            axes.plot(epochs, factor * np.asarray(metrics[f"{which}_{what}"], float), dash, color=color, marker=marker,
+                      markerfacecolor="white" if which == "train" else color, markersize=3, label=which)
         axes.legend()
     rate.plot(epochs, np.asarray(metrics["firing_rate"], float), color="black", marker=marker, markersize=3)
     merits = [merit(*found) for found in zip(metrics["test_accuracy"], metrics["test_loss"])]
@@ -133,7 +83,7 @@ def thermogram(rates, names, epochs=None, title=""):
     whole_numbers(heat.xaxis)
     (left if shortcuts else figure).colorbar(image, ax=heat, label="spikes per neuron and time step", pad=0.03)
     for axes, k in zip(bars, shortcuts):
-        axes.bar(epochs, rates[:, k], width=1.0 if len(epochs) > 30 else 0.8, color=COLOURS[0])
+        axes.bar(epochs, rates[:, k], width=1.0 if len(epochs) > 30 else 0.8, color=COLORS[0])
         axes.set(ylim=(0, 1.1 * max(rates[:, shortcuts].max(), 1e-3)), ylabel="spikes per neuron\nand time step")
         silent = int(np.argmax(np.append(rates[::-1, k] > 0, True)))  # epochs at the end without a single spike
         if silent:
@@ -148,90 +98,7 @@ def thermogram(rates, names, epochs=None, title=""):
     return figure
 
 
-def whole_numbers(axis):
-    """Ticks at whole numbers only."""
-    from matplotlib.ticker import MaxNLocator
-
-    axis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
-
-
 # ---- inside the network ------------------------------------------------------------------------------------------------
-
-
-class Activity:
-    """What ``watch`` saw: dictionaries from dotted names to arrays.
-
-    Attributes:
-        currents, spikes: input and output of every LIF layer, [T, N, C, H, W].
-        joins: {stage from 0: what stands behind its join}, [T, N, C, H, W].
-        scores: of every attention module, [N, T] for "t", [N, C] for "c", [N, H, W] for "s".
-        neurons: {name: the LIF layer's options}.
-    """
-
-    def __init__(self):
-        self.currents, self.spikes, self.joins, self.scores, self.neurons = {}, {}, {}, {}, {}
-
-
-def watch(net, x):
-    """Run ``net`` on x [T, N, C, H, W] in evaluation mode and keep what happened in every layer; returns Activity.
-
-    Memory: two arrays for each layer, so give a few samples only.
-    """
-    activity = Activity()
-    with contextlib.ExitStack() as stack:
-        for name, module in net.named_modules():
-            if isinstance(module, LIF):
-                at = name.removesuffix(".lif")
-                activity.neurons[at] = module.options
-                stack.enter_context(energy.listen(module, functools.partial(keep_neurons, activity, at)))
-                stack.enter_context(apart(module))
-            elif isinstance(module, Attention):
-                at = name.removesuffix(".attention")
-                stack.enter_context(energy.listen(module, functools.partial(keep_scores, activity, at, module)))
-        for k, stage in enumerate(net.stages):
-            stack.enter_context(energy.listen(stage.join, lambda _, out, k=k: activity.joins.update({k: out.data})))
-            if stage.shortcut is None:
-                stack.enter_context(energy.listen(stage.main, lambda _, out, k=k: activity.joins.update({k: out.data})))
-        stack.enter_context(energy.evaluating(net))
-        net(x if isinstance(x, Tensor) else Tensor(x, dtype=net.config.dtype))
-    return activity
-
-
-@contextlib.contextmanager
-def apart(lif):
-    """Within: the neurons run as an operation of their own, not fused with what stands in front of them."""
-
-    def after(norm, attention, x):
-        x = norm(x)
-        return lif(x if attention is None else attention(x))
-
-    lif.after = after
-    try:
-        yield
-    finally:
-        del lif.after
-
-
-def keep_neurons(activity, name, inputs, output):
-    activity.currents[name], activity.spikes[name] = inputs[0].data, output.data
-
-
-def keep_scores(activity, name, module, inputs, output):
-    (x,) = inputs
-    scores = attention_scores(PoolFeatures.apply(x, dim=module.dim), module.weights, module.dim, module.spiking,
-                              x.shape[3:]).data
-    activity.scores[name] = scores.reshape(-1, *x.shape[3:]) if module.dim == "s" else scores
-
-
-def potentials(current, tau=2.0, v_threshold=1.0, v_reset=0.0, decay_input=True, **_):
-    """Membrane potential u[t] before the spike, for currents [T, ...]: Eq. 2 (``ops.lif``) in plain NumPy."""
-    rest = 0.0 if v_reset is None else v_reset
-    h, u = np.full(current.shape[1:], rest), np.empty(current.shape)
-    for t, I in enumerate(current):
-        u[t] = h + I / (tau if decay_input else 1.0) - (h - rest) / tau
-        fired = u[t] >= v_threshold
-        h = np.where(fired, u[t] - v_threshold if v_reset is None else v_reset, u[t])
-    return u
 
 
 @styled
@@ -290,7 +157,7 @@ def attention_maps(scores, title="", most=3):
         across = np.arange(len(mean) + 1) + 0.5 if steps else np.linspace(0, 1, len(mean) + 1)
         image = heat.pcolormesh(across, [k - 0.46, k + 0.46], (mean if steps else np.sort(mean)[::-1])[None], cmap=MAP,
                                 vmin=low, vmax=high)
-        bars.barh(k, mean.mean(), color="0.75" if "shortcut" in names[k] else COLOURS[0], height=0.7,
+        bars.barh(k, mean.mean(), color="0.75" if "shortcut" in names[k] else COLORS[0], height=0.7,
                   hatch="//" if "shortcut" in names[k] else "", edgecolor="black", linewidth=0.5)
         bars.errorbar(mean.mean(), k, xerr=[[mean.mean() - mean.min()], [mean.max() - mean.mean()]], color="black", capsize=2,
                       linewidth=1)
@@ -344,9 +211,9 @@ def membranes(current, spikes, options, neurons, name="", title="", raster=60):
     axes = figure.subplots(len(neurons) + 1, 1, sharex=True, height_ratios=[1] * len(neurons) + [2])
     for row, (c, h, w) in zip(axes, neurons):
         u, s = potentials(current[:, c, h, w].astype(float), **options), spikes[:, c, h, w] > 0
-        row.plot(steps, u, "-", color=COLOURS[0], marker=".", label="u, before the spike")
+        row.plot(steps, u, "-", color=COLORS[0], marker=".", label="u, before the spike")
         row.axhline(threshold, color="black", linestyle="--", linewidth=1, label=f"threshold {threshold:g}")
-        row.plot(steps[s], u[s], linestyle="", marker="^", markersize=8, markerfacecolor=COLOURS[1], markeredgecolor="black",
+        row.plot(steps[s], u[s], linestyle="", marker="^", markersize=8, markerfacecolor=COLORS[1], markeredgecolor="black",
                  label="spike")
         row.set_ylabel(f"channel {c},\nrow {h}, column {w}\nu", fontsize=8)
         row.grid(alpha=0.3)
@@ -387,13 +254,13 @@ def energy_by_layer(report, title=""):
     scale, unit = (1e6, "nJ") if report.energy_mj < 1e-3 else (1e3, "µJ") if report.energy_mj < 1 else (1, "mJ")
     y, total = np.arange(len(rows)), np.array([row.energy_mj for row in rows]) * scale
     ac = np.array([min(row.ac * report.e_ac * 1e-9, row.energy_mj) for row in rows]) * scale
-    cost.barh(y, ac, color=COLOURS[5], edgecolor="black", linewidth=0.5, label=f"additions, AC ({report.e_ac:g} pJ)")
-    cost.barh(y, total - ac, left=ac, color=COLOURS[1], edgecolor="black", linewidth=0.5, hatch="///",
+    cost.barh(y, ac, color=COLORS[5], edgecolor="black", linewidth=0.5, label=f"additions, AC ({report.e_ac:g} pJ)")
+    cost.barh(y, total - ac, left=ac, color=COLORS[1], edgecolor="black", linewidth=0.5, hatch="///",
               label=f"products, MAC ({report.e_mac:g} pJ)")
     for k, row in enumerate(rows):
         cost.text(total[k] + 0.01 * total.max(), k, f"{row.share:.1%}", va="center", fontsize=7)
         if row.firing_rate is not None:
-            rate.barh(k, row.firing_rate, color="0.75" if row.kind == "attention" else COLOURS[0], edgecolor="black",
+            rate.barh(k, row.firing_rate, color="0.75" if row.kind == "attention" else COLORS[0], edgecolor="black",
                       linewidth=0.5, hatch="//" if "shortcut" in row.name else "")
     cost.set_yticks(y, [energy.label(row.name) for row in rows], fontsize=8)
     cost.set_ylim(len(rows) - 0.4, -0.6)
@@ -418,7 +285,7 @@ def accuracy_against_energy(points, title=""):
     spread = max(p[3] for p in points) / max(min(p[3] for p in points), 1e-12)
     for k, (name, accuracy, deviation, mj, mj_deviation) in enumerate(points):
         axes.errorbar(mj * 1e3, 100 * accuracy, xerr=mj_deviation * 1e3, yerr=100 * deviation, marker=MARKERS[k % len(MARKERS)],
-                      color=COLOURS[k % len(COLOURS)], markeredgecolor="black", markersize=8, linestyle="", capsize=2,
+                      color=COLORS[k % len(COLORS)], markeredgecolor="black", markersize=8, linestyle="", capsize=2,
                       label=name)
     axes.set(xlabel="energy per sample (µJ)" + (", logarithmic" if spread > 8 else ""), ylabel="test accuracy (%)",
              xscale="log" if spread > 8 else "linear")

@@ -6,11 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
-from . import energy, files, plots
-from .data import batches, limited
-from .errors import UsageError
+from .. import energy, files
+from ..data import batches, limited
+from ..errors import UsageError
+from ..nn import listen
+from . import plots
+from .activity import watch
+from .style import write_png
 
-__all__ = ["Subject", "Drawing", "of_run", "save", "NAMES", "chosen_steps"]
+__all__ = ["Subject", "Drawing", "of_run", "save", "NAMES", "FIGURES", "chosen_steps"]
 
 
 @dataclasses.dataclass
@@ -23,7 +27,7 @@ class Drawing:
 
     def png(self, file):
         """Write it to a binary file."""
-        plots.write_png(self.figure, file)
+        write_png(self.figure, file)
 
 
 def save(drawing, folder):
@@ -69,7 +73,7 @@ class Subject:
     def tested(self):
         """(energy.Report, accuracy) on the test set."""
         scores, test = [], limited(self.dataset.test, self.limit)
-        with energy.listen(self.net, lambda _, out: scores.append(out.data)):
+        with listen(self.net, lambda _, out: scores.append(out.data)):
             report = energy.measure(self.net, batches(test, self.batch_size))
         return report, float((np.concatenate(scores).argmax(1) == test.labels).mean())
 
@@ -86,9 +90,19 @@ class Subject:
     @functools.cache
     def activity(self, number):
         """What happens in every layer on one test sample."""
-        return plots.watch(self.net, self.sample(number)[0])
+        return watch(self.net, self.sample(number)[0])
 
 
+FIGURES = {}  # name: function(subject, options), which returns (caption, matplotlib Figure), or None where there is nothing to show
+
+
+def figure_of_a_run(draw):
+    """Make a function a figure of every run, under the function's name."""
+    FIGURES[draw.__name__] = draw
+    return draw
+
+
+@figure_of_a_run
 def training_curves(subject, _):
     rows = subject.run.metrics()
     if not rows:
@@ -97,6 +111,7 @@ def training_curves(subject, _):
     return "Loss, accuracy and firing rate over the epochs.", figure
 
 
+@figure_of_a_run
 def thermogram(subject, _):
     names, rates = subject.run.firing_rates()
     if not len(rates):
@@ -105,6 +120,7 @@ def thermogram(subject, _):
     return "Firing rate of every neuron layer over the epochs, with that of the shortcuts beside it (Fig. 5).", figure
 
 
+@figure_of_a_run
 def spike_intensity(subject, options):
     x, label = subject.sample(options["sample"])
     subjects = [subject, *options["compare"]]
@@ -116,7 +132,7 @@ def spike_intensity(subject, options):
         if other is not subject and other.sample(options["sample"])[0].shape != x.shape:
             raise UsageError(f"--compare: {other.run.path} was trained on samples of another shape; compare runs on one "
                              "data set")
-        activity = subject.activity(options["sample"]) if other is subject else plots.watch(other.net, x)
+        activity = subject.activity(options["sample"]) if other is subject else watch(other.net, x)
         maps.append(joined(other.net, activity)[:, 0])
     steps = options["steps"] or chosen_steps(len(x))
     if not all(1 <= t <= len(x) for t in steps):
@@ -127,13 +143,14 @@ def spike_intensity(subject, options):
     return "Spikes of all channels behind the first join, over the input (white), at chosen time steps (Figs. 3 and 4).", figure
 
 
+@figure_of_a_run
 def attention(subject, options):
     test, dim, at = subject.dataset.test, subject.net.config.attention, options["sample"]
     if dim is None:
         return None
     subject.sample(at)  # checks the number
     x = test.batch(np.arange(at, min(at + 3, len(test)))) if dim == "s" else test.batch(np.arange(min(64, len(test))))
-    scores = plots.watch(subject.net, x).scores
+    scores = watch(subject.net, x).scores
     if not scores:
         return None
     figure = plots.attention_maps(scores, subject.title)
@@ -141,6 +158,7 @@ def attention(subject, options):
     return f"Scores of attention over {where}: MA's lie between 0 and 1, those of IA on the shortcuts are spikes.", figure
 
 
+@figure_of_a_run
 def membranes(subject, options):
     activity, layer = subject.activity(options["sample"]), options["layer"]
     if layer is None:
@@ -161,14 +179,13 @@ def membranes(subject, options):
     return "Membrane potential of some neurons, from the busiest to a silent one, and the raster of the busiest.", figure
 
 
+@figure_of_a_run
 def energy_by_layer(subject, _):
     figure = plots.energy_by_layer(subject.report, subject.title)
     return "Energy per sample by layer, as measured on the test set, and the firing rates.", figure
 
 
-DRAW = {"training_curves": training_curves, "thermogram": thermogram, "spike_intensity": spike_intensity,
-        "attention": attention, "membranes": membranes, "energy_by_layer": energy_by_layer}
-NAMES = tuple(DRAW)
+NAMES = tuple(FIGURES)
 
 
 def of_run(subject, compare=(), sample=0, steps=None, layer=None, neurons=None, only=NAMES):
@@ -191,6 +208,6 @@ def of_run(subject, compare=(), sample=0, steps=None, layer=None, neurons=None, 
     """
     options = dict(compare=compare, sample=sample, steps=steps, layer=layer, neurons=neurons)
     for name in only:
-        drawn = DRAW[name](subject, options)
+        drawn = FIGURES[name](subject, options)
         if drawn is not None:
             yield Drawing(name, *drawn)

@@ -1,19 +1,19 @@
 """Figures of one sample: what an event camera saw, slice by slice, as a cloud and as a rate; or a still image.
 
 Axes: T time steps, C channels, H height, W width; n events.
-Readable without colour vision: off is dark and on is light on grey, and where there are colours, markers and dashes differ too.
+Readable without color vision: off is dark and on is light on grey, and where there are colors, markers and dashes differ too.
 """
 
 import numpy as np
 
-from .plots import COLOURS, DASHES, blank, styled
+from .style import COLORS, DASHES, blank, styled
 
 __all__ = ["polarity", "event_figure", "image_figure", "gif_frames"]
 
 MOST_SLICES = 32  # drawn one by one; of more, evenly many
 MOST_POINTS = 4000  # of the cloud
 BINS = 60  # of the rate
-ON, OFF = COLOURS[4], COLOURS[0]  # a light orange and a dark blue
+ON, OFF = COLORS[4], COLORS[0]  # a light orange and a dark blue
 
 
 def polarity(frames):
@@ -62,9 +62,9 @@ def event_figure(events, frames, sensor, edges=None, title=""):
     top.suptitle(title)
     cloud = bottom.add_subplot(1, 2, 1, projection="3d")
     some = events[np.sort(np.random.default_rng(0).permutation(len(events))[:MOST_POINTS])]
-    for p, marker, colour, name in ((0, "v", OFF, "off"), (1, "^", ON, "on")):
+    for p, marker, color, name in ((0, "v", OFF, "off"), (1, "^", ON, "on")):
         e = some[some["p"] == p]
-        cloud.scatter(e["t"] / 1000, e["x"], e["y"], marker=marker, s=4, color=colour, linewidths=0, label=name,
+        cloud.scatter(e["t"] / 1000, e["x"], e["y"], marker=marker, s=4, color=color, linewidths=0, label=name,
                       depthshade=False)
     for axis in (cloud.xaxis, cloud.yaxis, cloud.zaxis):
         axis.set_major_locator(MaxNLocator(4))
@@ -77,9 +77,9 @@ def event_figure(events, frames, sensor, edges=None, title=""):
     rate = bottom.add_subplot(1, 2, 2)
     start, stop = int(events["t"][0]), int(events["t"][-1]) + 1
     bins = np.linspace(start, stop, BINS + 1)
-    for p, dash, colour, name in ((0, DASHES[0], OFF, "off"), (1, DASHES[1], ON, "on")):
+    for p, dash, color, name in ((0, DASHES[0], OFF, "off"), (1, DASHES[1], ON, "on")):
         counts, _ = np.histogram(events["t"][events["p"] == p], bins)
-        rate.stairs(counts / (bins[1] - bins[0]) * 1000, bins / 1000, linestyle=dash, color=colour, label=name, linewidth=1.5)
+        rate.stairs(counts / (bins[1] - bins[0]) * 1000, bins / 1000, linestyle=dash, color=color, label=name, linewidth=1.5)
     if edges is not None:
         for edge in edges:
             rate.axvline(edge / 1000, color="0.8", linewidth=0.7, zorder=0)
@@ -91,7 +91,7 @@ def event_figure(events, frames, sensor, edges=None, title=""):
 
 @styled
 def image_figure(image, title=""):
-    """A still image [C, H, W]: its first channel, or its three channels as colours."""
+    """A still image [C, H, W]: its first channel, or its three channels as colors."""
     figure = blank(4.2, 3.6)
     axes = figure.subplots()
     shown = axes.imshow(np.moveaxis(image, 0, -1).clip(0, 1) if len(image) == 3 else image[0], cmap="gray")

@@ -1,0 +1,91 @@
+"""What happens inside a network on a few samples, kept for figures.
+
+Axes: T time steps, N batch, C channels, H height, W width.
+"""
+
+import contextlib
+import functools
+
+import numpy as np
+
+from ..engine import Tensor
+from ..nn import LIF, Attention, evaluating, listen
+from ..ops.attention import PoolFeatures, attention_scores
+
+__all__ = ["Activity", "watch", "potentials"]
+
+
+class Activity:
+    """What ``watch`` saw: dictionaries from dotted names to arrays.
+
+    Attributes:
+        currents, spikes: input and output of every LIF layer, [T, N, C, H, W].
+        joins: {stage from 0: what stands behind its join}, [T, N, C, H, W].
+        scores: of every attention module, [N, T] for "t", [N, C] for "c", [N, H, W] for "s".
+        neurons: {name: the LIF layer's options}.
+    """
+
+    def __init__(self):
+        self.currents, self.spikes, self.joins, self.scores, self.neurons = {}, {}, {}, {}, {}
+
+
+def watch(net, x):
+    """Run ``net`` on x [T, N, C, H, W] in evaluation mode and keep what happened in every layer; returns Activity.
+
+    Memory: two arrays for each layer, so give a few samples only.
+    """
+    activity = Activity()
+    with contextlib.ExitStack() as stack:
+        for name, module in net.named_modules():
+            if isinstance(module, LIF):
+                at = name.removesuffix(".lif")
+                activity.neurons[at] = module.options
+                stack.enter_context(listen(module, functools.partial(keep_neurons, activity, at)))
+                stack.enter_context(apart(module))
+            elif isinstance(module, Attention):
+                at = name.removesuffix(".attention")
+                stack.enter_context(listen(module, functools.partial(keep_scores, activity, at, module)))
+        for k, stage in enumerate(net.stages):
+            stack.enter_context(listen(stage.join, lambda _, out, k=k: activity.joins.update({k: out.data})))
+            if stage.shortcut is None:
+                stack.enter_context(listen(stage.main, lambda _, out, k=k: activity.joins.update({k: out.data})))
+        stack.enter_context(evaluating(net))
+        net(x if isinstance(x, Tensor) else Tensor(x, dtype=net.config.dtype))
+    return activity
+
+
+@contextlib.contextmanager
+def apart(lif):
+    """Within: the neurons run as an operation of their own, not fused with what stands in front of them."""
+
+    def after(norm, attention, x):
+        x = norm(x)
+        return lif(x if attention is None else attention(x))
+
+    lif.after = after
+    try:
+        yield
+    finally:
+        del lif.after
+
+
+def keep_neurons(activity, name, inputs, output):
+    activity.currents[name], activity.spikes[name] = inputs[0].data, output.data
+
+
+def keep_scores(activity, name, module, inputs, output):
+    (x,) = inputs
+    scores = attention_scores(PoolFeatures.apply(x, dim=module.dim), module.weights, module.dim, module.spiking,
+                              x.shape[3:]).data
+    activity.scores[name] = scores.reshape(-1, *x.shape[3:]) if module.dim == "s" else scores
+
+
+def potentials(current, tau=2.0, v_threshold=1.0, v_reset=0.0, decay_input=True, **_):
+    """Membrane potential u[t] before the spike, for currents [T, ...]: Eq. 2 (``ops.lif``) in plain NumPy."""
+    rest = 0.0 if v_reset is None else v_reset
+    h, u = np.full(current.shape[1:], rest), np.empty(current.shape)
+    for t, I in enumerate(current):
+        u[t] = h + I / (tau if decay_input else 1.0) - (h - rest) / tau
+        fired = u[t] >= v_threshold
+        h = np.where(fired, u[t] - v_threshold if v_reset is None else v_reset, u[t])
+    return u

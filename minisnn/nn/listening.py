@@ -1,0 +1,44 @@
+"""Hearing a network while it runs: what goes into a module and comes out of it, without a change to either."""
+
+import contextlib
+import threading
+
+from ..engine import no_grad
+
+__all__ = ["listen", "heard", "evaluating"]
+
+
+class _Listening(threading.local):
+    callbacks = ()  # (module, callback) of this thread, in the order in which they came
+
+
+_listening = _Listening()
+
+
+def heard():
+    """(module, callback) pairs of this thread."""
+    return _listening.callbacks
+
+
+@contextlib.contextmanager
+def listen(module, callback):
+    """Within the ``with`` statement, ``callback(inputs, output)`` hears every call of ``module`` in this thread."""
+    before = _listening.callbacks
+    _listening.callbacks = (*before, (module, callback))
+    try:
+        yield
+    finally:
+        _listening.callbacks = before
+
+
+@contextlib.contextmanager
+def evaluating(net):
+    """Within the ``with`` statement: evaluation mode and no tape; afterwards every part has its own mode back."""
+    modes = [(module, module.training) for module in net.modules()]
+    net.eval()
+    try:
+        with no_grad():
+            yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
