@@ -4,14 +4,18 @@ A checkpoint is an .npz file, a zip archive of .npy files that are not compresse
 text that holds the version of the format.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import zipfile
+from typing import Any
 
 import numpy as np
 
 from .errors import UsageError
 from .files import first_line, replace
+from .types import Path
 
 __all__ = ["save", "load", "load_facts", "FORMAT"]
 
@@ -19,7 +23,7 @@ FORMAT = 1  # of the file; a newer one is refused by name
 FACTS = "facts"
 
 
-def save(path, arrays, facts=None):
+def save(path: Path, arrays: dict[str, np.ndarray], facts: dict[str, Any] | None = None) -> None:
     """Write a checkpoint.
 
     Args:
@@ -46,7 +50,7 @@ class _Forwards:
         self.read = None  # NumPy takes what has this for a file
 
 
-def load(path):
+def load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Read a checkpoint.
 
     Returns:
@@ -60,7 +64,7 @@ def load(path):
     return {name: array for name, array in members.items() if name != FACTS}, facts
 
 
-def load_facts(path):
+def load_facts(path: Path) -> dict[str, Any]:
     """The facts of a checkpoint, without its arrays. Raises UsageError as ``load`` does."""
     return facts_of(path, read(path, only=FACTS))
 

@@ -1,5 +1,7 @@
 """Files that are either there in full or not at all, and what is read of them without trust."""
 
+from __future__ import annotations
+
 import contextlib
 import json
 import os
@@ -7,10 +9,12 @@ import pathlib
 import re
 import secrets
 import time
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, BinaryIO
 
 from . import stopping
 from .errors import UsageError
+from .types import Path
 
 __all__ = ["replace", "write_text", "read_json", "remove_parts", "first_line", "way_on"]
 
@@ -20,7 +24,7 @@ TRIES, PAUSE = 8, 0.05  # on Windows a file that a table program or a virus scan
 
 
 @contextlib.contextmanager
-def replace(path):
+def replace(path: Path) -> Iterator[BinaryIO]:
     """A binary file to write in the place of ``path``: it takes its name only when the block ends without an error.
 
     The old file stays whole until then, and for good where the block fails. An OSError that is raised names ``path``.
@@ -52,13 +56,13 @@ def rename(temporary, path):
             time.sleep(PAUSE * 2**k)
 
 
-def write_text(path, text: str):
+def write_text(path: Path, text: str) -> None:
     """Write a text file, UTF-8, in one go, as ``replace`` does."""
     with replace(path) as file:
         file.write(text.encode("utf-8", "backslashreplace"))  # a file's name may hold bytes that are no text
 
 
-def read_json(path, mend: str) -> Any:
+def read_json(path: Path, mend: str) -> Any:
     """What a JSON file holds.
 
     Args:
@@ -78,7 +82,7 @@ def read_json(path, mend: str) -> Any:
         raise UsageError(f"{path} is damaged ({first_line(error)}); {mend}") from None
 
 
-def remove_parts(folder):
+def remove_parts(folder: Path) -> None:
     """Remove the files in a folder that ``replace`` had not finished when its process was killed. The caller holds the folder."""
     with contextlib.suppress(OSError):
         for entry in os.scandir(folder):
@@ -87,7 +91,7 @@ def remove_parts(folder):
                     os.unlink(entry.path)
 
 
-def first_line(error) -> str:
+def first_line(error: BaseException) -> str:
     """An exception as a short text of one line."""
     text = str(error).strip().splitlines()
     return (text[0] if text else type(error).__name__)[:100]

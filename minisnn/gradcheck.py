@@ -1,5 +1,10 @@
 """Does the gradient that an operation computes agree with the difference quotient of its values?"""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from .engine import Tensor, no_grad
@@ -13,7 +18,7 @@ class GradientMismatch(AssertionError):
     """The analytic and the numeric gradient differ."""
 
 
-def gradcheck(f, inputs, eps=1e-6, rtol=1e-5, atol=1e-8, seed=0):
+def gradcheck(f: Callable[..., Tensor], inputs: Any, eps: float = 1e-6, rtol: float = 1e-5, atol: float = 1e-8, seed: int = 0) -> bool:
     """Compare the gradient of ``f`` with central finite differences, in float64.
 
     The output is projected on a random vector v, the inputs are moved along a random direction d, and one number is compared,

@@ -5,9 +5,12 @@ which is how to step through one in a debugger. No fast-math: a sum keeps the or
 the backward loops recompute the very potentials of the forward loops.
 """
 
+from __future__ import annotations
+
 import functools
 import sys
 import threading
+from collections.abc import Callable
 
 import numba
 from llvmlite import binding
@@ -41,18 +44,18 @@ def compile_with_registers(compile, signature):
             numba.config.SLP_VECTORIZE = before
 
 
-def kernel(loop):
+def kernel(loop: Callable) -> Callable:
     """Compile a serial loop."""
     return compiled(loop)
 
 
-def contracted_kernel(loop):
+def contracted_kernel(loop: Callable) -> Callable:
     """Compile a serial loop in which a product and its addition may round once, together, where the CPU can (fused
     multiply-add): the matrix product is a third faster for it. The order of its sums stays as written."""
     return compiled(loop, fastmath={"contract"})
 
 
-def parallel_kernel(loop):
+def parallel_kernel(loop: Callable) -> Callable:
     """Compile a loop over ``prange``, which runs on all threads; any number of Python threads may call it at once.
 
     Numba's layer "workqueue", the only one where neither OpenMP nor TBB is installed, aborts the process when two Python
@@ -91,7 +94,7 @@ class _Layer:
 _layer = _Layer()
 
 
-def has_feature(name):
+def has_feature(name: str) -> bool:
     """Whether the CPU that kernels are compiled for has a feature, by LLVM's name: ``"avx512f"``, ``"avx2"``, ..."""
     told = numba.config.CPU_FEATURES
     features = binding.get_host_cpu_features().flatten() if told is None else told
@@ -112,6 +115,6 @@ class _FirstCompilation(event.Listener):
         pass
 
 
-def announce_compilation():
+def announce_compilation() -> None:
     """Print one line to standard error when, and only when, Numba really compiles something."""
     event.register("numba:compile", _FirstCompilation())

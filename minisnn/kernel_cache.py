@@ -10,14 +10,20 @@ The files lie where Numba puts them, in ``__pycache__`` beside the source, else 
 ``NUMBA_CACHE_DIR`` says.
 """
 
+from __future__ import annotations
+
 import functools
 import hashlib
 import os
 import pathlib
 import re
 import sys
+from collections.abc import Callable
+from typing import Any
 
 from numba.core import caching
+
+from .types import Path
 
 __all__ = ["KernelCache", "source_stamp"]
 
@@ -40,7 +46,7 @@ def imported_files(path):
 
 
 @functools.lru_cache(maxsize=None)
-def source_stamp(path):
+def source_stamp(path: Path) -> str:
     """A hash of a file and of all that it imports from this package, directly or not; of all of the package for a file outside."""
     path = pathlib.Path(path).resolve()
     reached = set()
@@ -96,7 +102,7 @@ class KernelCache(caching.FunctionCache):
 
     said = False
 
-    def __init__(self, loop):
+    def __init__(self, loop: Callable) -> None:
         self._name, self._py_func = repr(loop), loop
         self._impl = self._impl_class(loop)  # raises RuntimeError where no folder can be written
         self._cache_path = self._impl.locator.get_cache_path()
@@ -104,27 +110,27 @@ class KernelCache(caching.FunctionCache):
         self.enable()
 
     @classmethod
-    def attach(cls, dispatcher):
+    def attach(cls, dispatcher: Any) -> None:
         """Give a dispatcher its cache, where there is a folder for it."""
         try:
             dispatcher._cache = cls(dispatcher.py_func)
         except (RuntimeError, OSError) as error:
             cls.say(error)
 
-    def load_overload(self, sig, target_context):
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
         try:
             return super().load_overload(sig, target_context)
         except Exception:  # a file of another Numba or LLVM, or one that vanished just now
             return None
 
-    def save_overload(self, sig, data):
+    def save_overload(self, sig: Any, data: Any) -> None:
         try:
             super().save_overload(sig, data)
         except OSError as error:
             self.say(error)
 
     @classmethod
-    def say(cls, error):
+    def say(cls, error: Exception) -> None:
         """Tell once that compiled loops are not kept."""
         if not KernelCache.said:
             KernelCache.said = True

@@ -1,10 +1,14 @@
 """A folder that one process works in at a time: two that train into it would overwrite each other's files."""
 
+from __future__ import annotations
+
 import contextlib
 import errno
 import os
+from collections.abc import Iterator
 
 from .errors import UsageError
+from .types import Path
 
 __all__ = ["holding"]
 
@@ -12,7 +16,7 @@ FILE = ".minisnn.lock"  # only where a folder cannot be locked itself
 
 
 @contextlib.contextmanager
-def holding(folder):
+def holding(folder: Path) -> Iterator[None]:
     """Within the ``with`` statement this process alone holds ``folder``, which must exist. The system lets go of it when the
     process ends, in whatever way, so nothing is left behind.
 

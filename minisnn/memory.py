@@ -7,6 +7,8 @@ This is the one thing that the engine's import changes for the whole process: wh
 to the most that it ever held at once. ``MINISNN_KEEP_MEMORY=0`` leaves it as it is.
 """
 
+from __future__ import annotations
+
 import ctypes
 import os
 import sys
@@ -17,7 +19,7 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 LARGEST = 32 << 20  # bytes; glibc takes no larger threshold, and still maps what is above afresh
 
 
-def keep_freed_memory():
+def keep_freed_memory() -> None:
     """Ask glibc to keep what is freed for the next array, unless ``MINISNN_KEEP_MEMORY`` is 0; with another C library nothing
     happens, and nothing is lost but time."""
     if os.environ.get("MINISNN_KEEP_MEMORY") == "0":
@@ -30,7 +32,7 @@ def keep_freed_memory():
     mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
-def peak_megabytes():
+def peak_megabytes() -> float | None:
     """The most memory that this process ever held, MB; None where the system does not say."""
     try:
         import resource

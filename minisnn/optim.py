@@ -3,8 +3,11 @@
 Symbols: p a parameter, g its gradient, m and v running means of g and g^2; M entries in the order of the memory.
 """
 
+from __future__ import annotations
+
 import functools
 import math
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -65,7 +68,7 @@ class Optimizer:
 
     states = ()
 
-    def __init__(self, parameters, lr):
+    def __init__(self, parameters: Iterable[Tensor], lr: float) -> None:
         self.parameters, self.lr, self.steps = list({id(p): p for p in parameters}.values()), lr, 0
         if not self.parameters:
             raise ValueError("the optimizer got no parameters")
@@ -76,12 +79,12 @@ class Optimizer:
             check_numbers(k, p)
         self.state = {name: [np.zeros_like(p.data) for p in self.parameters] for name in self.states}
 
-    def zero_grad(self):
+    def zero_grad(self) -> None:
         """Forget all gradients."""
         for p in self.parameters:
             p.grad = None
 
-    def step(self):
+    def step(self) -> None:
         """Move every parameter that has a gradient.
 
         Raises:
@@ -115,12 +118,12 @@ class Optimizer:
             raise ValueError(f"the gradient of {name_of(k, p)} has shape {p.grad.shape} and dtype {p.grad.dtype}; it must have "
                              f"those of the parameter, whose dtype is {p.dtype}")
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, np.ndarray]:
         """{name: ndarray}: the number of steps and the running means."""
         means = {f"{name}.{k}": a.copy("C") for name in self.states for k, a in enumerate(self.state[name])}
         return {"steps": np.array(self.steps), "lr": np.array(self.lr), **means}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
         """Take over what ``state_dict`` returned. Raises ValueError where it is another optimizer's, changing nothing."""
         own = self.state_dict()
         for name in sorted(own.keys() | state.keys()):
@@ -150,14 +153,14 @@ class Adam(Optimizer):
 
     states = ("m", "v")
 
-    def __init__(self, parameters, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
+    def __init__(self, parameters: Iterable[Tensor], lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8, weight_decay: float = 0.0) -> None:
         super().__init__(parameters, lr)
         if not (all(0 <= b < 1 for b in betas) and weight_decay >= 0 and eps >= 0):
             raise ValueError(f"betas {betas}, eps {eps}, weight_decay {weight_decay}; give betas from 0 up to but not 1, "
                              "and nothing negative")
         self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
 
-    def update(self, p, g, m, v):
+    def update(self, p: np.ndarray, g: np.ndarray, m: np.ndarray, v: np.ndarray) -> None:
         (b1, b2), real = self.betas, p.dtype.type
         corrections = 1 - b1**self.steps, 1 - b2**self.steps
         adam_step(p, g, m, v, *map(real, (self.lr, b1, b2, self.eps, self.weight_decay, *corrections)))
@@ -180,14 +183,14 @@ class SGD(Optimizer):
 
     states = ("m",)
 
-    def __init__(self, parameters, lr=1e-2, momentum=0.9, weight_decay=0.0):
+    def __init__(self, parameters: Iterable[Tensor], lr: float = 1e-2, momentum: float = 0.9, weight_decay: float = 0.0) -> None:
         super().__init__(parameters, lr)
         if not (0 <= momentum < 1 and weight_decay >= 0):
             raise ValueError(f"momentum {momentum}, weight_decay {weight_decay}; give a momentum from 0 up to but not 1, "
                              "and no negative decay")
         self.momentum, self.weight_decay = momentum, weight_decay
 
-    def update(self, p, g, m):
+    def update(self, p: np.ndarray, g: np.ndarray, m: np.ndarray) -> None:
         sgd_step(p, g, m, *map(p.dtype.type, (self.lr, self.momentum, self.weight_decay)))
 
 
@@ -206,28 +209,28 @@ class CosineAnnealing:
         ValueError: no step, or a negative number.
     """
 
-    def __init__(self, optimizer, total, floor=0.0, warmup=0):
+    def __init__(self, optimizer: Optimizer, total: int, floor: float = 0.0, warmup: int = 0) -> None:
         if not (total >= 1 and warmup >= 0 and floor >= 0):
             raise ValueError(f"total {total}, warmup {warmup}, floor {floor}; give at least one step and nothing negative")
         self.optimizer, self.total, self.floor, self.warmup = optimizer, total, floor, warmup
         self.start, self.taken = optimizer.lr, 0
         self.optimizer.lr = self.rate(0)
 
-    def rate(self, k):
+    def rate(self, k: int) -> float:
         """The learning rate after ``k`` steps."""
         fall = self.floor + (self.start - self.floor) * (1 + math.cos(math.pi * min(k, self.total) / self.total)) / 2
         return fall * (k + 1) / (self.warmup + 1) if k < self.warmup else fall
 
-    def step(self):
+    def step(self) -> None:
         """Count one step and set the optimizer's learning rate."""
         self.taken += 1
         self.optimizer.lr = self.rate(self.taken)
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, np.ndarray]:
         """{name: ndarray}."""
         return {"start": np.array(self.start), "taken": np.array(self.taken)}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
         """Take over what ``state_dict`` returned."""
         self.start, self.taken = float(state["start"]), int(state["taken"])
         self.optimizer.lr = self.rate(self.taken)

@@ -12,6 +12,7 @@ from typing import Any
 
 from . import terminal
 from .catalogue import CATALOGUE, NAMES, Recipe
+from .data.base import Dataset
 from .data.places import CACHE_OPTIONS
 from .errors import UsageError
 from .kinds import Kind, above_zero, one_of, path, real, some_of, switch, whole
@@ -106,7 +107,7 @@ class Options:
         return {**system, "position": self.position, "width": self.width, "timesteps": self.timesteps, "seed": self.seed,
                 "removed": list(self.removed)}
 
-    def load(self, keep_out: list | None = None):
+    def load(self, keep_out: list | None = None) -> Dataset:
         """The data set; ``keep_out``: the recordings that a run has held out before."""
         from . import data
 

@@ -7,6 +7,8 @@
     figures/            what `minisnn plot` draws
 """
 
+from __future__ import annotations
+
 import csv
 import io
 import json
@@ -15,11 +17,15 @@ import pathlib
 import platform
 import secrets
 import shutil
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
 from . import checkpoint, data, files, models, terminal
 from .errors import UsageError
+from .models import ResNet21
+from .types import Path
 
 __all__ = ["Run", "versions", "WHICH", "COLUMNS"]
 
@@ -35,7 +41,7 @@ HOLDS = {("command",): str, ("parameters",): int, ("network",): dict, ("dataset"
 NETWORK = "network/"  # in front of the names of parameters and buffers within a checkpoint
 
 
-def versions():
+def versions() -> dict[str, str]:
     """The versions of everything that has a say in the numbers."""
     import importlib.metadata
 
@@ -59,11 +65,11 @@ class Run:
             "dataset" (the data set's facts), "versions".
     """
 
-    def __init__(self, path, config):
+    def __init__(self, path: Path, config: dict[str, Any]) -> None:
         self.path, self.config = pathlib.Path(path), config
 
     @classmethod
-    def open(cls, path):
+    def open(cls, path: Path) -> Run:
         """The run in a folder.
 
         Raises:
@@ -89,7 +95,7 @@ class Run:
         return cls(path, config)
 
     @classmethod
-    def create(cls, path, config):
+    def create(cls, path: Path, config: dict[str, Any]) -> Run:
         """Begin a run in a folder, which is made where it does not exist, and write config.json. The caller holds the folder
         (locks.holding), so that no other process begins a run there at the same moment.
 
@@ -109,19 +115,19 @@ class Run:
         return cls(path, config)
 
     @property
-    def again(self):
+    def again(self) -> str:
         """The command that goes on with this run."""
         return terminal.command("train", "--resume", self.path)
 
-    def save(self, which, arrays, facts):
+    def save(self, which: str, arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> None:
         """Write the checkpoint "last" or "best"."""
         checkpoint.save(self.path / f"{which}.npz", arrays, facts)
 
-    def save_network(self, which, net, facts=None):
+    def save_network(self, which: str, net: ResNet21, facts: dict[str, Any] | None = None) -> None:
         """Write a checkpoint that holds a network alone; ``facts``: more to keep beside it, such as the epoch."""
         self.save(which, network_arrays(net), facts or {})
 
-    def load(self, which="best"):
+    def load(self, which: str = "best") -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """(arrays, facts) of a checkpoint. The last one is written first; where a run was broken off before it had written the
         best one as well, and the last epoch was the best, the last one is both."""
         if which not in WHICH:
@@ -141,11 +147,11 @@ class Run:
                                  "train again")
         return arrays, facts
 
-    def load_facts(self, which):
+    def load_facts(self, which: str) -> dict[str, Any]:
         """The facts of a checkpoint, without its arrays."""
         return checkpoint.load_facts(self.path / f"{which}.npz")
 
-    def network(self, which="best"):
+    def network(self, which: str = "best") -> ResNet21:
         """The trained network, in evaluation mode.
 
         Raises:
@@ -158,7 +164,7 @@ class Run:
         self.fill(net, arrays, which)
         return net.eval()
 
-    def new_network(self):
+    def new_network(self) -> ResNet21:
         """The network that config.json describes, with its initial weights."""
         try:
             return models.build(**self.config["network"])
@@ -166,7 +172,7 @@ class Run:
             raise UsageError(f"{self.path / CONFIG} describes no network ({files.first_line(error)}); restore it or "
                              "train again") from None
 
-    def fill(self, net, arrays, which):
+    def fill(self, net: ResNet21, arrays: dict[str, np.ndarray], which: str) -> None:
         """Take over a checkpoint's parameters and buffers."""
         try:
             net.load_state_dict({name.removeprefix(NETWORK): a for name, a in arrays.items() if name.startswith(NETWORK)})
@@ -176,12 +182,12 @@ class Run:
                              "restore the pair from one run") from None
 
     @property
-    def held_out(self):
+    def held_out(self) -> list[str] | None:
         """Names of the recordings kept for testing, or None: of a copy that has grown since, a new draw would test on what the
         run was trained on."""
         return self.config["dataset"].get("held_out") or None
 
-    def dataset(self, **overrides):
+    def dataset(self, **overrides: Any) -> data.Dataset:
         """The data set, loaded with the run's own options.
 
         Args:
@@ -196,7 +202,7 @@ class Run:
             arguments |= {"keep_out": self.held_out} | options["data_options"]
         return data.load(**arguments | overrides)
 
-    def metrics(self):
+    def metrics(self) -> list[dict[str, float]]:
         """[{column: float}], one for each finished epoch: what the last checkpoint says, of which metrics.csv is a copy."""
         facts = self.facts()
         if facts is not None:
@@ -204,7 +210,7 @@ class Run:
         names, rows = self.read_table(METRICS, COLUMNS)
         return [dict(zip(names, row)) for row in rows]
 
-    def firing_rates(self):
+    def firing_rates(self) -> tuple[list[str], np.ndarray]:
         """(names of the LIF layers, [epochs, layers] spikes per neuron and step), likewise."""
         facts = self.facts()
         if facts is not None:
@@ -213,7 +219,7 @@ class Run:
             names, rows = self.read_table(RATES)
         return names[1:], np.array(rows, float).reshape(len(rows), len(names))[:, 1:]
 
-    def facts(self):
+    def facts(self) -> dict[str, Any] | None:
         """The facts of the last checkpoint, checked; None where there is none, as in a pruned run.
 
         Raises:
@@ -231,7 +237,7 @@ class Run:
             raise UsageError(f"{self.path} has no finished epoch yet; go on with it by `{self.again}`")
         return facts
 
-    def write_table(self, name, columns, rows):
+    def write_table(self, name: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """Write a CSV file in one go."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
@@ -239,13 +245,13 @@ class Run:
         writer.writerows(rows)
         files.write_text(self.path / name, text.getvalue())
 
-    def write_tables(self, facts):
+    def write_tables(self, facts: dict[str, Any]) -> None:
         """metrics.csv and firing_rates.csv, from what a checkpoint holds, so that they always agree with it."""
         if facts["metrics"]:
             self.write_table(METRICS, COLUMNS, facts["metrics"])
             self.write_table(RATES, ["epoch", *facts["layers"]], facts["firing_rates"])
 
-    def read_table(self, name, columns=("epoch",)):
+    def read_table(self, name: str, columns: Sequence[str] = ("epoch",)) -> tuple[list[str], list[list[float]]]:
         """(columns, rows of floats) of a CSV file that has at least ``columns``."""
         path = self.path / name
         try:

@@ -4,11 +4,14 @@ A second Ctrl-C must not break off what the first one set going, such as the rem
 KeyboardInterrupt wherever it happens to be, in places too where a library swallows it; so loops ask ``check`` now and then.
 """
 
+from __future__ import annotations
+
 import contextlib
 import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 
 __all__ = ["Stopped", "SIGNALS", "begin", "end", "listening", "deaf_children", "check"]
 
@@ -19,7 +22,7 @@ IMPATIENT = 3  # that many times, and the process ends at once
 class Stopped(KeyboardInterrupt):
     """The program was asked to end. ``status`` is its exit status: 128 and the signal's number, so 130 for Ctrl-C."""
 
-    def __init__(self, text="", number=signal.SIGINT):
+    def __init__(self, text: str = "", number: int = signal.SIGINT) -> None:
         super().__init__(text)
         self.status = 128 + int(number)
 
@@ -38,7 +41,7 @@ def _stop(number, frame):
         os._exit(128 + number)
 
 
-def begin():
+def begin() -> None:
     """From here on the signals raise Stopped, the first time. A signal that is ignored (``nohup``) stays so."""
     _Asked.times, _Asked.number = 0, None
     for number in SIGNALS:
@@ -49,7 +52,7 @@ def begin():
     sys.unraisablehook = lambda lost: None if isinstance(lost.exc_value, Stopped) else report(lost)
 
 
-def end():
+def end() -> None:
     """The process ends now. Where it was asked to, it does not hear that again: Python takes its handlers away before it is gone,
     and a second Ctrl-C would then count as its death."""
     if _Asked.times:
@@ -58,7 +61,7 @@ def end():
 
 
 @contextlib.contextmanager
-def listening():
+def listening() -> Iterator[None]:
     """Within the ``with`` statement the signals raise Stopped, as after ``begin``, and then what they did before."""
     before = {number: signal.getsignal(number) for number in SIGNALS}
     if threading.current_thread() is not threading.main_thread() or _stop in before.values():  # only that one may; all is set
@@ -76,7 +79,7 @@ def listening():
 
 
 @contextlib.contextmanager
-def deaf_children():
+def deaf_children() -> Iterator[None]:
     """Processes that are started within the ``with`` statement have the signals blocked: they are the parent's to end, and it is
     told. What comes meanwhile reaches the parent at the end of the block."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
@@ -89,7 +92,7 @@ def deaf_children():
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def check():
+def check() -> None:
     """Raise Stopped where a signal asked for it and somebody swallowed that."""
     if _Asked.times:
         raise Stopped(number=_Asked.number)

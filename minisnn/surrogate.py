@@ -10,8 +10,11 @@ x = u - v_threshold. The primitive is also what a neuron emits in smooth mode, w
 finite differences (a hard step has none to check).
 """
 
+from __future__ import annotations
+
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 
@@ -78,11 +81,11 @@ class Surrogate:
         if not (isinstance(self.alpha, (int, float, np.number)) and math.isfinite(self.alpha) and self.alpha > 0):
             raise ValueError(f"surrogate alpha is {self.alpha!r}; give a number above 0")
 
-    def primitive(self, x):
+    def primitive(self, x: Any) -> Any:
         """The smooth step at x = u - v_threshold: an ndarray of the shape of x."""
         return self._map(primitive_kernel, x)
 
-    def derivative(self, x):
+    def derivative(self, x: Any) -> Any:
         """The derivative of ``primitive`` at x, which the backward pass takes for dS/dU: an ndarray of the shape of x."""
         return self._map(derivative_kernel, x)
 

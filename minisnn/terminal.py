@@ -1,11 +1,15 @@
 """What is printed: one line for one message whatever a name holds, commands that can be pasted, and output that may go away."""
 
+from __future__ import annotations
+
 import contextlib
 import errno
 import os
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 __all__ = ["say", "shown", "command", "streams", "STANDARD_OUTPUT"]
 
@@ -13,17 +17,17 @@ STANDARD_OUTPUT = "standard output"  # the name of the file in an error of writi
 GONE = (errno.EPIPE, errno.EINVAL, errno.EIO)  # of a pipe that nobody reads any more (EINVAL on Windows), a closed terminal
 
 
-def shown(text) -> str:
+def shown(text: Any) -> str:
     """Text with its line breaks, escape codes and other control characters escaped, so that it is one harmless line."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text))
 
 
-def say(line=""):
+def say(line: Any = "") -> None:
     """Print one line."""
     print(shown(line))
 
 
-def command(*words) -> str:
+def command(*words: Any) -> str:
     """A command line of this program, to be pasted into a shell of this system."""
     words = ["minisnn", *map(str, words)]
     return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
@@ -63,7 +67,7 @@ class _Output:
 
 
 @contextlib.contextmanager
-def streams():
+def streams() -> Iterator[None]:
     """Within the ``with`` statement standard output and error take any character, and survive being closed.
 
     A character that the terminal's encoding lacks is escaped. What a closed standard error would get goes nowhere.

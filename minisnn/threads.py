@@ -3,12 +3,14 @@
 The number of threads belongs to the Python thread that sets it, as in Numba; a new thread starts with all of them.
 """
 
+from __future__ import annotations
+
 import numba
 
 __all__ = ["set_num_threads", "get_num_threads"]
 
 
-def set_num_threads(n):
+def set_num_threads(n: int) -> None:
     """Use ``n`` threads in every compiled loop that this Python thread calls.
 
     Args:
@@ -24,6 +26,6 @@ def set_num_threads(n):
     numba.set_num_threads(int(n))
 
 
-def get_num_threads():
+def get_num_threads() -> int:
     """The number of threads that compiled loops use."""
     return numba.get_num_threads()

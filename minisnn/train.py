@@ -3,21 +3,27 @@
 Axes: T time steps, N batch, C channels, H height, W width; K classes.
 """
 
+from __future__ import annotations
+
 import contextlib
 import math
 import shutil
 import sys
 import time
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from . import data, energy, engine, files, ledger, locks, models, nn, ops, optim, stopping, terminal, threads
 from .data import Loader
+from .data.base import Samples
 from .engine import Tensor
 from .errors import UsageError
 from .models import PRUNABLE
 from .options import Options, command
 from .runs import COLUMNS, Run, check_facts, merit, network_arrays, new_folder, next_folder, versions
+from .types import Path
 
 __all__ = ["Options", "train", "resume", "evaluate"]
 
@@ -35,7 +41,7 @@ def loss_of(scores, labels, how):
     return ops.cross_entropy(scores, labels)
 
 
-def evaluate(net, samples, batch_size=64, loss="mse", seed=0, limit=None):
+def evaluate(net: nn.Module, samples: Samples, batch_size: int = 64, loss: str = "mse", seed: int = 0, limit: int | None = None) -> dict[str, Any]:
     """Accuracy, loss, spikes and energy of a network on samples, in one pass.
 
     Args:
@@ -202,7 +208,7 @@ def best_epoch(run):
         return None
 
 
-def train(options, out=None, progress=True, say=terminal.say, again=None):
+def train(options: Options, out: Path | None = None, progress: bool = True, say: Callable[[str], None] = terminal.say, again: str | None = None) -> dict[str, Any]:
     """Train a network and write the folder of the run.
 
     Args:
@@ -235,7 +241,7 @@ def train(options, out=None, progress=True, say=terminal.say, again=None):
         return finish(run, Training(options, net, dataset), progress, say, again)
 
 
-def resume(path, progress=True, say=terminal.say, data_dir=None, thread_count=None, cache_options=None, again=None):
+def resume(path: Path, progress: bool = True, say: Callable[[str], None] = terminal.say, data_dir: str | None = None, thread_count: int | None = None, cache_options: dict[str, Any] | None = None, again: str | None = None) -> dict[str, Any]:
     """Go on with a run from its last finished epoch, or from its beginning, to the same bits as if it had never stopped.
 
     Args:

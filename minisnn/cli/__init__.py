@@ -9,11 +9,15 @@ Exit status: 0 done, 2 a wrong argument, unusable input or output that cannot be
 by another signal n.
 """
 
+from __future__ import annotations
+
 import argparse
 import difflib
 import importlib
 import json
 import sys
+from collections.abc import Sequence
+from types import ModuleType
 
 from .. import files, stopping
 from ..errors import UsageError
@@ -67,7 +71,7 @@ class Parser(argparse.ArgumentParser):
         sys.exit(2)
 
 
-def parser_of(command):
+def parser_of(command: str) -> tuple[argparse.ArgumentParser, ModuleType]:
     """(parser, module) of a command, the options that all commands share included."""
     text, module = COMMANDS[command], importlib.import_module(f".{command}", __name__)
     parser = Parser(prog=f"minisnn {command}", description=getattr(module, "DESCRIPTION", f"{text[0].upper()}{text[1:]}."))
@@ -84,7 +88,7 @@ def usage():
     return USAGE.format(commands="\n".join(f"  {name.ljust(width)}  {text}" for name, text in COMMANDS.items()))
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     with streams():
         try:

@@ -1,12 +1,17 @@
 """What the commands that read a run have in common."""
 
+from __future__ import annotations
+
+import argparse
+
+from ..data.base import Dataset, Samples
 from ..errors import UsageError
 from ..kinds import path, whole
 
 __all__ = ["add_arguments", "test_samples"]
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """RUN, and which checkpoint and samples of it."""
     parser.add_argument("run", type=path, metavar="RUN", help="folder of the run")
     parser.add_argument("--checkpoint", choices=("best", "last"), default="best",
@@ -15,7 +20,7 @@ def add_arguments(parser):
     parser.add_argument("--batch-size", "-b", type=whole(), default=64, metavar="B", help="samples at a time")
 
 
-def test_samples(dataset):
+def test_samples(dataset: Dataset) -> Samples:
     """The test samples of a data set.
 
     Raises:

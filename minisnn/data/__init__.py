@@ -1,7 +1,10 @@
 """Data sets by name: still images, recordings of event cameras, and a simulator of one."""
 
+from __future__ import annotations
+
 import importlib
 import inspect
+from typing import Any
 
 from ..catalogue import CATALOGUE, NAMES
 from ..errors import UsageError
@@ -13,7 +16,7 @@ __all__ = ["load", "data_folder", "NAMES", "Dataset", "Samples", "ShuffledTime",
            "limited", "stratified_split", "CACHE_OPTIONS"]
 
 
-def load(name, data_dir=None, timesteps=None, seed=0, **options):
+def load(name: str, data_dir: str | None = None, timesteps: int | None = None, seed: int = 0, **options: Any) -> Dataset:
     """Load a data set.
 
     Args:

@@ -5,6 +5,8 @@ runs in a child, which serves one file after another; where the child dies, the 
 child. A file that unpacks to more than the child may take is refused in the same way.
 """
 
+from __future__ import annotations
+
 import atexit
 import io
 import os
@@ -14,6 +16,8 @@ import sys
 import threading
 
 import numpy as np
+
+from ..types import Path
 
 __all__ = ["decode", "DamagedFile"]
 
@@ -25,7 +29,7 @@ class DamagedFile(Exception):
     """A file that the decoder cannot read; the text says why, if the decoder did."""
 
 
-def decode(path):
+def decode(path: Path) -> np.ndarray:
     """The events of a file, a structured array as the decoder gives it.
 
     Raises:

@@ -3,7 +3,10 @@
 Axes: T time steps, B batch, C channels, H height, W width; M samples.
 """
 
+from __future__ import annotations
+
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -23,10 +26,10 @@ class Samples:
     size: tuple
     timesteps: int
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.labels)
 
-    def batch(self, indices, rng=None):
+    def batch(self, indices: Sequence[int] | np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
         """The samples of those numbers.
 
         Args:
@@ -43,22 +46,22 @@ class Samples:
 class Subset(Samples):
     """Some of the samples of others, by their numbers."""
 
-    def __init__(self, samples, indices):
+    def __init__(self, samples: Samples, indices: Sequence[int] | np.ndarray) -> None:
         self.samples, self.indices = samples, np.asarray(indices)
         self.labels, self.size, self.timesteps = samples.labels[self.indices], samples.size, samples.timesteps
 
-    def batch(self, indices, rng=None):
+    def batch(self, indices: Sequence[int] | np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
         return self.samples.batch(self.indices[indices], rng)
 
 
 class ShuffledTime(Samples):
     """Samples whose time steps come in a random order, each sample's own, the same at every call: what is left without time?"""
 
-    def __init__(self, samples, seed=0):
+    def __init__(self, samples: Samples, seed: int = 0) -> None:
         self.samples, self.seed = samples, seed
         self.labels, self.size, self.timesteps = samples.labels, samples.size, samples.timesteps
 
-    def batch(self, indices, rng=None):
+    def batch(self, indices: Sequence[int] | np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
         x = self.samples.batch(indices, rng)
         orders = [np.random.default_rng([self.seed, int(k)]).permutation(self.timesteps) for k in indices]
         return np.stack([x[order, b] for b, order in enumerate(orders)], 1)
@@ -77,7 +80,7 @@ class Dataset:
     facts: dict = dataclasses.field(default_factory=dict)  # for config.json: split, seed, counts
 
 
-def limited(samples, limit, seed=0):
+def limited(samples: Samples, limit: int | None, seed: int = 0) -> Samples:
     """``limit`` of the samples, drawn by ``seed`` and kept in their order; all of them for None or where there are no more."""
     if limit is None or limit >= len(samples):
         return samples
@@ -85,7 +88,7 @@ def limited(samples, limit, seed=0):
     return Subset(samples, np.sort(chosen))
 
 
-def stratified_split(labels, test_share, seed=0):
+def stratified_split(labels: np.ndarray, test_share: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Numbers of the training and of the test samples, int64 each: of each class the same share, drawn by ``seed``."""
     rng, held_out = np.random.default_rng(seed), []
     for label in np.unique(labels):

@@ -8,10 +8,13 @@ A file is a line that names the format, a checksum, and the frames, packed. The 
 well; a file that does not pass it counts as absent, whoever changed it.
 """
 
+from __future__ import annotations
+
 import contextlib
 import hashlib
 import json
 import os
+import pathlib
 import re
 import secrets
 import shutil
@@ -19,8 +22,11 @@ import sys
 import threading
 import time
 import zlib
+from typing import Any
 
 import numpy as np
+
+from ..types import Path
 
 __all__ = ["FrameCache"]
 
@@ -44,20 +50,20 @@ class FrameCache:
         limit: bytes that all of its files together may take.
     """
 
-    def __init__(self, folder, limit):
+    def __init__(self, folder: Path, limit: int) -> None:
         self.folder, self.limit = os.path.join(os.path.abspath(os.path.expanduser(folder)), OWN), limit
         self.used, self.mine, self.full, self.lock = None, set(), False, threading.Lock()
         self.hits = self.misses = 0
 
     @staticmethod
-    def key(facts):
+    def key(facts: Any) -> str:
         """The name of what was made from ``facts``, anything that JSON can hold."""
         return hashlib.sha256(json.dumps([FORMAT, facts], sort_keys=True).encode()).hexdigest()[:32]
 
-    def path(self, key):
+    def path(self, key: str) -> pathlib.Path:
         return os.path.join(self.folder, key[:2], key[2:] + ".frames")
 
-    def get(self, key, shape):
+    def get(self, key: str, shape: tuple[int, ...]) -> np.ndarray | None:
         """The stored frames, uint8 of ``shape``; None where there are none."""
         path, size = self.path(key), int(np.prod(shape))
         try:
@@ -76,7 +82,7 @@ class FrameCache:
         self.hits += 1
         return frames
 
-    def put(self, key, frames):
+    def put(self, key: str, frames: np.ndarray) -> None:
         """Store frames, uint8; nothing happens where there is no room or no permission."""
         packed = zlib.compress(np.ascontiguousarray(frames).tobytes(), 1)
         content = HEAD + digest(key, frames.shape, packed) + packed

@@ -5,9 +5,12 @@ Only this file knows tonic, and imports it where a recording is asked for: minis
 Axes: n events.
 """
 
+from __future__ import annotations
+
 import functools
 import hashlib
 import os
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +26,7 @@ KEEP_BYTES = 64e6  # of events of recordings that were read last, for their othe
 MEND = "restore it, remove it, or leave it out with --skip-bad"
 
 
-def tonic_class(name):
+def tonic_class(name: str) -> Any:
     """tonic's class of a data set: its dtype, its classes, its download."""
     try:
         import tonic.datasets  # late: GPL, and slow to import
@@ -33,17 +36,17 @@ def tonic_class(name):
     return getattr(tonic.datasets, CATALOGUE[name].source.tonic)
 
 
-def class_names(name):
+def class_names(name: str) -> tuple[str, ...]:
     """Names of the classes in the order of their labels."""
     return CATALOGUE[name].classes or tuple(tonic_class(name).classes)  # a list, or a dictionary in the order of the labels
 
 
-def sensor_of(name):
+def sensor_of(name: str) -> tuple[int, int]:
     """(height, width) of a data set's sensor, pixels."""
     return (CATALOGUE[name].stem.size,) * 2
 
 
-def read_recording(name, path):
+def read_recording(name: str, path: str) -> np.ndarray:
     """Events of one file, checked.
 
     Args:
@@ -143,16 +146,16 @@ class Recording:
         short: its name within the data set's folder, with "/" on every system.
     """
 
-    def __init__(self, name, path, folder):
+    def __init__(self, name: str, path: str, folder: str) -> None:
         self.name, self.path = name, path
         self.short = os.path.relpath(path, folder).replace(os.sep, "/")
 
     @property
-    def facts(self):
+    def facts(self) -> list[Any]:
         """What identifies the content: a hash of it. A size and a time stamp would not, since copies keep them."""
         return [self.name, *content_hash(self.path, *state_of(self.path))]
 
-    def events(self):
+    def events(self) -> np.ndarray:
         """All events of the file, as ``read_recording`` returns them; the last few recordings that are not large stay in
         memory, because their windows are asked for one after the other."""
         state = state_of(self.path)

@@ -6,8 +6,14 @@ A frame counts the events of one time slice in each pixel, off events in channel
 Axes: T time steps, B batch, H height, W width; n events, M samples.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
+from ..catalogue import Moves
 from ..errors import UsageError
 from .base import Samples
 from .cache import FrameCache
@@ -18,7 +24,7 @@ SLICINGS = ("count", "time")
 MOST = 255  # a frame's pixel holds one byte; more events than that in one pixel and one slice stay at 255
 
 
-def check_events(events, sensor, source):
+def check_events(events: np.ndarray, sensor: tuple[int, int], source: str) -> np.ndarray:
     """Events ready to be counted: in the order of time, as a structured array with the fields x, y, t, p.
 
     Args:
@@ -45,7 +51,7 @@ def check_events(events, sensor, source):
     return events
 
 
-def slice_numbers(events, timesteps, slicing="count", span=None):
+def slice_numbers(events: np.ndarray, timesteps: int, slicing: str = "count", span: tuple[int, int] | None = None) -> np.ndarray:
     """The time slice of every event, int64 [n], 0 to T - 1.
 
     count: slice(i) = floor(i T / n), equally many events each (the paper's)
@@ -65,7 +71,7 @@ def slice_numbers(events, timesteps, slicing="count", span=None):
     return np.clip((t - start) * timesteps // max(stop - start, 1), 0, timesteps - 1)
 
 
-def slice_edges(events, timesteps, slicing, span):
+def slice_edges(events: np.ndarray, timesteps: int, slicing: str, span: tuple[int, int] | None) -> np.ndarray:
     """Where the slices of a sample begin and end.
 
     Args:
@@ -82,7 +88,7 @@ def slice_edges(events, timesteps, slicing, span):
     return np.append(t[first], t[-1])
 
 
-def to_frames(events, timesteps, sensor, slicing="count", size=None, span=None):
+def to_frames(events: np.ndarray, timesteps: int, sensor: tuple[int, int], slicing: str = "count", size: int | None = None, span: tuple[int, int] | None = None) -> np.ndarray:
     """Count events in T time slices, two polarities and every pixel.
 
     frames[k, p, y, x] = min(255, number of events of slice k and polarity p in that pixel)
@@ -108,7 +114,7 @@ def to_frames(events, timesteps, sensor, slicing="count", size=None, span=None):
     return np.minimum(counts, MOST).astype(np.uint8).reshape(timesteps, 2, H, W)
 
 
-def moved(frames, moves, rng):
+def moved(frames: np.ndarray, moves: Moves, rng: np.random.Generator) -> np.ndarray:
     """Frames at random in another place, the same for all of a sample's time steps: each pixel takes the counts of the pixel
     nearest to where it comes from, or 0.
 
@@ -133,7 +139,7 @@ def moved(frames, moves, rng):
 class FrameOptions:
     """How events become frames: arguments as for ``to_frames``."""
 
-    def __init__(self, timesteps, sensor, slicing="count", size=None):
+    def __init__(self, timesteps: int, sensor: tuple[int, int], slicing: str = "count", size: int | None = None) -> None:
         if slicing not in SLICINGS:
             raise UsageError(f"--slicing: '{slicing}' is unknown; give one of {', '.join(SLICINGS)}")
         if size is not None and not 1 <= size <= min(sensor):
@@ -141,15 +147,15 @@ class FrameOptions:
         self.timesteps, self.sensor, self.slicing, self.size = timesteps, tuple(sensor), slicing, size
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, int, int, int]:
         """(T, 2, H, W)."""
         return (self.timesteps, 2) + ((self.size, self.size) if self.size else self.sensor)
 
     @property
-    def facts(self):
+    def facts(self) -> list[Any]:
         return [self.timesteps, self.sensor, self.slicing, self.size]
 
-    def frames(self, events, span=None):
+    def frames(self, events: np.ndarray, span: tuple[int, int] | None = None) -> np.ndarray:
         return to_frames(events, self.timesteps, self.sensor, self.slicing, self.size, span)
 
 
@@ -166,7 +172,7 @@ class EventSamples(Samples):
         cache: FrameCache, None for none.
     """
 
-    def __init__(self, recordings, labels, parts, options, moves=None, cache=None):
+    def __init__(self, recordings: Sequence[Any], labels: np.ndarray, parts: Sequence[tuple], options: FrameOptions, moves: Moves | None = None, cache: FrameCache | None = None) -> None:
         self.recordings, self.labels, self.parts = recordings, np.asarray(labels, np.int64), parts
         self.options, self.moves, self.cache = options, moves, cache
         self.timesteps, self.size = options.timesteps, options.shape[1:]
@@ -174,15 +180,15 @@ class EventSamples(Samples):
         for k, (r, _, _) in enumerate(parts):
             self.siblings.setdefault(r, []).append(k)
 
-    def events(self, k):
+    def events(self, k: int) -> np.ndarray:
         """The events of sample ``k``, t counted from the recording's first event."""
         r, start, stop = self.parts[k]
         return cut(self.recordings[r].events(), start, stop)
 
-    def key(self, k):
+    def key(self, k: int) -> str:
         return FrameCache.key([self.recordings[self.parts[k][0]].facts, self.parts[k][1:], self.options.facts])
 
-    def frames(self, k):
+    def frames(self, k: int) -> np.ndarray:
         """Frames of sample ``k``, uint8 [T, 2, H, W]."""
         found = None if self.cache is None else self.cache.get(self.key(k), self.options.shape)
         if found is not None:
@@ -200,11 +206,11 @@ class EventSamples(Samples):
                 found = frames
         return found
 
-    def span(self, k):
+    def span(self, k: int) -> tuple[int, int] | None:
         """(start, stop) of a window; None for a whole recording, which spans its events."""
         return self.parts[k][1:] if self.parts[k][1] is not None else None
 
-    def batch(self, indices, rng=None):
+    def batch(self, indices: Sequence[int] | np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
         x = np.empty((self.timesteps, len(indices)) + self.size, np.float32)
         for place, k in enumerate(indices):
             frames = self.frames(int(k))

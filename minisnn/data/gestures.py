@@ -15,6 +15,10 @@ off behind tells no direction. The set of a recording's frames says nothing; the
 Axes: S film steps, H height, W width; n events.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 import numpy as np
 
 from ..catalogue import CATALOGUE
@@ -78,7 +82,7 @@ def hands(label, s, rng):
     return [(side, 16 + 11 * swing(s, cycles / 2, phase), 18 + 6 * swing(s, cycles, 2 * phase))]
 
 
-def film(label, rng, size=SIZE):
+def film(label: int, rng: np.random.Generator, size: int = SIZE) -> np.ndarray:
     """Log intensity of one recording, float32 [S + 1, H, W], 0 for the room.
 
     Args:
@@ -110,7 +114,7 @@ def film(label, rng, size=SIZE):
     return picture * np.float32(contrast)
 
 
-def film_events(picture, duration, offsets):
+def film_events(picture: np.ndarray, duration: int, offsets: np.ndarray) -> np.ndarray:
     """Events of a film: what the pixels send while the log intensity moves from step to step in straight lines.
 
     Args:
@@ -138,7 +142,7 @@ def film_events(picture, duration, offsets):
     return events[np.argsort(events["t"], kind="stable")]
 
 
-def simulate(label, seed=0, size=SIZE, noise=NOISE):
+def simulate(label: int, seed: int | Sequence[int] = 0, size: int = SIZE, noise: float = NOISE) -> np.ndarray:
     """One recording of a gesture.
 
     Args:
@@ -178,8 +182,8 @@ class Simulated:
         return simulate(self.label, self.seed)
 
 
-def load(name, data_dir, timesteps, seed=0, augment=True, slicing="count", frame_size=None, window=None, stride=None,
-         split_at=None, skip_bad=False, cache=None, cache_limit=CACHE_LIMIT) -> Dataset:
+def load(name: str, data_dir: str | None, timesteps: int, seed: int = 0, augment: bool = True, slicing: str = "count", frame_size: int | None = None, window: float | None = None, stride: float | None = None,
+         split_at: float | None = None, skip_bad: bool = False, cache: str | None = None, cache_limit: float = CACHE_LIMIT) -> Dataset:
     """See ``data.load`` and, for the options, ``recordings.load``; ``augment``: small shifts; ``seed``: of all recordings."""
     found = {}
     for number, (part, count) in enumerate((("train", TRAIN), ("test", TEST))):

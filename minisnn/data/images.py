@@ -3,6 +3,8 @@
 Axes: T time steps, B batch, C = 1 channel, H height, W width; M images.
 """
 
+from __future__ import annotations
+
 import contextlib
 import gzip
 import hashlib
@@ -11,12 +13,14 @@ import os
 import urllib.error
 import urllib.request
 import zlib
+from collections.abc import Sequence
 
 import numpy as np
 
-from ..catalogue import CATALOGUE
+from ..catalogue import CATALOGUE, Moves
 from ..errors import UsageError
 from ..files import replace
+from ..types import Path
 from .base import Dataset, Samples, Subset, stratified_split
 
 __all__ = ["load", "read_idx", "warp", "Images"]
@@ -25,7 +29,7 @@ TEST_SHARE = 0.2  # of the digits
 LARGEST = 1 << 28  # bytes that a packed IDX file may unpack to; the largest of MNIST has 47 MB
 
 
-def warp(images, matrices, size):
+def warp(images: np.ndarray, matrices: np.ndarray, size: int) -> np.ndarray:
     """Images seen through affine maps, with bilinear interpolation and zeros outside.
 
     Args:
@@ -77,11 +81,11 @@ class Images(Samples):
         moves: catalogue.Moves of augmentation, None for none.
     """
 
-    def __init__(self, pixels, labels, timesteps, size, white=255, moves=None):
+    def __init__(self, pixels: np.ndarray, labels: np.ndarray, timesteps: int, size: int, white: int = 255, moves: Moves | None = None) -> None:
         self.pixels, self.labels, self.timesteps = pixels, labels.astype(np.int64), timesteps
         self.size, self.white, self.moves = (1, size, size), np.float32(white), moves
 
-    def batch(self, indices, rng=None):
+    def batch(self, indices: Sequence[int] | np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
         x, size = self.pixels[indices], self.size[1]
         scale = x.shape[1] / size
         if rng is not None and self.moves is not None:
@@ -92,7 +96,7 @@ class Images(Samples):
         return np.broadcast_to(x, (self.timesteps,) + x.shape)
 
 
-def load(name, data_dir, timesteps, seed=0, augment=True):
+def load(name: str, data_dir: str, timesteps: int, seed: int = 0, augment: bool = True) -> Dataset:
     """See ``data.load``. ``augment``: small random shifts, turns and zooms in training; Fashion-MNIST is mirrored as well."""
     row = CATALOGUE[name]
     moves = row.moves if augment else None
@@ -169,7 +173,7 @@ def read_part(folder, part, timesteps, size, moves):
     return Images(pixels, labels, timesteps, size, moves=moves)
 
 
-def read_idx(path, dims):
+def read_idx(path: Path, dims: int) -> np.ndarray:
     """An IDX file of bytes, raw or packed by gzip.
 
     The format: two zero bytes, 8 for unsigned bytes, the number of dimensions, each size as a big-endian 32-bit number, data.

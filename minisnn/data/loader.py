@@ -4,12 +4,18 @@ The order of the samples and their augmentation depend on the seed, the epoch an
 was interrupted goes on to the same bits. The thread calls no parallel kernel, which two threads must not do at once.
 """
 
+from __future__ import annotations
+
 import queue
 import threading
 import time
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
+from ..data.base import Samples
+from ..engine import Tensor
 from .base import limited
 
 __all__ = ["Loader", "batches"]
@@ -32,32 +38,32 @@ class Loader:
         elapsed: seconds from the first batch asked for to the last one handed out.
     """
 
-    def __init__(self, samples, batch_size, seed=0, epoch=0, shuffle=False, limit=None):
+    def __init__(self, samples: Samples, batch_size: int, seed: int = 0, epoch: int = 0, shuffle: bool = False, limit: int | None = None) -> None:
         self.samples, self.batch_size = limited(samples, limit, seed), batch_size
         self.seed, self.epoch, self.shuffle = seed, epoch, shuffle
         self.waited = self.elapsed = 0.0
 
-    def __len__(self):
+    def __len__(self) -> int:
         return -(-len(self.samples) // self.batch_size)
 
     @property
-    def waiting(self):
+    def waiting(self) -> float:
         """Share of the time spent waiting for data, 0 to 1."""
         return self.waited / self.elapsed if self.elapsed else 0.0
 
-    def order(self):
+    def order(self) -> np.ndarray:
         """The numbers of the samples in the order of this epoch."""
         if not self.shuffle:
             return np.arange(len(self.samples))
         return np.random.default_rng([self.seed, self.epoch]).permutation(len(self.samples))
 
-    def make(self, k, order):
+    def make(self, k: int, order: np.ndarray) -> tuple[Tensor, np.ndarray]:
         """Batch number ``k``."""
         indices = order[k * self.batch_size : (k + 1) * self.batch_size]
         rng = np.random.default_rng([self.seed, self.epoch, k]) if self.shuffle else None
         return self.samples.batch(indices, rng), self.samples.labels[indices]
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[tuple[Any, np.ndarray]]:
         ready, stop = queue.Queue(AHEAD), threading.Event()
 
         def put(item):
@@ -95,6 +101,6 @@ class Loader:
             worker.join()
 
 
-def batches(samples, batch_size=64, limit=None):
+def batches(samples: Samples, batch_size: int = 64, limit: int | None = None) -> Iterator[np.ndarray]:
     """Batches [T, N, C, H, W] of samples in order, without their labels."""
     return (x for x, _ in Loader(samples, batch_size, limit=limit))

@@ -6,13 +6,15 @@ alone, and a folder that is there is read as it is, however few recordings it ho
 Axes: T time steps, H height, W width; n events, M samples.
 """
 
+from __future__ import annotations
+
 import hashlib
 import os
 import sys
 
 import numpy as np
 
-from ..catalogue import CATALOGUE
+from ..catalogue import CATALOGUE, Moves
 from ..errors import UsageError
 from .base import Dataset, stratified_split
 from .cache import FrameCache
@@ -28,7 +30,7 @@ TEST_SHARE = 0.1  # of recordings that come without an official test part
 # ---- windows -----------------------------------------------------------------------------------------------------------
 
 
-def windows(duration, window, stride, begin=0, end=None):
+def windows(duration: int, window: int, stride: int, begin: int = 0, end: int | None = None) -> list[tuple[int, int]]:
     """Windows of a recording's part from ``begin`` to ``end``, all of them whole and within it.
 
     Args:
@@ -179,8 +181,8 @@ def md5(path):
 # ---- data sets ---------------------------------------------------------------------------------------------------------
 
 
-def load(name, data_dir, timesteps, seed=0, augment=None, slicing="count", frame_size=None, window=None, stride=None,
-         split_at=None, skip_bad=False, cache=None, cache_limit=CACHE_LIMIT, keep_out=None):
+def load(name: str, data_dir: str, timesteps: int, seed: int = 0, augment: bool | None = None, slicing: str = "count", frame_size: int | None = None, window: float | None = None, stride: float | None = None,
+         split_at: float | None = None, skip_bad: bool = False, cache: str | None = None, cache_limit: float = CACHE_LIMIT, keep_out: list[str] | None = None) -> Dataset:
     """See ``data.load``.
 
     Args:
@@ -220,8 +222,8 @@ def announce_download(name, data_dir):
     print(text, file=sys.stderr, flush=True)
 
 
-def event_dataset(name, classes, found, options, seed, moves, where, split, window=None, stride=None, split_at=None,
-                  skip_bad=False, cache=None, cache_limit=CACHE_LIMIT, keep_out=None):
+def event_dataset(name: str, classes: tuple[str, ...], found: dict[str, tuple[list, np.ndarray]], options: FrameOptions, seed: int, moves: Moves | None, where: str, split: str, window: float | None = None, stride: float | None = None, split_at: float | None = None,
+                  skip_bad: bool = False, cache: str | None = None, cache_limit: float = CACHE_LIMIT, keep_out: list[str] | None = None) -> Dataset:
     """A Dataset from recordings.
 
     Args:
