@@ -6,6 +6,7 @@ A new data set is a row here and, where none of the readers fits, a function in 
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 __all__ = ["CATALOGUE", "NAMES", "DataSet", "Stem", "Recipe", "Moves", "IdxFiles", "Recordings"]
 
@@ -83,7 +84,7 @@ class DataSet:
     recipe: Recipe = Recipe()
     classes: tuple = ()  # their names by label; () where tonic knows them
     moves: Moves = Moves()  # augmentation, where it is on
-    source: IdxFiles | Recordings | None = None
+    source: Any = None  # IdxFiles or Recordings, as the module reads
     events: bool = False  # from an event camera, and so loaded with the options of one
 
 

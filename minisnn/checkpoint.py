@@ -39,7 +39,7 @@ def save(path: Path, arrays: dict[str, np.ndarray], facts: dict[str, Any] | None
         raise ValueError("a checkpoint holds arrays of numbers, and the name 'facts' is taken")
     text = json.dumps({"format": FORMAT, **(facts or {})})
     with replace(path) as file:
-        np.savez(_Forwards(file), **arrays, **{FACTS: np.array(text)})
+        np.savez(_Forwards(file), **arrays, **{FACTS: np.array(text)})  # type: ignore[arg-type]
 
 
 class _Forwards:

@@ -11,6 +11,7 @@ import functools
 import sys
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import numba
 from llvmlite import binding
@@ -37,11 +38,11 @@ def compile_with_registers(compile, signature):
     without it they stay scalar, seven times slower. The switch is Numba's and belongs to the whole process, so it is set only
     while this thread holds the compiler's lock."""
     with global_compiler_lock:
-        before, numba.config.SLP_VECTORIZE = numba.config.SLP_VECTORIZE, 1
+        before, numba.config.SLP_VECTORIZE = numba.config.SLP_VECTORIZE, 1  # type: ignore[attr-defined]
         try:
             return compile(signature)
         finally:
-            numba.config.SLP_VECTORIZE = before
+            numba.config.SLP_VECTORIZE = before  # type: ignore[attr-defined]
 
 
 def kernel(loop: Callable) -> Callable:
@@ -66,13 +67,13 @@ def parallel_kernel(loop: Callable) -> Callable:
         return loop
 
     @functools.wraps(loop)
-    def call(*arguments):
+    def call(*arguments: Any) -> Any:
         if _layer.is_safe():
             return dispatcher(*arguments)
         with _layer.turn:
             return dispatcher(*arguments)
 
-    call.dispatcher = dispatcher
+    call.dispatcher = dispatcher  # type: ignore[attr-defined]
     return call
 
 
@@ -96,7 +97,7 @@ _layer = _Layer()
 
 def has_feature(name: str) -> bool:
     """Whether the CPU that kernels are compiled for has a feature, by LLVM's name: ``"avx512f"``, ``"avx2"``, ..."""
-    told = numba.config.CPU_FEATURES
+    told = numba.config.CPU_FEATURES  # type: ignore[attr-defined]
     features = binding.get_host_cpu_features().flatten() if told is None else told
     return f"+{name}" in features.split(",")
 

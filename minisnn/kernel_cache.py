@@ -83,7 +83,7 @@ class _CheckedFiles(caching.IndexDataCacheFile):
             file.write(hashlib.blake2b(content).digest() + content)
 
 
-class _Places(caching.FunctionCache._impl_class):
+class _Places(caching.FunctionCache._impl_class):  # type: ignore[misc, valid-type]
     """The places that Numba tries; without a home folder (``HOME`` unset, no entry in passwd) not the user's, which would then be a
     folder named "~" in the current one."""
 

@@ -66,7 +66,7 @@ class Optimizer:
         state: {name: [ndarray for each parameter]}.
     """
 
-    states = ()
+    states: tuple[str, ...] = ()
 
     def __init__(self, parameters: Iterable[Tensor], lr: float) -> None:
         self.parameters, self.lr, self.steps = list({id(p): p for p in parameters}.values()), lr, 0
@@ -103,6 +103,10 @@ class Optimizer:
             for array, row in zip(arrays, rows):
                 put_back(array, row, p.data)
             p.changed_in_place()
+
+    def update(self, p: np.ndarray, g: np.ndarray, *means: np.ndarray) -> None:
+        """Move a row of a parameter by its gradient, and its running means."""
+        raise NotImplementedError(f"{type(self).__name__} does not define update")
 
     def check(self, k):
         """Refuse to move parameter ``k`` where loops over it would leave its memory, or learn nothing."""
@@ -160,7 +164,8 @@ class Adam(Optimizer):
                              "and nothing negative")
         self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
 
-    def update(self, p: np.ndarray, g: np.ndarray, m: np.ndarray, v: np.ndarray) -> None:
+    def update(self, p: np.ndarray, g: np.ndarray, *means: np.ndarray) -> None:
+        m, v = means
         (b1, b2), real = self.betas, p.dtype.type
         corrections = 1 - b1**self.steps, 1 - b2**self.steps
         adam_step(p, g, m, v, *map(real, (self.lr, b1, b2, self.eps, self.weight_decay, *corrections)))
@@ -190,7 +195,8 @@ class SGD(Optimizer):
                              "and no negative decay")
         self.momentum, self.weight_decay = momentum, weight_decay
 
-    def update(self, p: np.ndarray, g: np.ndarray, m: np.ndarray) -> None:
+    def update(self, p: np.ndarray, g: np.ndarray, *means: np.ndarray) -> None:
+        (m,) = means
         sgd_step(p, g, m, *map(p.dtype.type, (self.lr, self.momentum, self.weight_decay)))
 
 

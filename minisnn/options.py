@@ -54,25 +54,25 @@ class Options:
     model: str = declared("syna-t", one_of(SYSTEMS), WHAT, f"one of {', '.join(SYSTEMS)} (default: syna-t)", "NAME", of_system=True)
     position: str = declared("a", one_of(POSITIONS), WHAT, "of attention in each pair of convolutions, a to d (default: a)", "P",
                              of_system=True)
-    width: int | None = declared(None, whole(8, multiple=8), WHAT, "channels of the first layer, a multiple of 8", "W")
-    timesteps: int | None = declared(None, whole(), WHAT, "time steps", "T", "-T")
-    epochs: int | None = declared(None, whole(), HOW, "passes over the training samples", "E")
-    batch_size: int | None = declared(None, whole(), HOW, "samples at once", "B", "-b")
-    lr: float | None = declared(None, above_zero, HOW, "highest learning rate; falls to 0 along half a cosine", "LR")
-    warmup: float | None = declared(None, real(lambda value: value >= 0, "a number of 0 or more"), HOW,
+    width: int = declared(None, whole(8, multiple=8), WHAT, "channels of the first layer, a multiple of 8", "W")
+    timesteps: int = declared(None, whole(), WHAT, "time steps", "T", "-T")
+    epochs: int = declared(None, whole(), HOW, "passes over the training samples", "E")
+    batch_size: int = declared(None, whole(), HOW, "samples at once", "B", "-b")
+    lr: float = declared(None, above_zero, HOW, "highest learning rate; falls to 0 along half a cosine", "LR")
+    warmup: float = declared(None, real(lambda value: value >= 0, "a number of 0 or more"), HOW,
                                     "epochs over which the rate rises first", "E")
-    loss: str | None = declared(None, one_of(("mse", "ce")), HOW, "mse, the paper's, or ce, cross-entropy")
-    optimizer: str | None = declared(None, one_of(("adam", "sgd")), HOW, "what moves the weights")
-    gain: float | None = declared(None, above_zero, HOW,
+    loss: str = declared(None, one_of(("mse", "ce")), HOW, "mse, the paper's, or ce, cross-entropy")
+    optimizer: str = declared(None, one_of(("adam", "sgd")), HOW, "what moves the weights")
+    gain: float = declared(None, above_zero, HOW,
                                   "initial weight of the batch norms: a higher one lets more neurons fire at first", "G")
-    augment: bool | None = declared(None, switch, HOW, "vary the training samples at random")
+    augment: bool = declared(None, switch, HOW, "vary the training samples at random")
     limit: int | None = declared(None, whole(), HOW, "train on N of the samples only, drawn by the seed (default: all)", "N")
     removed: tuple = declared((), some_of(SHORTCUTS, "shortcuts"), WHAT, "do without these shortcuts, numbers from 1 to 3", "K,K",
                               flag="--remove", of_system=True)
     seed: int = 0  # of weights, order and augmentation
     split_seed: int = declared(0, whole(0), HOW,
                                "of the split into training and test of data that brings none along (default: 0)", "N")
-    threads: int | None = None  # None for all
+    threads: int = None  # type: ignore[assignment]  # by default all
     data_dir: str | None = declared(None, path, WHAT, "where data lies (default: the variable MINISNN_DATA, else ~/.cache/minisnn)",
                                     "DIR")
     data_options: dict = dataclasses.field(default_factory=dict)  # further arguments of data.load, such as EVENT_OPTIONS

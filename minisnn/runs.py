@@ -34,7 +34,8 @@ COLUMNS = ("epoch", "train_loss", "train_accuracy", "test_loss", "test_accuracy"
            "lr", "waiting")  # of metrics.csv
 WHICH = ("best", "last")
 # What whoever opens a run relies on in config.json.
-HOLDS = {("command",): str, ("parameters",): int, ("network",): dict, ("dataset",): dict, ("options",): dict,
+HOLDS: dict[tuple[str, ...], Any] = {
+         ("command",): str, ("parameters",): int, ("network",): dict, ("dataset",): dict, ("options",): dict,
          **{("options", name): str for name in ("dataset", "model")},
          **{("options", name): int for name in ("timesteps", "seed", "split_seed")},
          ("options", "data_dir"): (str, type(None)), ("options", "data_options"): dict}
@@ -102,17 +103,17 @@ class Run:
         Raises:
             UsageError: the folder holds a run already, or can't be written.
         """
-        path = new_folder(path)
+        folder = new_folder(path)
         try:
-            taken = [name for name in (CONFIG, METRICS, RATES, "last.npz", "best.npz") if (path / name).exists()]
+            taken = [name for name in (CONFIG, METRICS, RATES, "last.npz", "best.npz") if (folder / name).exists()]
             if taken:
-                raise UsageError(f"{path} already holds a run ({taken[0]}); give another --out, or go on with it by "
-                                 f"`{terminal.command('train', '--resume', path)}`")
-            files.write_text(path / CONFIG, json.dumps(config, indent=2) + "\n")
+                raise UsageError(f"{folder} already holds a run ({taken[0]}); give another --out, or go on with it by "
+                                 f"`{terminal.command('train', '--resume', folder)}`")
+            files.write_text(folder / CONFIG, json.dumps(config, indent=2) + "\n")
         except OSError as error:
-            raise UsageError(f"{path} cannot be written ({error.strerror or error}); {files.way_on(error)}, or give another "
+            raise UsageError(f"{folder} cannot be written ({error.strerror or error}); {files.way_on(error)}, or give another "
                              "--out") from None
-        return cls(path, config)
+        return cls(folder, config)
 
     @property
     def again(self) -> str:

@@ -75,10 +75,11 @@ class Surrogate:
     """
 
     alpha: float
-    kind = None
+    kind: int | None = None
 
     def __post_init__(self):
-        if not (isinstance(self.alpha, (int, float, np.number)) and math.isfinite(self.alpha) and self.alpha > 0):
+        alpha: Any = self.alpha
+        if not (isinstance(alpha, (int, float, np.number)) and math.isfinite(alpha) and alpha > 0):
             raise ValueError(f"surrogate alpha is {self.alpha!r}; give a number above 0")
 
     def primitive(self, x: Any) -> Any:

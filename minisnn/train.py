@@ -55,16 +55,18 @@ def evaluate(net: nn.Module, samples: Samples, batch_size: int = 64, loss: str =
         dict: accuracy (0 to 1), loss, confusion (int64 [K, K], rows the true class, columns the predicted one), class_accuracy
         ([K], NaN for a class without samples), report (``energy.Report``: spikes, operations, energy per sample, firing rates).
     """
-    loader, scores, labels = Loader(samples, batch_size, seed=seed, limit=limit), [], []
+    loader = Loader(samples, batch_size, seed=seed, limit=limit)
+    heard: list[np.ndarray] = []  # scores, batch by batch
+    seen: list[np.ndarray] = []  # labels
 
     def batches():
         for x, y in loader:
-            labels.append(y)
+            seen.append(y)
             yield x
 
-    with nn.listen(net, lambda _, out: scores.append(out.data)):
+    with nn.listen(net, lambda _, out: heard.append(out.data)):
         report = energy.measure(net, batches())
-    scores, labels = np.concatenate(scores), np.concatenate(labels)
+    scores, labels = np.concatenate(heard), np.concatenate(seen)
     classes = scores.shape[1]
     confusion = np.zeros((classes, classes), np.int64)
     np.add.at(confusion, (labels, scores.argmax(1)), 1)
@@ -265,13 +267,15 @@ def resume(path: Path, progress: bool = True, say: Callable[[str], None] = termi
         options.data_options |= cache_options or {}
         limit_threads(options.threads)
         started = (run.path / "last.npz").exists()
-        arrays, facts = run.load("last") if started else (None, None)
-        net = run.new_network() if started else None
         if started:
+            arrays, facts = run.load("last")
+            net = run.new_network()
             run.fill(net, arrays, "last")
         dataset = options.load(run.held_out)
         check_parts(dataset)
-        training = Training(options, net or begin_again(run, options, dataset), dataset)
+        if not started:
+            net = begin_again(run, options, dataset)
+        training = Training(options, net, dataset)
         if started:
             try:
                 training.restore(arrays, facts)
@@ -418,7 +422,7 @@ def summary(run, training, seconds, say):
     say(f"energy            {best['energy_mj']:.4g} mJ per sample (45 nm): {best['ac']:,.0f} AC, {best['mac']:,.0f} MAC")
     say(f"silent shortcuts  {', '.join(map(str, silent)) or 'none'}" + (" (on the test set)" if silent else ""))
     say(f"run folder        {run.path}")
-    commands = [(name, run.path) for name in ("evaluate", "energy", "plot")]
+    commands: list[tuple[Any, ...]] = [(name, run.path) for name in ("evaluate", "energy", "plot")]
     if silent and models.SYSTEMS[o.model]["residual"] in PRUNABLE:
         commands.append(("prune", run.path, "--out", f"{run.path}-pruned"))
     for k, words in enumerate(commands):

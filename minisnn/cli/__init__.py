@@ -140,7 +140,7 @@ def drop_output():
     """What standard output still holds cannot be written: keep Python from trying again, and complaining, as it ends."""
     drop = getattr(sys.stdout, "drop", None)
     if drop is not None:
-        sys.stdout.note = lambda: None
+        sys.stdout.note = lambda: None  # type: ignore[union-attr]
         drop()
 
 

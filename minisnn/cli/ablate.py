@@ -66,8 +66,8 @@ def run(options):
                          f"{again(options)}") from None
     failed = {cell.name: result["error"] for cell, result in results.items() if "error" in result}
     print(ablation.markdown(rows))
-    for name, error in failed.items():
-        print(shown(f"failed: {name}: {error}"), file=sys.stderr)
+    for name, reason in failed.items():
+        print(shown(f"failed: {name}: {reason}"), file=sys.stderr)
     folder = Path(options.out)
     say(f"written to {folder}: table.md, table.csv, cells.csv, figure.png and the runs")
     if len(failed) == len(cells):

@@ -68,7 +68,7 @@ def read_recording(name: str, path: str) -> np.ndarray:
     except OSError as error:
         raise UsageError(f"{path} cannot be read ({error.strerror or error}); {MEND}") from None
     checked = check_events(events, sensor_of(name), path)
-    return np.rec.fromarrays([checked[field] for field in EVENT.names], EVENT).view(np.ndarray)
+    return np.rec.fromarrays([checked[field] for field in EVENT.names or ()], EVENT).view(np.ndarray)
 
 
 def read_bin(path, tonic):

@@ -82,7 +82,8 @@ def slice_edges(events: np.ndarray, timesteps: int, slicing: str, span: tuple[in
         [T + 1] microseconds.
     """
     if slicing == "time":
-        return np.linspace(*(span or (events["t"][0], events["t"][-1] + 1)), timesteps + 1)
+        start, stop = span or (events["t"][0], events["t"][-1] + 1)
+        return np.linspace(start, stop, timesteps + 1)
     first = np.searchsorted(slice_numbers(events, timesteps, slicing), np.arange(timesteps))
     t = np.append(events["t"], events["t"][-1] + 1)  # a slice without an event begins where the next one does
     return np.append(t[first], t[-1])
@@ -144,10 +145,10 @@ class FrameOptions:
             raise UsageError(f"--slicing: '{slicing}' is unknown; give one of {', '.join(SLICINGS)}")
         if size is not None and not 1 <= size <= min(sensor):
             raise UsageError(f"--frame-size: {size} is out of range; give at most the sensor's size, {min(sensor)}")
-        self.timesteps, self.sensor, self.slicing, self.size = timesteps, tuple(sensor), slicing, size
+        self.timesteps, self.sensor, self.slicing, self.size = timesteps, sensor, slicing, size
 
     @property
-    def shape(self) -> tuple[int, int, int, int]:
+    def shape(self) -> tuple[int, ...]:
         """(T, 2, H, W)."""
         return (self.timesteps, 2) + ((self.size, self.size) if self.size else self.sensor)
 
@@ -176,7 +177,7 @@ class EventSamples(Samples):
         self.recordings, self.labels, self.parts = recordings, np.asarray(labels, np.int64), parts
         self.options, self.moves, self.cache = options, moves, cache
         self.timesteps, self.size = options.timesteps, options.shape[1:]
-        self.siblings = {}  # recording: its samples
+        self.siblings: dict[int, list[int]] = {}  # recording: its samples
         for k, (r, _, _) in enumerate(parts):
             self.siblings.setdefault(r, []).append(k)
 
@@ -203,8 +204,8 @@ class EventSamples(Samples):
             frames = self.options.frames(cut(events, *self.parts[sibling][1:]), self.span(sibling))
             self.cache.put(self.key(sibling), frames)
             if sibling == k:
-                found = frames
-        return found
+                wanted = frames
+        return wanted
 
     def span(self, k: int) -> tuple[int, int] | None:
         """(start, stop) of a window; None for a whole recording, which spans its events."""

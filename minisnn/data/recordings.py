@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
+from typing import Any
 
 import numpy as np
 
@@ -47,7 +48,7 @@ def windows(duration: int, window: int, stride: int, begin: int = 0, end: int | 
 
 def cut_recordings(recordings, labels, window, stride, split_at=None):
     """(labels, parts) of the windows of all recordings; with ``split_at`` one pair for those before it, one for the others."""
-    found = [([], []) for _ in range(1 if split_at is None else 2)]
+    found: list[tuple[list, list]] = [([], []) for _ in range(1 if split_at is None else 2)]
     for r, (recording, label) in enumerate(zip(recordings, labels)):
         events = recording.events()
         duration = int(events["t"][-1] - events["t"][0]) + 1
@@ -142,9 +143,9 @@ def download(name, data_dir):
     """Let tonic fetch a data set."""
     source, cls = CATALOGUE[name].source, tonic_class(name)
     folder = os.path.join(data_dir, source.tonic)
-    calls = [dict(train=True), dict(train=False)] if source.parts else [{}]
+    calls: list[dict[str, bool]] = [dict(train=True), dict(train=False)] if source.parts else [{}]
     for arguments in calls:
-        part = {True: "train_", False: "test_"}.get(arguments.get("train"), "")
+        part = {True: "train_", False: "test_", None: ""}[arguments.get("train")]
         url, file = (getattr(cls, part + field) for field in ("url", "filename"))
         archive, checksum = os.path.join(folder, file), getattr(cls, part + "md5", None) or getattr(cls, "file_md5", None)
         was_there = os.path.lexists(archive)
@@ -235,13 +236,13 @@ def event_dataset(name: str, classes: tuple[str, ...], found: dict[str, tuple[li
         Others as for ``load``.
     """
     window, stride, split_at = milliseconds(window, stride, split_at)
-    skipped = []
+    skipped: list[str] = []
     if skip_bad:
         found = {part: usable(recordings, labels, skipped) for part, (recordings, labels) in found.items()}
         found = {part: content for part, content in found.items() if content[0]}
         if not found:
             raise UsageError(f"{name}: none of the {len(skipped)} recordings {where} can be used; the first: {skipped[0]}")
-    facts = {"recordings": {part: len(content[0]) for part, content in found.items()}, "skipped": len(skipped)}
+    facts: dict[str, Any] = {"recordings": {part: len(content[0]) for part, content in found.items()}, "skipped": len(skipped)}
     folder = cache_folder(cache)
     cache_files = None if folder is None else FrameCache(folder, int(cache_limit * 1e9))
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import numbers
+from typing import Any
 
 from ..catalogue import CATALOGUE
 
@@ -14,7 +15,7 @@ POSITIONS = ("a", "b", "c", "d")
 SHORTCUTS = (1, 2, 3)
 
 # The systems that the paper compares (Tables III, IV and VII), by the names of the command line.
-SYSTEMS = {
+SYSTEMS: dict[str, dict[str, Any]] = {
     "plain": dict(residual="none"),
     "vanilla": dict(residual="vanilla"),
     "ms": dict(residual="ms"),
