@@ -3,7 +3,7 @@
     import minisnn as snn
     from minisnn import models, ops, optim
 
-The engine is imported when its first name is asked for: so ``minisnn --help`` answers at once, and Ctrl-C is heard while
+The engine is imported on first use, so ``minisnn --help`` responds at once, and Ctrl-C works while
 compiled loops are read from disk.
 """
 

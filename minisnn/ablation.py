@@ -9,7 +9,7 @@ The folder of an ablation:
     table.csv, .md    one row per system: mean and deviation over the seeds
     figure.png        accuracy against energy
 
-A cell that fails leaves the others alone; so does a process that dies. The same command goes on where it was stopped.
+A cell that fails does not affect the others, nor does a process that dies. The same command continues where it stopped.
 """
 
 import concurrent.futures
@@ -66,16 +66,16 @@ class Cell:
 
 
 def has_position(model):
-    """Whether the position makes a difference to a system: it does where attention stands on the backbone."""
+    """Whether the position of attention matters to a system: only to those with attention on the backbone."""
     options = SYSTEMS[model]
     return options.get("attention") is not None and options.get("ma", True)
 
 
 def grid(models, positions=("a",), seeds=(0,)):
-    """All cells of models x positions x seeds, each once; positions only where attention stands on the backbone.
+    """All cells of models x positions x seeds, each once; positions only for systems with attention on the backbone.
 
     Args:
-        models: keys of models.SYSTEMS, each with "-without-1,3" behind it for shortcuts removed before training.
+        models: keys of models.SYSTEMS, each optionally followed by "-without-1,3", the shortcuts to remove before training.
         positions: "a" to "d" (Table V).
         seeds: whole numbers.
 
@@ -91,7 +91,7 @@ def grid(models, positions=("a",), seeds=(0,)):
             model, _, numbers = spec.partition("-without-")
             if model not in SYSTEMS:
                 raise UsageError(f"--models: there is no model '{model}'; give some of {', '.join(SYSTEMS)}, "
-                                 "each with -without-1,3 behind it to remove those shortcuts before training")
+                                 "each optionally followed by -without-1,3 to remove those shortcuts before training")
             without = tuple(sorted({int(k) for k in re.findall("[1-3]", numbers)}))
             if "-without-" in spec and not re.fullmatch("[1-3](,?[1-3])*", numbers):
                 raise UsageError(f"--models: '{spec}' removes no shortcut; give the numbers 1, 2, 3, as in {model}-without-1,3")
@@ -128,7 +128,7 @@ def run_cell(cell, options, folder, threads=None):
             if threads is not None:
                 limit_threads(threads)
             result = train_and_measure(cell, options, Path(folder) / cell.name)
-        except Exception as error:  # whatever it is, the other cells go on
+        except Exception as error:  # whatever it is, the other cells continue
             return {"error": said(error), "seconds": time.perf_counter() - started}
     return result | {"seconds": time.perf_counter() - started}
 
@@ -138,7 +138,7 @@ def said(error):
     if isinstance(error, UsageError):
         return f"{error}"
     if isinstance(error, OSError) and error.filename:
-        return f"{error.filename} cannot be written ({error.strerror or error}); {files.way_on(error)}"
+        return f"{error.filename} cannot be written ({error.strerror or error}); {files.remedy(error)}"
     text = str(error).strip().splitlines()
     return f"{type(error).__name__}: {text[0] if text else 'no message'}"
 
@@ -151,7 +151,7 @@ def limit_threads(threads):
 
 
 def train_and_measure(cell, options, path):
-    """Train into the run folder ``path``, or go on with a run that was stopped there; measure; write cell.json."""
+    """Train into the run folder ``path``, or continue a run that was stopped there; measure; write cell.json."""
     started, cache = time.perf_counter(), {}
     if (path / CONFIG).exists():
         cache = {name: value for name, value in (options.get("data_options") or {}).items() if name in CACHE_OPTIONS}
@@ -193,15 +193,15 @@ def totals(report):
 
 def read_cell(folder, cell):
     """What was measured on a cell, or None where it is not done."""
-    path, mend = Path(folder) / cell.name / DONE, "delete its folder to train that cell again"
+    path, fix = Path(folder) / cell.name / DONE, "delete its folder to train that cell again"
     try:
-        found = files.read_json(path, mend)
+        found = files.read_json(path, fix)
     except (FileNotFoundError, NotADirectoryError):
         return None
     try:
         check_cell(found)
     except ValueError as error:
-        raise UsageError(f"{path} is damaged ({error}); {mend}") from None
+        raise UsageError(f"{path} is damaged ({error}); {fix}") from None
     return found
 
 
@@ -234,7 +234,7 @@ def run(cells, options, folder, jobs=1, threads=None, scheduler=None, tell=None)
     Args:
         cells: [Cell].
         options: {name: value} of train.Options, shared by all cells.
-        folder: of the ablation, new or one to go on with.
+        folder: of the ablation, new, or one to continue.
         jobs: worker processes beside each other; 1 trains in this one. As with all of Python's multiprocessing, a script that asks
             for more keeps its own commands under ``if __name__ == "__main__":``.
         threads: in total, divided among the workers; None for one per core.
@@ -319,7 +319,7 @@ def lost_workers():
     try:
         yield
     except Exception as error:
-        raise WorkersLost(f"the worker was lost ({type(error).__name__}); run the command again to go on") from None
+        raise WorkersLost(f"the worker was lost ({type(error).__name__}); run the command again to continue") from None
 
 
 def begin_worker(parent):
@@ -351,7 +351,7 @@ def connect(scheduler):
         return Client(scheduler, timeout="10s", set_as_default=False)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise UsageError(f"--scheduler: nothing answers at {scheduler} ({reason}); start one: dask scheduler") from None
+        raise UsageError(f"--scheduler: no scheduler responds at {scheduler} ({reason}); start one: dask scheduler") from None
 
 
 def claim(folder, options):
@@ -359,16 +359,16 @@ def claim(folder, options):
     folder = new_folder(folder)
     path, text = folder / SHARED, json.dumps(options, indent=1, sort_keys=True)
     if path.exists():
-        mend = "restore it, or give another --out"
-        before = files.read_json(path, mend)
+        fix = "restore it, or give another --out"
+        before = files.read_json(path, fix)
         if not isinstance(before, dict):
-            raise UsageError(f"{path} is damaged (it holds no options); {mend}")
+            raise UsageError(f"{path} is damaged (it holds no options); {fix}")
         before, now = of_the_grid(before), of_the_grid(json.loads(text))
         other = [name for name in sorted(before | now) if before.get(name) != now.get(name)]
         if other:
             name = other[0]
             raise UsageError(f"{folder} holds an ablation with {name} {before.get(name)}, not {now.get(name)}; give the same "
-                             "options to go on with it, or another --out")
+                             "options to continue it, or another --out")
         return
     if any(not files.PART.fullmatch(entry.name) and entry.name != locks.FILE for entry in folder.iterdir()):
         raise UsageError(f"{folder} is there already and is no ablation; give another --out")

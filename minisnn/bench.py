@@ -29,7 +29,7 @@ SHAPES = ((64, 28), (128, 14), (256, 7), (512, 4))  # channels and side of the m
 DENSITIES = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3)
 IMAGES = 128  # T * N
 
-# Runs in the other process: reads a shape per line, answers with seconds per pass in the faster of both memory layouts.
+# Runs in the other process: reads a shape per line, writes the seconds of each pass in the faster of both memory layouts.
 PEER = """
 import json, statistics, sys, time, torch
 torch.set_num_threads(int(sys.argv[1]))
@@ -214,14 +214,14 @@ def bench_step(width=64, timesteps=16, batch_size=8, model="syna-t", repeat=5, s
     """A training step (forward, backward, Adam) and an inference of a network with initial weights on 28x28 images.
 
     Returns:
-        dict: seconds of forward, backward, optimiser, step, inference, counting (an inference that
+        dict: seconds of forward, backward, optimizer, step, inference, counting (an inference that
         counts spikes and operations); operations (seconds by loop within a step); peak_mb of
         this process so far; firing_rate; losses of the steps.
     """
     net = models.build("mnist", width=width, timesteps=timesteps, seed=seed, **models.SYSTEMS[model])
     if x is None:
         x, y = digits_like(timesteps, batch_size, 28, seed)
-    optimiser, parts, losses = optim.Adam(net.parameters(), 1e-3), [], []
+    optimizer, parts, losses = optim.Adam(net.parameters(), 1e-3), [], []
     with Stopwatch() as watch:
         for k in range(repeat + 2):
             if k == 2:
@@ -229,10 +229,10 @@ def bench_step(width=64, timesteps=16, batch_size=8, model="syna-t", repeat=5, s
             times = [time.perf_counter()]
             loss = ops.mse_loss(net(x), y)
             times.append(time.perf_counter())
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             loss.backward()
             times.append(time.perf_counter())
-            optimiser.step()
+            optimizer.step()
             times.append(time.perf_counter())
             losses.append(loss.item())
             parts.append(np.diff(times))
@@ -243,7 +243,7 @@ def bench_step(width=64, timesteps=16, batch_size=8, model="syna-t", repeat=5, s
     with no_grad():
         inference, counting = paired_seconds((lambda: net(x), lambda: counted(net, x)), repeat)
     return dict(model=model, width=width, timesteps=timesteps, batch_size=batch_size, forward=forward, backward=backward,
-                optimiser=update, step=float(np.median(np.sum(parts[2:], 1))), inference=inference, counting=counting,
+                optimizer=update, step=float(np.median(np.sum(parts[2:], 1))), inference=inference, counting=counting,
                 peak_mb=peak, firing_rate=rate, losses=losses,
                 operations={name: s / repeat for name, s in watch.seconds.most_common()})
 

@@ -32,7 +32,7 @@ def save(path: Path, arrays: dict[str, np.ndarray], facts: dict[str, Any] | None
         facts: a dictionary that JSON can hold.
 
     Raises:
-        OSError: the file can't be written; then what stood there before is untouched.
+        OSError: the file can't be written; the previous file is then untouched.
         ValueError: an array holds Python objects, or has the name "facts".
     """
     if FACTS in arrays or any(np.asarray(a).dtype.hasobject for a in arrays.values()):

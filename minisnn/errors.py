@@ -2,4 +2,4 @@
 
 
 class UsageError(Exception):
-    """Input that cannot be used. The text is one line: what is wrong, with its name, and the mend."""
+    """Input that cannot be used. The text is one line: what is wrong, by name, and how to fix it."""

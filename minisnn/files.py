@@ -16,7 +16,7 @@ from . import stopping
 from .errors import UsageError
 from .types import Path
 
-__all__ = ["replace", "write_text", "read_json", "remove_parts", "first_line", "way_on"]
+__all__ = ["replace", "write_text", "read_json", "remove_parts", "first_line", "remedy"]
 
 PART = re.compile(r".+\.\d+-[0-9a-f]{8}\.part")
 BUFFER = 1 << 20  # bytes
@@ -62,12 +62,12 @@ def write_text(path: Path, text: str) -> None:
         file.write(text.encode("utf-8", "backslashreplace"))  # a file's name may hold bytes that are no text
 
 
-def read_json(path: Path, mend: str) -> Any:
+def read_json(path: Path, fix: str) -> Any:
     """What a JSON file holds.
 
     Args:
         path: of the file.
-        mend: what to do where it cannot be read, for the error.
+        fix: what to do if it cannot be read, for the error.
 
     Raises:
         FileNotFoundError: there is none. UsageError: it cannot be read, or is no JSON.
@@ -79,7 +79,7 @@ def read_json(path: Path, mend: str) -> Any:
     except OSError as error:
         raise UsageError(f"{path} cannot be read ({error.strerror or error}); check its permissions") from None
     except (ValueError, RecursionError) as error:  # ValueError also of bytes that are no text
-        raise UsageError(f"{path} is damaged ({first_line(error)}); {mend}") from None
+        raise UsageError(f"{path} is damaged ({first_line(error)}); {fix}") from None
 
 
 def remove_parts(folder: Path) -> None:
@@ -97,7 +97,7 @@ def first_line(error: BaseException) -> str:
     return (text[0] if text else type(error).__name__)[:100]
 
 
-def way_on(error: OSError) -> str:
+def remedy(error: OSError) -> str:
     """What a user can do about a file that could not be written."""
     import errno
 

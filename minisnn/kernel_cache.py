@@ -1,8 +1,8 @@
-"""Compiled loops on disk, so that only the first start compiles: Numba's cache, made safe to edit behind and to break.
+"""Compiled loops on disk, so that only the first start compiles: Numba's cache, made safe against edited sources and damaged files.
 
 Numba keeps a compiled loop until the file that holds it changes. But a loop has the loops that it calls compiled into it, and
 the constants that it reads, from whatever file they come: edit ``charge`` in ops/lif.py, and the fused operation in ops/fused.py
-would go on with the old neuron, in silence. Here a loop is kept until any file changes that its own file imports, directly or
+would silently continue with the old neuron. Here a loop is kept until any file changes that its own file imports, directly or
 not. And a cache never keeps the program from running: a damaged file is compiled anew and replaced, a folder that cannot be
 written costs one line.
 

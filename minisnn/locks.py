@@ -18,7 +18,7 @@ FILE = ".minisnn.lock"  # only where a folder cannot be locked itself
 @contextlib.contextmanager
 def holding(folder: Path) -> Iterator[None]:
     """Within the ``with`` statement this process alone holds ``folder``, which must exist. The system lets go of it when the
-    process ends, in whatever way, so nothing is left behind.
+    process ends, however it ends, so no lock outlives it.
 
     Raises:
         UsageError: another process holds it.

@@ -38,13 +38,13 @@ class Option:
 
 
 def declared(default: Any, kind: Kind, group: str, help: str, *rest: Any, **more: Any) -> Any:
-    """A field with its declaration. None as the default stands for the data set's own (catalogue.py) where a recipe has it."""
+    """A field with its declaration. A default of None means the data set's own (catalogue.py), where a recipe has one."""
     return dataclasses.field(default=default, metadata={"option": Option(kind, group, help, *rest, **more)})
 
 
 @dataclasses.dataclass
 class Options:
-    """Every option of training. None stands for the data set's own default (catalogue.py), which then takes its place.
+    """Every option of training. None means the data set's own default (catalogue.py), which then replaces it.
 
     Raises:
         UsageError: an option is out of range; names it as on the command line.

@@ -1,9 +1,9 @@
 """Natural pruning (Section V-B3): a shortcut whose neurons never fire is taken out, and nothing else changes.
 
-Behind an OR join a silent shortcut y = 0 leaves x + y - x * y = x, and behind ADD x + y = x: there the network without the
+With an OR join a silent shortcut y = 0 leaves x + y - x * y = x, and with ADD x + y = x: there the network without the
 shortcut computes the same numbers, bit for bit. The other joins have no neutral input:
 
-    AND    x * 0 = 0          the join itself goes silent: what stands behind it sees nothing
+    AND    x * 0 = 0          the join itself goes silent: the layers after it see nothing
     IAND   (1 - x) * 0 = 0    likewise (Table II: the complement of the main branch, AND the shortcut)
     vanilla, MS               the shortcut ends in batch norm, not in neurons; without a spike it still adds a constant
 
@@ -23,7 +23,7 @@ WHY_NOT = {
     "and": "a silent shortcut makes its AND join silent too, so taking it out would change the network",
     "iand": "a silent shortcut makes its IAND join silent too, (1 - x) * 0 = 0, so taking it out would change the network",
     "vanilla": "its shortcuts have no neurons of their own: they end in batch norm, which adds a constant even without spikes",
-    "ms": "its shortcuts end in batch norm, which adds a constant even where the neurons in front of them are silent",
+    "ms": "its shortcuts end in batch norm, which adds a constant even where the neurons before them are silent",
     "none": "it has no shortcuts",
 }
 

@@ -3,7 +3,7 @@
     config.json         every option, the network, the data set's facts, the versions used
     metrics.csv         a row for each epoch
     firing_rates.csv    a row for each epoch, a column for each LIF layer
-    last.npz, best.npz  parameters, buffers, optimiser, schedule and random state (see checkpoint.py)
+    last.npz, best.npz  parameters, buffers, optimizer, schedule and random state (see checkpoint.py)
     figures/            what `minisnn plot` draws
 """
 
@@ -33,13 +33,13 @@ CONFIG, METRICS, RATES = "config.json", "metrics.csv", "firing_rates.csv"
 COLUMNS = ("epoch", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "seconds", "samples_per_second", "firing_rate",
            "lr", "waiting")  # of metrics.csv
 WHICH = ("best", "last")
-# What whoever opens a run relies on in config.json.
+# What config.json must hold for a run to be opened.
 HOLDS: dict[tuple[str, ...], Any] = {
          ("command",): str, ("parameters",): int, ("network",): dict, ("dataset",): dict, ("options",): dict,
          **{("options", name): str for name in ("dataset", "model")},
          **{("options", name): int for name in ("timesteps", "seed", "split_seed")},
          ("options", "data_dir"): (str, type(None)), ("options", "data_options"): dict}
-NETWORK = "network/"  # in front of the names of parameters and buffers within a checkpoint
+NETWORK = "network/"  # prefix of parameters and buffers within a checkpoint
 
 
 def versions() -> dict[str, str]:
@@ -91,7 +91,7 @@ class Run:
             if not isinstance(value, kinds) or isinstance(value, bool):
                 raise UsageError(f"{path / CONFIG} does not describe a run: {' '.join(names)} is {str(value)[:40]!r}; "
                                  "restore it or train again")
-        for name in data.CACHE_OPTIONS:  # of the machine that wrote it, if not of somebody who means harm
+        for name in data.CACHE_OPTIONS:  # they belong to the machine that wrote them, or may be meant to do harm
             config["options"]["data_options"].pop(name, None)
         return cls(path, config)
 
@@ -107,17 +107,17 @@ class Run:
         try:
             taken = [name for name in (CONFIG, METRICS, RATES, "last.npz", "best.npz") if (folder / name).exists()]
             if taken:
-                raise UsageError(f"{folder} already holds a run ({taken[0]}); give another --out, or go on with it by "
+                raise UsageError(f"{folder} already holds a run ({taken[0]}); give another --out, or continue it with "
                                  f"`{terminal.command('train', '--resume', folder)}`")
             files.write_text(folder / CONFIG, json.dumps(config, indent=2) + "\n")
         except OSError as error:
-            raise UsageError(f"{folder} cannot be written ({error.strerror or error}); {files.way_on(error)}, or give another "
+            raise UsageError(f"{folder} cannot be written ({error.strerror or error}); {files.remedy(error)}, or give another "
                              "--out") from None
         return cls(folder, config)
 
     @property
     def again(self) -> str:
-        """The command that goes on with this run."""
+        """The command that continues this run."""
         return terminal.command("train", "--resume", self.path)
 
     def save(self, which: str, arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> None:
@@ -160,7 +160,7 @@ class Run:
         """
         arrays, facts = self.load(which)
         if facts.get("epoch") == 0:
-            raise UsageError(f"{self.path} has no finished epoch yet; go on with it by `{self.again}`")
+            raise UsageError(f"{self.path} has no finished epoch yet; continue it with `{self.again}`")
         net = self.new_network()
         self.fill(net, arrays, which)
         return net.eval()
@@ -235,7 +235,7 @@ class Run:
         except ValueError as error:
             raise UsageError(f"{path} is damaged ({error}); restore it or train again") from None
         if not facts["metrics"]:
-            raise UsageError(f"{self.path} has no finished epoch yet; go on with it by `{self.again}`")
+            raise UsageError(f"{self.path} has no finished epoch yet; continue it with `{self.again}`")
         return facts
 
     def write_table(self, name: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -267,7 +267,7 @@ class Run:
                 raise ValueError("rows of different length")
             return names, numbers
         except FileNotFoundError:
-            raise UsageError(f"{path} does not exist: the run has no finished epoch yet; go on with it by `{self.again}`") from None
+            raise UsageError(f"{path} does not exist: the run has no finished epoch yet; continue it with `{self.again}`") from None
         except OSError as error:
             raise UsageError(f"{path} cannot be read ({error.strerror or error}); check its permissions") from None
         except (ValueError, csv.Error, IndexError) as error:
@@ -304,7 +304,7 @@ BEST = ("epoch", "test_accuracy", "test_loss", "spikes", "ac", "mac", "energy_mj
 
 
 def merit(test_accuracy, test_loss):
-    """By what the best epoch is chosen: test accuracy; of equal ones the lower loss."""
+    """Sort key of the best epoch: test accuracy, then the lower loss."""
     return test_accuracy, -test_loss
 
 
@@ -347,7 +347,7 @@ def write_run(run, net, path, which, summary):
         check_new(path)
         files.rename(draft, path)
     except OSError as error:
-        raise UsageError(f"--out: {path} cannot be written ({error.strerror or error}); {files.way_on(error)}, or give another "
+        raise UsageError(f"--out: {path} cannot be written ({error.strerror or error}); {files.remedy(error)}, or give another "
                          "folder") from None
     finally:
         shutil.rmtree(draft, ignore_errors=True)  # renamed by now, unless something failed

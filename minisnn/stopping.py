@@ -93,6 +93,6 @@ def deaf_children() -> Iterator[None]:
 
 
 def check() -> None:
-    """Raise Stopped where a signal asked for it and somebody swallowed that."""
+    """Raise Stopped if a signal asked for it and a library swallowed the exception."""
     if _Asked.times:
         raise Stopped(number=_Asked.number)

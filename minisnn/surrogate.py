@@ -1,4 +1,4 @@
-"""Surrogate gradients: what stands in for the derivative of the step in the backward pass.
+"""Surrogate gradients: what replaces the derivative of the step in the backward pass.
 
 A spike is s = Theta(u - v_threshold). The derivative of the step is Dirac's delta,
 

@@ -14,7 +14,7 @@ from typing import Any
 __all__ = ["say", "shown", "command", "streams", "STANDARD_OUTPUT"]
 
 STANDARD_OUTPUT = "standard output"  # the name of the file in an error of writing to it
-GONE = (errno.EPIPE, errno.EINVAL, errno.EIO)  # of a pipe that nobody reads any more (EINVAL on Windows), a closed terminal
+GONE = (errno.EPIPE, errno.EINVAL, errno.EIO)  # of a pipe that is no longer read (EINVAL on Windows), a closed terminal
 
 
 def shown(text: Any) -> str:
@@ -79,7 +79,7 @@ def streams() -> Iterator[None]:
                 stream.reconfigure(errors="backslashreplace")
     nowhere = open(os.devnull, "w", encoding="utf-8")
     said = _Output(before[1] or nowhere, lambda: None)
-    out = _Output(before[0] or nowhere, lambda: print("minisnn: nobody reads the output any more; continuing without it",
+    out = _Output(before[0] or nowhere, lambda: print("minisnn: the output is no longer read; continuing without it",
                                                       file=sys.stderr, flush=True))
     sys.stdout, sys.stderr = out, said
     try:

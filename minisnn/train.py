@@ -27,7 +27,7 @@ from .types import Path
 
 __all__ = ["Options", "train", "resume", "evaluate"]
 
-OPTIMIZER, SCHEDULE = "optimiser/", "schedule/"  # in front of their names within a checkpoint
+OPTIMIZER, SCHEDULE = "optimiser/", "schedule/"  # prefixes within a checkpoint; the spelling is that of existing files
 LISTEN_EVERY = 16  # batches between two looks at the firing rate for the progress bar
 
 
@@ -90,7 +90,7 @@ def check_fits(net, dataset, what):
 
 
 class Training:
-    """A network on its way, and all that has to be kept so that it goes on to the same bits."""
+    """A training run in progress: everything needed to resume it bit for bit."""
 
     def __init__(self, options, net, dataset):
         self.options, self.net = options, net
@@ -115,7 +115,7 @@ class Training:
                 "random_state": engine.generator().bit_generator.state}
 
     def restore(self, arrays, facts):
-        """Go on from a checkpoint. Raises ValueError, KeyError, TypeError or OverflowError where it is another run's."""
+        """Continue from a checkpoint. Raises ValueError, KeyError, TypeError or OverflowError where it is another run's."""
         check_facts(facts)
         if facts["epoch"] > self.options.epochs:
             raise ValueError(f"epoch is {facts['epoch']} of {self.options.epochs}")
@@ -127,8 +127,8 @@ class Training:
         self.saved = self.epoch
 
     def save(self, run):
-        """Write the checkpoints, the last one first: whoever reads the best one finds out from it whether that was written
-        as well. Raises NotFinite where the weights are no numbers any more; then nothing is written."""
+        """Write the checkpoints, the last one first: it tells a reader of the best one whether that was written
+        as well. Raises NotFinite where the weights are NaN or infinite; nothing is then written."""
         arrays, facts = self.arrays(), self.facts()
         if not all(np.isfinite(array).all() for array in arrays.values()):
             raise NotFinite(f"weights or the optimizer's means are NaN or infinite after epoch {self.epoch}")
@@ -199,7 +199,7 @@ class Training:
 
 
 class NotFinite(Exception):
-    """A loss that is no number any more."""
+    """A loss or a weight that is NaN or infinite."""
 
 
 def best_epoch(run):
@@ -218,14 +218,14 @@ def train(options: Options, out: Path | None = None, progress: bool = True, say:
         out: the folder; by default runs/<dataset>-<model>-<n>.
         progress: whether to draw a progress bar on standard error (where that is a terminal).
         say: what takes the lines for the reader.
-        again: the command that goes on with the run, for messages; by default that of `minisnn train --resume`.
+        again: the command that continues the run, for messages; by default that of `minisnn train --resume`.
 
     Returns:
         dict, the summary: test_accuracy, spikes, energy_mj and more, of the best epoch.
 
     Raises:
         UsageError: options, data or folder that cannot be used, or a loss that is no longer finite.
-        KeyboardInterrupt: Ctrl-C; its text says how to go on.
+        KeyboardInterrupt: Ctrl-C; its text says how to continue.
     """
     limit_threads(options.threads)
     dataset = options.load()
@@ -244,7 +244,7 @@ def train(options: Options, out: Path | None = None, progress: bool = True, say:
 
 
 def resume(path: Path, progress: bool = True, say: Callable[[str], None] = terminal.say, data_dir: str | None = None, thread_count: int | None = None, cache_options: dict[str, Any] | None = None, again: str | None = None) -> dict[str, Any]:
-    """Go on with a run from its last finished epoch, or from its beginning, to the same bits as if it had never stopped.
+    """Continue a run after its last finished epoch, or from its beginning, to the same bits as if it had never stopped.
 
     Args:
         path: the folder of the run.
@@ -258,7 +258,7 @@ def resume(path: Path, progress: bool = True, say: Callable[[str], None] = termi
     """
     run = Run.open(path)
     if run.config.get("pruned"):
-        raise UsageError(f"{run.path} was written by `minisnn prune` and is not trained on; go on with the run that it came from, "
+        raise UsageError(f"{run.path} was written by `minisnn prune` and is not trained on; continue the run that it came from, "
                          "or train with --remove")
     with locks.holding(run.path):
         files.remove_parts(run.path)
@@ -342,14 +342,14 @@ def finish(run, training, progress, say, again=None):
                 with bar.external_write_mode(file=sys.stdout):
                     say(epoch_line(training))
     except KeyboardInterrupt as stop:
-        raise stopping.Stopped(f"stopped; {saved(run, training)}. Go on with: {again}",
+        raise stopping.Stopped(f"stopped; {saved(run, training)}. Continue with: {again}",
                                getattr(stop, "status", 130) - 128) from None
     except NotFinite as error:
         raise UsageError(f"{error}; lower --lr (now {options.lr:g}). "
                          + (f"{run.path / 'last.npz'} keeps the last good epoch, {training.saved}" if training.saved
                             else f"No epoch of {run.path} is saved yet")) from None
     except UsageError as error:  # of a recording that has gone, say
-        raise UsageError(f"{error}; {saved(run, training)}. Then go on with: {again}") from None
+        raise UsageError(f"{error}; {saved(run, training)}. Then continue with: {again}") from None
     except OSError as error:
         raise UsageError(not_written(run, training, error, again)) from None
     return summary(run, training, time.perf_counter() - started, say)
@@ -363,14 +363,14 @@ def saved(run, training):
 
 
 def not_written(run, training, error, again):
-    """An OSError as one line: which file, what is saved, how to go on."""
+    """An OSError as one line: which file, what is saved, how to continue."""
     return (f"{error.filename or run.path} cannot be written ({error.strerror or error}); {saved(run, training)}. "
-            f"{files.way_on(error).capitalize()}, then go on with: {again}")
+            f"{files.remedy(error).capitalize()}, then continue with: {again}")
 
 
 def progress_bar(training, wanted):
     """A tqdm bar over all samples of all epochs, on standard error where that is a terminal; its text fits into 80 columns."""
-    if not wanted:  # a worker that is killed would leave the lock behind that tqdm takes
+    if not wanted:  # a worker that is killed would leave tqdm's lock locked
         return NoBar()
     from tqdm import tqdm
 
@@ -436,7 +436,7 @@ def summary(run, training, seconds, say):
 def new_network(options, dataset):
     """(network, the arguments of ``models.build`` that make it).
 
-    Its batch norms start at weight ``gain``. Neurons of tau = 2 halve what they are given: behind a batch norm of weight 1 they
+    Its batch norms start at weight ``gain``. Neurons of tau = 2 halve their input: after a batch norm of weight 1 they
     fire at 2 standard deviations, in 1 of 27 steps, and the gradient shrinks to 0.85 with each layer. A gain of 1.7 lets three
     times as many fire, and learning leaves the ground sooner.
     """

@@ -162,5 +162,5 @@ def test_a_local_dask_cluster(tmp_path):
         results = ablation.run(cells, TINY, tmp_path / "grid", scheduler=cluster.scheduler_address)
         assert all("error" not in r for r in results.values())
         assert (tmp_path / "grid" / cells[1].name / "cell.json").exists()
-    with pytest.raises(UsageError, match="nothing answers"):
+    with pytest.raises(UsageError, match="no scheduler responds"):
         ablation.connect("tcp://127.0.0.1:9")

@@ -444,12 +444,12 @@ def test_cifar10dvs_trains_a_few_steps_with_the_papers_augmentation(tmp_path):
     x, labels = dataset.train.batch([0, 17], np.random.default_rng(0)), dataset.train.labels[[0, 17]]
     assert (x != dataset.train.batch([0, 17])).any() and sorted(labels) == [0, 1]
     net = models.build("cifar10dvs", width=8, timesteps=2, seed=0)
-    optimiser, losses = optim.Adam(net.parameters(), lr=2e-3), []
+    optimizer, losses = optim.Adam(net.parameters(), lr=2e-3), []
     for _ in range(6):
         loss = ops.mse_loss(net(Tensor(x)), ops.one_hot(labels, 10))
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         losses.append(loss.item())
     assert all(np.isfinite(losses)) and losses[-1] < 0.9 * losses[0]
 
@@ -466,10 +466,10 @@ def test_a_step_of_the_full_size_network(tmp_path):
         files.write_npy(tmp_path / f"DVSGesture/ibmGestureTrain/user01_led/{label}.npy", *events_of_one)
     x = data.load("dvsgesture", str(tmp_path), 32).train.batch([0, 1])
     net = models.build("dvsgesture", attention="t", width=64, timesteps=32, seed=0)
-    optimiser, begin = optim.Adam(net.parameters(), lr=1e-4), time.perf_counter()
+    optimizer, begin = optim.Adam(net.parameters(), lr=1e-4), time.perf_counter()
     loss = ops.mse_loss(net(Tensor(x)), ops.one_hot(np.array([0, 1]), 11))
     loss.backward()
-    optimiser.step()
+    optimizer.step()
     print(f"one step {time.perf_counter() - begin:.1f} s, peak memory {peak_megabytes()} MB")
     assert np.isfinite(loss.item()) and all(np.isfinite(p.grad).all() and np.isfinite(p.data).all() for p in net.parameters())
     assert np.abs(net.stem.conv.weight.grad).max() > 0

@@ -19,8 +19,8 @@ def results():
         loss = ops.mse_loss(net(rng.random((1, 2, 1, 2, 2)) * 4), ops.one_hot([0, 1], 10))
         loss.backward()
         found |= {f"{residual} {name}": p.grad for name, p in net.named_parameters()} | {f"{residual} loss": loss.data}
-    optimiser = optim.Adam(net.parameters())
-    optimiser.step()
+    optimizer = optim.Adam(net.parameters())
+    optimizer.step()
     found["adam"] = net.head.weight.data
 
     x = Tensor(rng.normal(0, 2, (2, 1, 3, 4, 4)), requires_grad=True)

@@ -9,7 +9,7 @@
 #
 # All parts are there: convolutions, batch norm, neurons, joins, attention. The network shows the image T times, runs
 # 20 convolutions and averages the class scores over T. The loss is the mean squared error to the one-hot label, the
-# optimiser Adam, and the learning rate falls along a cosine. Three formulas, first in NumPy:
+# optimizer Adam, and the learning rate falls along a cosine. Three formulas, first in NumPy:
 
 # %%
 import math
@@ -41,15 +41,15 @@ scores, labels = rng.normal(size=(5, 10)), rng.integers(0, 10, 5)
 assert np.isclose(mse(scores, labels), ops.mse_loss(snn.Tensor(scores), ops.one_hot(labels, 10, np.float64)).item())
 
 weight = nn.Parameter(np.array([3.0, -0.001]))
-optimiser = optim.Adam([weight], lr=0.1)
-schedule = optim.CosineAnnealing(optimiser, total=20, warmup=3)
+optimizer = optim.Adam([weight], lr=0.1)
+schedule = optim.CosineAnnealing(optimizer, total=20, warmup=3)
 mine, m, v = weight.data.copy(), np.zeros(2), np.zeros(2)
 for k in range(20):
-    assert np.isclose(optimiser.lr, cosine(k, 20, 0.1, 3))
-    adam_step(mine, 2 * mine, m, v, k + 1, optimiser.lr)
-    optimiser.zero_grad()
+    assert np.isclose(optimizer.lr, cosine(k, 20, 0.1, 3))
+    adam_step(mine, 2 * mine, m, v, k + 1, optimizer.lr)
+    optimizer.zero_grad()
     (weight * weight).sum().backward()  # gradient: 2 * weight
-    optimiser.step()
+    optimizer.step()
     schedule.step()
     assert np.allclose(weight.data, mine)
 

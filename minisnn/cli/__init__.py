@@ -47,7 +47,7 @@ Spiking networks from scratch: train, measure and prune SynA-ResNet21 on a CPU.
 commands:
 {commands}
 
-`minisnn train` alone trains on handwritten digits that come along, in a few minutes.
+`minisnn train` alone trains on scikit-learn's handwritten digits, in a few minutes.
 """
 
 
@@ -93,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with streams():
         try:
             with stopping.listening():
-                status = answer(list(sys.argv[1:] if arguments is None else arguments))
+                status = dispatch(list(sys.argv[1:] if arguments is None else arguments))
                 sys.stdout.flush()  # here, where a full disk is still one line
                 return status
         except KeyboardInterrupt as stop:
@@ -103,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             complain(error)
         except OSError as error:
             name = f"{error.filename}: " if error.filename else ""
-            complain(f"{name}{error.strerror or error}; {files.way_on(error)}")
+            complain(f"{name}{error.strerror or error}; {files.remedy(error)}")
             if error.filename == STANDARD_OUTPUT:
                 drop_output()
         except MemoryError:
@@ -111,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
 
 
-def answer(arguments):
+def dispatch(arguments):
     """The exit status of a command line."""
     command, *rest = arguments or [""]
     if command in ("", "-h", "--help", "help"):

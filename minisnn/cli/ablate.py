@@ -15,20 +15,20 @@ from .declared import add_declared, given
 
 DESCRIPTION = ("Train and measure every system of a grid, as the paper's Tables III to VIII do, and write a table (Markdown "
                "and CSV) with mean and deviation over the seeds, and a figure of accuracy against energy. The same command "
-               "goes on where it was stopped, and skips what is done. A cell that fails does not stop the others.")
+               "continues where it stopped, and skips what is done. A cell that fails does not stop the others.")
 PAPER = ("vanilla", "ms", "sew-add", "sew-and", "sew-iand", "or", "syna-t", "syna-c", "syna-s")
 
 
 def add_arguments(parser):
     grid = parser.add_argument_group("the grid")
     grid.add_argument("--models", nargs="+", default=PAPER, metavar="NAME",
-                      help=f"some of {', '.join(models.SYSTEMS)}; with -without-1,3 behind a name: those shortcuts removed "
+                      help=f"some of {', '.join(models.SYSTEMS)}; with -without-1,3 after a name, those shortcuts are removed "
                            f"before training (default: {' '.join(PAPER)})")
     grid.add_argument("--positions", nargs="+", choices=models.POSITIONS, default=("a",), metavar="P",
                       help="of attention, a to d; crossed with the systems that have attention on the backbone (default: a)")
     grid.add_argument("--seeds", nargs="+", type=whole(0), metavar="N", help="(default: the one of --seed)")
     grid.add_argument("--out", type=path, metavar="DIR", default="runs/ablation",
-                      help="folder of tables, figure and runs; new, or to go on with")
+                      help="folder of tables, figure and runs; new, or one to continue")
     workers = parser.add_argument_group("workers")
     workers.add_argument("--jobs", type=whole(), default=1, metavar="N",
                          help="processes side by side; --threads is divided among them")
@@ -58,11 +58,11 @@ def run(options):
         results = ablation.run(cells, shared, options.out, options.jobs, options.threads, options.scheduler, tell)
         rows = ablation.write_tables(results, options.out)
     except KeyboardInterrupt as stop:
-        raise Stopped(f"stopped; {done(options.out, cells)}. Go on with: {again(options)}",
+        raise Stopped(f"stopped; {done(options.out, cells)}. Continue with: {again(options)}",
                       getattr(stop, "status", 130) - 128) from None
     except OSError as error:
         raise UsageError(f"{error.filename or options.out} cannot be written ({error.strerror or error}); "
-                         f"{done(options.out, cells)}. {files.way_on(error).capitalize()}, then go on with: "
+                         f"{done(options.out, cells)}. {files.remedy(error).capitalize()}, then continue with: "
                          f"{again(options)}") from None
     failed = {cell.name: result["error"] for cell, result in results.items() if "error" in result}
     print(ablation.markdown(rows))
@@ -71,9 +71,9 @@ def run(options):
     folder = Path(options.out)
     say(f"written to {folder}: table.md, table.csv, cells.csv, figure.png and the runs")
     if len(failed) == len(cells):
-        raise UsageError(f"every cell failed, the first one with: {next(iter(failed.values()))}. Go on with: {again(options)}")
+        raise UsageError(f"every cell failed, the first one with: {next(iter(failed.values()))}. Continue with: {again(options)}")
     if failed:
-        print(f"minisnn: {len(failed)} of {len(cells)} cells failed. Go on with: {shown(again(options))}", file=sys.stderr)
+        print(f"minisnn: {len(failed)} of {len(cells)} cells failed. Continue with: {shown(again(options))}", file=sys.stderr)
     trained = {cell.name: result for cell, result in results.items() if cell.name not in failed}
     return {"out": str(folder), "table": rows, "failed": failed, "cells": trained}
 
@@ -84,7 +84,7 @@ def status(result):
 
 
 def again(options):
-    """The command that goes on with this ablation."""
+    """The command that continues this ablation."""
     return command("ablate", *options.arguments)
 
 

@@ -92,7 +92,7 @@ def print_conv(rows):
 
 def print_step(row):
     print(f"{row['model']}, width {row['width']}, T {row['timesteps']}, batch {row['batch_size']}: training step "
-          f"{row['step']:.3f} s (forward {row['forward']:.3f}, backward {row['backward']:.3f}, Adam {row['optimiser']:.3f}), "
+          f"{row['step']:.3f} s (forward {row['forward']:.3f}, backward {row['backward']:.3f}, Adam {row['optimizer']:.3f}), "
           f"inference {row['inference']:.3f} s ({row['counting'] / row['inference'] - 1:+.1%} with everything counted), "
           f"peak memory {'unknown' if row['peak_mb'] is None else format(row['peak_mb'], '.0f') + ' MB'}, firing rate {row['firing_rate']:.2%}")
     for name, seconds in row["operations"].items():

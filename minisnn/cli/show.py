@@ -12,7 +12,7 @@ from ..options import EVENT_OPTIONS
 from ..terminal import say
 from .declared import add_declared, given_for_data
 
-SHORTEST = 40  # milliseconds that a picture of the moving figure stands
+SHORTEST = 40  # milliseconds that each picture of the animation is shown
 
 
 def add_arguments(parser):
@@ -24,7 +24,7 @@ def add_arguments(parser):
                         help="where data lies (default: the variable MINISNN_DATA, else ~/.cache/minisnn)")
     parser.add_argument("-T", "--timesteps", type=whole(), metavar="T", help="time steps (default: as in training)")
     parser.add_argument("--split-seed", type=whole(0), default=0, metavar="N",
-                        help="of a split that the data set does not bring along, and of gestures")
+                        help="of the split of data sets without an official one, and of gestures")
     parser.add_argument("--out", type=path, metavar="FILE", help="the figure; .png, .pdf or .svg (default: DATASET-INDEX.png)")
     parser.add_argument("--gif", type=path, metavar="FILE", help="also write a moving figure, one picture for each slice")
     add_declared(parser, EVENT_OPTIONS)
@@ -78,9 +78,9 @@ def draw_events(samples, index, title, out, kind, gif):
         from PIL import Image
 
         pictures = [Image.fromarray(picture) for picture in pictures_of.gif_frames(frames)]
-        stands = max(SHORTEST, round(duration / 1000 / samples.timesteps))
+        shown_for = max(SHORTEST, round(duration / 1000 / samples.timesteps))
         with writable(gif), replace(gif) as file:
-            pictures[0].save(file, format="GIF", save_all=True, append_images=pictures[1:], duration=stands, loop=0)
+            pictures[0].save(file, format="GIF", save_all=True, append_images=pictures[1:], duration=shown_for, loop=0)
     return {"events": len(events), "on": int(events["p"].sum()), "duration_ms": duration / 1000, "timesteps": samples.timesteps,
             "frame_size": list(samples.size[1:]), "largest_count": int(frames.max())}
 

@@ -23,7 +23,7 @@ def load(name: str, data_dir: str | None = None, timesteps: int | None = None, s
         name: one of ``NAMES``.
         data_dir: the folder that holds it, see ``data_folder``.
         timesteps: T, by default the data set's own (catalogue.py).
-        seed: of a split that the data set does not bring along, and of whatever is simulated.
+        seed: of the split, where the data set has no official one, and of whatever is simulated.
         **options: those of the data set itself, such as ``augment``; None means its default.
 
     Returns:

@@ -22,7 +22,7 @@ from ..types import Path
 __all__ = ["decode", "DamagedFile"]
 
 GROWTH, ROOM = 200, 2 << 30  # bytes that the child may take: for each byte of the file, and besides
-LENGTH = struct.Struct("<q")  # in front of a path, and of an answer; negative for an error's text
+LENGTH = struct.Struct("<q")  # before a path, and before a reply; negative for the text of an error
 
 
 class DamagedFile(Exception):
@@ -56,16 +56,16 @@ class _Child:
                 self.process.stdin.write(LENGTH.pack(len(name)) + name)
                 self.process.stdin.flush()
                 (length,) = LENGTH.unpack(self.read(LENGTH.size))
-                answer = self.read(abs(length))
+                reply = self.read(abs(length))
             except (OSError, EOFError):
                 self.stop()
                 raise DamagedFile("the decoder broke down over it") from None
-            except BaseException:  # Ctrl-C in the middle of an answer: the next one would begin with its rest
+            except BaseException:  # Ctrl-C in the middle of a reply: the next one would begin with its rest
                 self.stop()
                 raise
         if length < 0:
-            raise DamagedFile(answer.decode("utf-8", "replace"))
-        return np.lib.format.read_array(io.BytesIO(answer), allow_pickle=False)
+            raise DamagedFile(reply.decode("utf-8", "replace"))
+        return np.lib.format.read_array(io.BytesIO(reply), allow_pickle=False)
 
     def start(self):
         # This file alone, without the package, which takes longer to import than a recording to decode.
@@ -91,7 +91,7 @@ _child = _Child()
 atexit.register(_child.stop)
 
 
-def serve(requests, answers):
+def serve(requests, replies):
     """The child's life: paths come in, events go out, until the parent closes the pipe."""
     from tonic.io import read_aedat4
 
@@ -101,11 +101,11 @@ def serve(requests, answers):
             limit_memory(os.path.getsize(path))
             packed = io.BytesIO()
             np.lib.format.write_array(packed, read_aedat4(path), allow_pickle=False)
-            answer, sign = packed.getvalue(), 1
+            reply, sign = packed.getvalue(), 1
         except BaseException as error:  # the decoder's panics are no Exceptions
-            answer, sign = " ".join(f"{error}".split())[:200].encode() or type(error).__name__.encode(), -1
-        answers.write(LENGTH.pack(sign * len(answer)) + answer)
-        answers.flush()
+            reply, sign = " ".join(f"{error}".split())[:200].encode() or type(error).__name__.encode(), -1
+        replies.write(LENGTH.pack(sign * len(reply)) + reply)
+        replies.flush()
 
 
 def limit_memory(size):
@@ -122,7 +122,7 @@ def limit_memory(size):
 if __name__ == "__main__":
     import signal
 
-    sys.path.pop(0)  # this folder, whose files nobody asks for by their bare names
+    sys.path.pop(0)  # this folder, whose files are never imported by their bare names
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer, who then ends this process
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C, and then ends this process
     serve(sys.stdin.buffer, sys.stdout.buffer)

@@ -2,10 +2,10 @@
 
 The cache lives in a folder of its own, "minisnn-frames" within the folder that it is given, which holds a CACHEDIR.TAG to say
 whose it is. Nothing is counted or removed but files in there that bear the names which only this cache gives; a folder of that
-name without the tag is somebody else's, and left alone.
+name without the tag belongs to someone else, and is left alone.
 
 A file is a line that names the format, a checksum, and the frames, packed. The checksum covers the file's name and the shape as
-well; a file that does not pass it counts as absent, whoever changed it.
+well; a file that does not pass it counts as absent, however it came to differ.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ ABANDONED = 3600.0  # seconds after which a file that was never finished is take
 class FrameCache:
     """Frames on disk, packed, one file for each sample, named by a hash of all that made it.
 
-    A file appears under its name only once it is whole. Where the cache is full, the files that nobody has used for longest go
+    A file appears under its name only once it is whole. Where the cache is full, the least recently used files go
     first, but none that this cache has read or written itself: if those alone fill it, it stores no more and says so once.
 
     Args:

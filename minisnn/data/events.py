@@ -103,7 +103,7 @@ def read_npy(path, tonic):
 
 def read_array(path):
     """The numbers of an .npy file. Its header is read first: what it declares must be in the file before memory is taken, and
-    Python objects are no numbers."""
+    Python objects are not numbers."""
     with open(path, "rb") as file:
         version = np.lib.format.read_magic(file)  # np.load would take any other file for a pickle
         readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}

@@ -198,7 +198,7 @@ class EventSamples(Samples):
             return self.options.frames(self.events(k), self.span(k))
         recording = self.recordings[self.parts[k][0]]
         before, events = recording.facts, recording.events()
-        if recording.facts != before:  # replaced just now, so nobody can say which of the two was read
+        if recording.facts != before:  # replaced just now: either version may have been read
             return self.options.frames(self.events(k), self.span(k))
         for sibling in self.siblings[self.parts[k][0]]:  # all windows of this recording, now that it has been read
             frames = self.options.frames(cut(events, *self.parts[sibling][1:]), self.span(sibling))

@@ -9,8 +9,8 @@ with the intensity of its own last event, this one has no hysteresis; so a film 
 backwards with on and off swapped, to the last one.
 
 That makes clockwise and counter-clockwise circles alike in everything but order. A circle is run through once and closes, so
-that each pixel sends as many on as off events; the arm is brighter or darker than the room at random, so that on in front and
-off behind tells no direction. The set of a recording's frames says nothing; the order of the frames says it all.
+that each pixel sends as many on as off events; the arm is brighter or darker than the room at random, so that on before and
+off after tells no direction. The set of a recording's frames says nothing; the order of the frames says it all.
 
 Axes: S film steps, H height, W width; n events.
 """

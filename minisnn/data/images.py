@@ -106,8 +106,8 @@ def load(name: str, data_dir: str, timesteps: int, seed: int = 0, augment: bool 
 
 
 def digits(name, row, timesteps, seed, moves):
-    """The 1,797 handwritten digits that scikit-learn brings along, 8x8 pixels: four halvings would leave nothing of them, so they
-    are shown larger."""
+    """The 1,797 handwritten digits that come with scikit-learn, 8x8 pixels, enlarged since four halvings of the
+    map would leave nothing of them."""
     from sklearn.datasets import load_digits  # late: it takes longer to import than everything else here
 
     bunch, size = load_digits(), row.stem.size
@@ -184,7 +184,7 @@ def read_idx(path: Path, dims: int) -> np.ndarray:
     Raises:
         UsageError: the file is missing, damaged, cut short or something else; names it.
     """
-    mend = "restore it, or remove it to download the set anew"
+    fix = "restore it, or remove it to download the set anew"
     start = 4 + 4 * dims
     try:
         with open(path, "rb") as raw:
@@ -194,18 +194,18 @@ def read_idx(path: Path, dims: int) -> np.ndarray:
                 head = file.read(start)
                 if len(head) < start or head[:4] != bytes([0, 0, 8, dims]):
                     raise UsageError(f"{path} is not an IDX file of {dims}-dimensional bytes (it begins with "
-                                     f"{head[:4].hex() or 'nothing'}); {mend}")
+                                     f"{head[:4].hex() or 'nothing'}); {fix}")
                 shape = tuple(int(n) for n in np.frombuffer(head, ">u4", dims, 4))
                 size, room = math.prod(shape), LARGEST if packed else os.fstat(raw.fileno()).st_size
                 # What a header declares is checked before memory is taken for it.
                 content = file.read(min(size, room) + 1)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise UsageError(f"{path} is damaged or cut short ({error}); {mend}") from None
+        raise UsageError(f"{path} is damaged or cut short ({error}); {fix}") from None
     except OSError as error:
         raise UsageError(f"{path} cannot be read ({error.strerror or error}); check the path and its permissions") from None
     if size == 0 or len(content) != size:
         held = f"more than {size}" if len(content) > size else len(content)
-        raise UsageError(f"{path} says it holds {' x '.join(map(str, shape))} bytes, but there are {held}; {mend}")
+        raise UsageError(f"{path} says it holds {' x '.join(map(str, shape))} bytes, but there are {held}; {fix}")
     return np.frombuffer(content, np.uint8).reshape(shape)
 
 

@@ -1,7 +1,7 @@
 """Batches, made in a thread beside training.
 
 The order of the samples and their augmentation depend on the seed, the epoch and the number of the batch alone: so a run that
-was interrupted goes on to the same bits. The thread calls no parallel kernel, which two threads must not do at once.
+was interrupted continues to the same bits. The thread calls no parallel kernel, which two threads must not do at once.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Loader:
         limit: take only that many samples, the same ones in every epoch.
 
     Attributes:
-        waited: seconds for which whoever iterates has waited for a batch.
+        waited: seconds that the consumer has waited for batches.
         elapsed: seconds from the first batch asked for to the last one handed out.
     """
 
@@ -80,7 +80,7 @@ class Loader:
                     if stop.is_set():
                         return
                     put((self.make(k, order), None))
-            except BaseException as error:  # handed to whoever iterates, who raises it
+            except BaseException as error:  # handed to the consumer, which raises it
                 put((None, error))
 
         worker = threading.Thread(target=work, name="minisnn loader", daemon=True)

@@ -165,7 +165,7 @@ def download(name, data_dir):
                 os.unlink(archive)  # a broken archive would be taken for the real one next time
                 verdict = "is empty" if size == 0 else "does not pass its check"
                 why = f"tonic's download came with {size:,} bytes and {verdict} ({one_line(error)})"
-            for empty in (folder, data_dir):  # leave nothing behind that looks like a data set
+            for empty in (folder, data_dir):  # leave nothing that looks like a data set
                 if os.path.isdir(empty) and not os.listdir(empty):
                     os.rmdir(empty)
             raise UsageError(f"{name} is not in {data_dir}, and {why}; {manual}") from None

@@ -20,7 +20,7 @@ class Activity:
 
     Attributes:
         currents, spikes: input and output of every LIF layer, [T, N, C, H, W].
-        joins: {stage from 0: what stands behind its join}, [T, N, C, H, W].
+        joins: {stage from 0: the output of its join}, [T, N, C, H, W].
         scores: of every attention module, [N, T] for "t", [N, C] for "c", [N, H, W] for "s".
         neurons: {name: the LIF layer's options}.
     """
@@ -56,7 +56,7 @@ def watch(net, x):
 
 @contextlib.contextmanager
 def apart(lif):
-    """Within: the neurons run as an operation of their own, not fused with what stands in front of them."""
+    """Within: the neurons run as an operation of their own, not fused with the operations before them."""
 
     def after(norm, attention, x):
         x = norm(x)

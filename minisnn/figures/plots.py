@@ -103,7 +103,7 @@ def thermogram(rates, names, epochs=None, title=""):
 
 @styled
 def spike_intensity(x, joined, steps, names=("",), title=""):
-    """Spikes of all channels behind the first join, over the input, at chosen time steps (Figs. 3 and 4).
+    """Spikes of all channels after the first join, over the input, at chosen time steps (Figs. 3 and 4).
 
     Args:
         x: input of one sample, [T, C, H, W].

@@ -45,9 +45,9 @@ def chosen_steps(timesteps):
 
 
 def joined(net, activity):
-    """Spikes [T, N, C, H, W] behind the first join; where the join puts out numbers, those of the neurons behind it."""
-    behind = {"vanilla": "stages.0", "ms": "stages.0.after.0"}.get(net.config.residual)
-    return activity.joins[0] if behind is None else activity.spikes[behind]
+    """Spikes [T, N, C, H, W] after the first join; where the join outputs numbers, those of the neurons after it."""
+    after = {"vanilla": "stages.0", "ms": "stages.0.after.0"}.get(net.config.residual)
+    return activity.joins[0] if after is None else activity.spikes[after]
 
 
 class Subject:
@@ -139,8 +139,8 @@ def spike_intensity(subject, options):
         raise UsageError(f"--steps: {' '.join(map(str, steps))}; give numbers from 1 to {len(x)}")
     figure = plots.spike_intensity(x[:, 0], maps, [t - 1 for t in steps],
                                    [other.run.config["options"]["model"] for other in subjects],
-                                   f"Behind the first join, test sample {options['sample']} ({label})")
-    return "Spikes of all channels behind the first join, over the input (white), at chosen time steps (Figs. 3 and 4).", figure
+                                   f"After the first join, test sample {options['sample']} ({label})")
+    return "Spikes of all channels after the first join, over the input (white), at chosen time steps (Figs. 3 and 4).", figure
 
 
 @figure_of_a_run
@@ -164,7 +164,7 @@ def membranes(subject, options):
     if layer is None:
         layer = "stages.0.main.1"
         if layer not in activity.spikes:
-            layer = "stages.0"  # vanilla's neurons stand behind the join
+            layer = "stages.0"  # vanilla's neurons come after the join
     if layer not in activity.spikes:
         raise UsageError(f"--layer: there is no layer of neurons '{layer}'; give one of {', '.join(activity.spikes)}")
     current, spikes = activity.currents[layer][:, 0], activity.spikes[layer][:, 0]
