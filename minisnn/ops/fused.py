@@ -29,7 +29,7 @@ from .attention import (
 from .batch_norm import batch_norm_backward, check_batch_norm, input_gradient_terms, mean_and_variance, real_array
 from .event_conv import spikes_per_image
 from .layout import channels_first_view, channels_last
-from .lif import check_neurons, check_potentials, flushed, potential
+from .lif import charge, check_neurons, check_potentials, fires, reset, uncharge, unfire
 
 __all__ = ["norm_fire", "NormFire"]
 
@@ -103,35 +103,30 @@ def current_of(x, y, a, b, w, gated, zero):
 @kernel
 def spikes_of(s, h, x, n):
     for i in range(h.size):
-        u = potential(h[i], x[i], n)
-        fired = u >= n.v_threshold
+        u = charge(h[i], x[i], n)
+        fired = fires(u, n)
         s[i] = fired
-        h[i] = n.keep * u + n.drop if fired else u
+        h[i] = reset(u, fired, n)
 
 
 @kernel
 def potentials_of(u, h, x, n):
     for i in range(h.size):
-        u[i] = potential(h[i], x[i], n)
-        h[i] = n.keep * u[i] + n.drop if u[i] >= n.v_threshold else u[i]
+        u[i] = charge(h[i], x[i], n)
+        h[i] = reset(u[i], fires(u[i], n), n)
 
 
 @kernel
-def uncharge_all(du, dh, ds, sg, u, n):
-    # as in lif_backward: through the reset and the step
+def unfire_all(du, dh, ds, sg, u, n):
     for i in range(du.size):
-        s = n.one if u[i] >= n.v_threshold else n.zero
-        dh_du = n.one - (n.one - n.keep) * s
-        dh_ds = n.drop - (n.one - n.keep) * u[i]
-        du[i] = ds[i] * sg[i] + dh[i] * (dh_du + n.through_reset * dh_ds * sg[i])
+        du[i] = unfire(ds[i], dh[i], u[i], n.one if fires(u[i], n) else n.zero, sg[i], n)
 
 
 @kernel
-def leak_back(dh, du, n):
-    # charge: u = h + (gain * x - leak * (h - v_rest)); du becomes dx
+def uncharge_all(dh, du, n):
+    # du becomes dx
     for i in range(dh.size):
-        dh[i] = flushed((n.one - n.leak) * du[i], n)
-        du[i] = n.gain * du[i]
+        dh[i], du[i] = uncharge(du[i], n)
 
 
 @kernel
@@ -242,8 +237,8 @@ def norm_fire_backward(dz, dw, sums, ds, y, a, b, mean, w, gated, n, kind, alpha
             for t in range(T - 1, -1, -1):
                 u, yt = potentials[t, :M], y[t, k, i : i + M]
                 derivative_kernel(kind, alpha, u, n.v_threshold, sg)
-                uncharge_all(du, dh, ds[t, k, i : i + M], sg, u, n)
-                leak_back(dh, du, n)
+                unfire_all(du, dh, ds[t, k, i : i + M], sg, u, n)
+                uncharge_all(dh, du, n)
                 if gated:
                     if by_time:
                         scores_of(wt, w[k], t, first, by_time, by_pixel)

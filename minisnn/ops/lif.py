@@ -49,6 +49,9 @@ class Neuron(NamedTuple):
     through_reset: float  # 1 where the gradient also flows through the reset's dependence on the spike, 0 where detached
 
 
+# One step of one neuron, and its way back. The loops below and those of fused.py are made of these; Numba compiles them in.
+
+
 @kernel
 def flushed(value, n):
     return n.zero if abs(value) < n.tiny else value  # so written NaN stays NaN
@@ -56,27 +59,52 @@ def flushed(value, n):
 
 @kernel
 def charge(h, x, n):
-    return h + (n.gain * x - n.leak * (h - n.v_rest))
+    return flushed(h + (n.gain * x - n.leak * (h - n.v_rest)), n)
 
 
 @kernel
-def potential(h, x, n):
-    return flushed(charge(h, x, n), n)
+def fires(u, n):
+    return u >= n.v_threshold
 
 
 @kernel
-def fire(s, u, n, smooth, kind, alpha):
+def reset(u, fired, n):
+    return n.keep * u + n.drop if fired else u
+
+
+@kernel
+def smooth_reset(u, s, n):
+    # the same for a spike that is a number
+    return u * (n.one - s) + (n.keep * u + n.drop) * s
+
+
+@kernel
+def uncharge(du, n):
+    # u = h + (gain * x - leak * (h - v_rest)): the gradients of h and of x
+    return flushed((n.one - n.leak) * du, n), n.gain * du
+
+
+@kernel
+def unfire(ds, dh, u, s, sg, n):
+    # the gradient of u, through
+    # h = u * (1 - s) + (keep * u + drop) * s
+    dh_du = n.one - (n.one - n.keep) * s
+    dh_ds = n.drop - (n.one - n.keep) * u
+    # and s = step(u - v_threshold), whose derivative is taken to be sg
+    return ds * sg + dh * (dh_du + n.through_reset * dh_ds * sg)
+
+
+# Layers of neurons. M neurons are carried through time in blocks.
+
+
+@kernel
+def fire_all(s, u, n, smooth, kind, alpha):
     # s, u: [size]; s Booleans as bytes or, smooth, of u's dtype
     if smooth:
         primitive_kernel(kind, alpha, u, n.v_threshold, s)
     else:
         for i in range(u.size):
-            s[i] = u[i] >= n.v_threshold
-
-
-@kernel
-def reset(u, s, n):
-    return u * (n.one - s) + (n.keep * u + n.drop) * s
+            s[i] = fires(u[i], n)
 
 
 @parallel_kernel
@@ -89,16 +117,16 @@ def lif_forward(s, h, x, n, smooth, kind, alpha):
         h[lo:hi] = n.v_rest
         for t in range(T):
             for i in range(lo, hi):
-                h[i] = potential(h[i], x[t, i], n)
-            fire(s[t, lo:hi], h[lo:hi], n, smooth, kind, alpha)
+                h[i] = charge(h[i], x[t, i], n)
+            fire_all(s[t, lo:hi], h[lo:hi], n, smooth, kind, alpha)
             for i in range(lo, hi):
-                h[i] = reset(h[i], real(s[t, i]), n)
+                h[i] = smooth_reset(h[i], real(s[t, i]), n) if smooth else reset(h[i], s[t, i] > 0, n)
 
 
 @parallel_kernel
 def lif_backward(dx, ds, x, u, s, sg, n, smooth, kind, alpha):
     # dx, ds, x: [T, M]; scratch of each worker: u [workers, T, BLOCK], s and sg [workers, BLOCK]; n: Neuron
-    # The potentials are charged again from x: that is cheaper than to keep them, and T times smaller.
+    # Recompute the potentials from x: cheaper than storing them, and a T-th of the memory.
     T, M = x.shape
     blocks, workers = (M + BLOCK - 1) // BLOCK, u.shape[0]
     for w in prange(workers):
@@ -109,23 +137,17 @@ def lif_backward(dx, ds, x, u, s, sg, n, smooth, kind, alpha):
             h = dh = np.full(size, n.v_rest, x.dtype)
             for t in range(T):
                 for i in range(size):
-                    uw[t, i] = potential(h[i], x[t, lo + i], n)
-                fire(sw, uw[t], n, smooth, kind, alpha)
+                    uw[t, i] = charge(h[i], x[t, lo + i], n)
+                fire_all(sw, uw[t], n, smooth, kind, alpha)
                 for i in range(size):
-                    h[i] = reset(uw[t, i], sw[i], n)
+                    h[i] = smooth_reset(uw[t, i], sw[i], n) if smooth else reset(uw[t, i], sw[i] > 0, n)
             dh[:] = 0  # nothing follows the last step
             for t in range(T - 1, -1, -1):
-                fire(sw, uw[t], n, smooth, kind, alpha)
+                fire_all(sw, uw[t], n, smooth, kind, alpha)
                 derivative_kernel(kind, alpha, uw[t], n.v_threshold, sgw)
                 for i in range(size):
-                    # h = u * (1 - s) + (keep * u + drop) * s
-                    dh_du = n.one - (n.one - n.keep) * sw[i]
-                    dh_ds = n.drop - (n.one - n.keep) * uw[t, i]
-                    # s = step(u - v_threshold), whose derivative is taken to be sg
-                    du = ds[t, lo + i] * sgw[i] + dh[i] * (dh_du + n.through_reset * dh_ds * sgw[i])
-                    # u = h + (gain * x - leak * (h - v_rest))
-                    dx[t, lo + i] = n.gain * du
-                    dh[i] = flushed((n.one - n.leak) * du, n)
+                    du = unfire(ds[t, lo + i], dh[i], uw[t, i], sw[i], sgw[i], n)
+                    dh[i], dx[t, lo + i] = uncharge(du, n)
 
 
 def check_potentials(finite):
