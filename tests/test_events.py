@@ -339,7 +339,7 @@ def test_an_archive_that_is_whole_or_was_there_before_is_never_removed(tmp_path,
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(cls, "download", unpack)
-    monkeypatch.setattr(events, "md5", lambda path: cls.train_md5)
+    monkeypatch.setattr(recordings, "md5", lambda path: cls.train_md5)
     with pytest.raises(UsageError, match="No space left.*is whole and stays"):
         data.load("dvsgesture", str(tmp_path / "new"))
     assert archive.read_bytes() == b"whole"
@@ -440,7 +440,7 @@ def test_a_decoder_that_dies_takes_nothing_with_it(tmp_path):
 def test_cifar10dvs_trains_a_few_steps_with_the_papers_augmentation(tmp_path):
     dataset = data.load("cifar10dvs", str(files.write_cifar10dvs(tmp_path)), 2)
     assert (len(dataset.train), len(dataset.test)) == (18, 2) and dataset.classes == files.CIFAR10
-    assert dataset.train.augmentation.flip and dataset.test.augmentation is None
+    assert dataset.train.moves.flip and dataset.test.moves is None
     x, labels = dataset.train.batch([0, 17], np.random.default_rng(0)), dataset.train.labels[[0, 17]]
     assert (x != dataset.train.batch([0, 17])).any() and sorted(labels) == [0, 1]
     net = models.build("cifar10dvs", width=8, timesteps=2, seed=0)

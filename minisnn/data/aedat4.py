@@ -17,7 +17,6 @@ import threading
 
 import numpy as np
 
-from ..types import Path
 
 __all__ = ["decode", "DamagedFile"]
 
@@ -29,7 +28,7 @@ class DamagedFile(Exception):
     """A file that the decoder cannot read; the text says why, if the decoder did."""
 
 
-def decode(path: Path) -> np.ndarray:
+def decode(path: str) -> np.ndarray:
     """The events of a file, a structured array as the decoder gives it.
 
     Raises:
