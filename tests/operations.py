@@ -49,6 +49,7 @@ class Operation:
     samples: tuple
     drawn: object = None  # a Hypothesis strategy of further samples
     refusals: tuple = ()
+    examples: int = 20  # that are drawn
     on_tape: bool = False  # whether the definition is written on the tape: then it takes and returns Tensors
     exact: bool = False  # whether values equal those of the definition to the bit, in the dtype of the inputs
     rtol: tuple = (2e-5, 1e-12)  # accepted difference from the definition in float32 and float64, of the largest entry
@@ -399,7 +400,7 @@ def conv2d_row():
              ("method", dict(method="sparse"))))),
         # "auto" looks at the whole batch, so it promises nothing
         batch=lambda sample: sample.inputs[0].ndim - 4 if sample.options.get("method", "auto") != "auto" else None,
-        counts=convolution_counts, only_spikes=lambda options: options.get("method") == "event")
+        examples=60, counts=convolution_counts, only_spikes=lambda options: options.get("method") == "event")
 
 
 def pooled(x, kernel, stride=None, padding=0, reduce=np.max, outside=-np.inf):
@@ -531,7 +532,8 @@ def join_row():
         samples_of(drawn),
         (Refusal("give one of add, and, iand, or", (one(2, 3), one(2, 3)), dict(how="xor")),
          Refusal(r"\(2, 3\) \(main\) and \(3,\) \(shortcut\)", (one(2, 3), one(3)), dict(how="or"))),
-        on_tape=True, batch=lambda sample: sample.inputs[0].ndim - 4 if sample.inputs[0].ndim > 3 else None, batched=(0, 1),
+        on_tape=True, examples=80, batched=(0, 1),
+        batch=lambda sample: sample.inputs[0].ndim - 4 if sample.inputs[0].ndim > 3 else None,
         spikes=lambda inputs, options: options["how"] != "add" and all(a.dtype == bool for a in inputs))
 
 
@@ -718,14 +720,14 @@ def lif_row():
          Sample("spikes", (fired(4, 2, 3, 3, 3),), dict(decay_input=False)),
          *(Sample(type(s).__name__, (maps,), dict(surrogate=s), smooth=False) for s in (FastSigmoid(), Triangle())),
          Sample("more than a block", (currents(4, 3, 5, 9, 11),), dict(v_reset=None, detach_reset=False)),
-         Sample("many", (currents(3, 5, 4, 20, 20),), large=True)),
+         Sample("smooth", (maps,), dict(smooth=True)), Sample("many", (currents(3, 5, 4, 20, 20),), large=True)),
         samples_of(drawn),
         tuple(Refusal(words, (one(1),), options) for options, words in OUT_OF_RANGE)
         + (Refusal("surrogate", (one(1),), dict(surrogate="atan"), TypeError), Refusal("time step", (one(),)),
            Refusal("time step", (one(0, 3),)),
            *(Refusal("NaN, infinite or too large", (np.array([[1.0, value], [1.0, 1.0]]),), error=FloatingPointError)
              for value in NOT_FINITE)),
-        on_tape=True, rtol=(1e-4, 1e-12), smooth_twin=lambda options: options | EXACTLY_SMOOTH, fires=True,
+        on_tape=True, rtol=(1e-4, 1e-12), smooth_twin=lambda options: options | EXACTLY_SMOOTH, fires=True, examples=60,
         spikes=lambda inputs, options: not options.get("smooth"), batch=lambda sample: 1 if sample.inputs[0].ndim > 1 else None,
         counts=lambda out, x, smooth=False, **options: {} if smooth else dict(spikes=int(out.sum()), neurons=out.size),
         refuses_nan=lambda options: not options.get("smooth"), parts=("neuron",))
@@ -815,7 +817,7 @@ def attention_row():
          *(refuse("s", "one kernel", *shapes) for shapes in ([(1, 2, 3, 1)], [(1, 3, 3, 3)], [(9,)], [])),
          Refusal("x has shape", (one(4, 3, 2, 2), one(1, 4), one(4, 1)), dict(dim="t")),
          Refusal("x has shape", (one(4, 0, 3, 2, 2), one(1, 4), one(4, 1)), dict(dim="t"))),
-        on_tape=True, rtol=(2e-5, 1e-11), fires=True,
+        on_tape=True, rtol=(2e-5, 1e-11), fires=True, examples=120,
         smooth_twin=lambda options: options | EXACTLY_SMOOTH if options.get("spiking") else options,
         batch=lambda sample: 1, counts=attention_counts,
         refuses_nan=lambda options: options.get("spiking", False) and not options.get("smooth"), parts=("lif", "neuron"))
@@ -877,7 +879,7 @@ def norm_fire_row():
          Refusal("surrogate", inputs, options | dict(surrogate="atan"), TypeError),
          Refusal(r"attention in t.*give \[hidden, 4\]", (*inputs, one(1, 3), one(3, 1)), options | dict(dim="t")),
          *(Refusal(words, inputs, options | wrong) for wrong, words in OUT_OF_RANGE)),
-        on_tape=True, rtol=(1e-4, 1e-9), smooth_twin=None, fires=True, spikes=lambda inputs, options: True,
+        on_tape=True, rtol=(1e-4, 1e-9), smooth_twin=None, fires=True, examples=140, spikes=lambda inputs, options: True,
         batch=lambda sample: None if sample.options["training"] else 1, counts=norm_fire_counts,
         refuses_nan=lambda options: True, parts=("batch_norm", "attention", "lif", "neuron"))
 
