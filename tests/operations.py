@@ -684,7 +684,7 @@ def unrolled(x, tau=2.0, v_threshold=1.0, v_reset=0.0, surrogate=ATan(), detach_
 
 
 EXACTLY_SMOOTH = dict(smooth=True, detach_reset=False)
-SURROGATES = [ATan(), ATan(5.0), Sigmoid(), FastSigmoid(), Triangle()]
+SURROGATES = [ATan(), ATan(5.0), Sigmoid(), FastSigmoid(), Triangle()]  # of every kind
 neurons = st.fixed_dictionaries(dict(
     tau=st.sampled_from([1.0, 1.5, 2.0, 7.0]), v_threshold=st.sampled_from([1.0, 0.4]),
     v_reset=st.sampled_from([0.0, -0.3, None]), detach_reset=st.booleans(), decay_input=st.booleans(),

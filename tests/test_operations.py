@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from checks import close, threads
 from hypothesis import given, settings
-from operations import OPERATIONS
+from operations import OPERATIONS, SURROGATES
 
-from minisnn import Tensor, gradcheck, ledger, no_grad, ops
+from minisnn import Tensor, gradcheck, ledger, no_grad, ops, surrogate
 
 FLOAT32, FLOAT64 = DTYPES = np.dtype(np.float32), np.dtype(np.float64)
 
@@ -109,6 +109,10 @@ def test_every_method_and_operator_of_a_tensor_is_in_a_row():
     bound = {name for name, value in vars(Tensor).items()
              if getattr(getattr(value, "fget", value), "__module__", None) == ops.elementary.__name__}
     assert {name for op in OPERATIONS for name in op.spelled} >= bound - comparisons and len(bound) > 30
+
+
+def test_neurons_are_tried_with_every_surrogate():
+    assert {type(s).__name__ for s in SURROGATES} == set(surrogate.__all__) - {"Surrogate"}
 
 
 def test_every_row_says_what_it_refuses_and_tries_spikes():
