@@ -43,12 +43,6 @@ def values_and_gradients(f, inputs):
     return [out.data] + [x.grad for x in copies if x.requires_grad]
 
 
-def same(one, two, inputs, rtol=None):
-    """Assert that two functions of the same tensors give the same values and gradients."""
-    for got, expected in zip(values_and_gradients(one, inputs), values_and_gradients(two, inputs), strict=True):
-        close(got, expected, rtol)
-
-
 @contextlib.contextmanager
 def threads(n):
     """Run with n threads, or as many as there are."""

@@ -1,15 +1,14 @@
-"""Batch norm: the loops against the formula in NumPy and against the same formula on the tape."""
+"""Batch norm: its running statistics and its extremes; test_operations.py holds the loops against the formula on the tape."""
 
 import numpy as np
 import pytest
-from checks import examples, leaf, same, seeds
+from checks import examples, leaf, seeds
 from hypothesis import given
 from hypothesis import strategies as st
 
 from minisnn import Tensor, gradcheck, nn, ops
 
 FULL = [(2, 2, 3, 2, 2), (4, 3, 1, 3, 2), (3, 2, 5, 4, 4), (6, 4, 3, 3), (2, 2, 8, 5, 7)]
-shapes = st.sampled_from(FULL)
 tiny = st.sampled_from([(1, 1, 2, 1, 2), (2, 1, 3, 2, 1), (2, 1, 1, 2), *FULL])  # of two values the gradient all but cancels
 AXES = {5: (0, 1, 3, 4), 4: (0, 2, 3)}
 EPS = 1e-5
@@ -21,24 +20,6 @@ def case(shape, seed, dtype=np.float64):
     x = leaf(rng.normal(rng.normal(0, 3, (C, 1, 1)), 2, shape), dtype)
     leaves = x, leaf(rng.uniform(0.5, 2, C), dtype), leaf(rng.normal(0, 1, C), dtype)
     return leaves, rng.normal(0, 1, C).astype(dtype), rng.uniform(0.5, 2, C).astype(dtype)
-
-
-def definition(x, weight, bias, mean, var, training):
-    """The equation in the head of batch_norm.py, from elementary operations."""
-    if training:
-        mean = x.mean(AXES[x.ndim], keepdims=True)
-        var = ((x - mean) * (x - mean)).mean(AXES[x.ndim], keepdims=True)
-    else:
-        mean, var = mean[:, None, None], Tensor(var[:, None, None])
-    return (x - mean) / (var + EPS).sqrt() * weight.reshape(-1, 1, 1) + bias.reshape(-1, 1, 1)
-
-
-@examples
-@given(shapes, st.booleans(), seeds)
-def test_equals_the_definition(shape, training, seed):
-    inputs, mean, var = case(shape, seed)
-    same(lambda *a: ops.batch_norm(*a, mean.copy(), var.copy(), training=training),
-         lambda *a: definition(*a, mean, var, training), inputs, 1e-11)
 
 
 @examples
@@ -59,14 +40,6 @@ def test_running_statistics(shape, momentum, seed):
     after = mean.copy(), var.copy()
     ops.batch_norm(x, w, b, mean, var, training=False)
     assert np.array_equal(after[0], mean) and np.array_equal(after[1], var)
-
-
-@examples
-@given(shapes, st.booleans(), seeds)
-def test_float32(shape, training, seed):
-    inputs, mean, var = case(shape, seed, np.float32)
-    same(lambda *a: ops.batch_norm(*a, mean.copy(), var.copy(), training=training),
-         lambda *a: definition(*a, mean, var, training), inputs, 2e-4)
 
 
 def test_a_large_mean_does_not_cancel_the_variance():
@@ -90,22 +63,3 @@ def test_one_value_for_each_channel_has_no_variance_to_train_with(norm_of):
         else:
             norm_of(norm.train(), x)
             assert norm.running_mean.all()
-
-
-@pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("options", [dict(momentum=-0.1), dict(momentum=1.5), dict(momentum=np.nan), dict(eps=0.0),
-                                     dict(eps=-1e-5), dict(eps=np.inf)])
-def test_numbers_out_of_range_are_refused(training, options):
-    w, x = Tensor(np.ones(3)), Tensor(np.ones((2, 3, 4, 4)))
-    with pytest.raises(ValueError, match="momentum .*eps"):
-        ops.batch_norm(x, w, w, np.zeros(3), np.ones(3), training, **options)
-
-
-@pytest.mark.parametrize("shape, weights, complaint", [((2, 3, 4, 4), 4, "weight has shape"), ((3, 4), 3, "weight has shape"),
-                                                       ((0, 1, 3, 4, 4), 3, "is empty")])
-def test_what_does_not_fit_is_refused(shape, weights, complaint):
-    w = Tensor(np.ones(weights))
-    with pytest.raises(ValueError, match=f"batch_norm.*{complaint}"):
-        ops.batch_norm(Tensor(np.ones(shape)), w, w, np.zeros(weights), np.ones(weights))
-    with pytest.raises(ValueError, match="running_var"):
-        ops.batch_norm(Tensor(np.ones((2, 3, 4, 4))), *[Tensor(np.ones(3))] * 2, np.zeros(3), np.ones(4))

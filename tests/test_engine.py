@@ -1,4 +1,4 @@
-"""The tape: what backward() promises, what it refuses, and every elementary operation against finite differences."""
+"""The tape: what backward() promises, and what it refuses; test_operations.py has the elementary operations."""
 
 import concurrent.futures
 import gc
@@ -9,26 +9,10 @@ import threading
 import numpy as np
 import PIL.Image
 import pytest
-from checks import examples, leaf, seeds, spread
-from hypothesis import given
-from hypothesis import strategies as st
+from checks import leaf, spread
 
 import minisnn as snn
 from minisnn import Function, Tensor, engine, gradcheck, ledger, nn, no_grad, ops, optim
-
-shapes = st.lists(st.integers(1, 4), min_size=0, max_size=3).map(tuple)
-
-
-@st.composite
-def broadcastable(draw):
-    """Two shapes that broadcast against each other."""
-    full = draw(shapes)
-    pair = []
-    for _ in range(2):
-        kept = full[draw(st.integers(0, len(full))):]
-        pair.append(tuple(draw(st.sampled_from([1, n])) for n in kept))
-    return tuple(pair)
-
 
 # ---- tensors ----------------------------------------------------------------------------------------------------------
 
@@ -288,113 +272,6 @@ def test_an_operation_takes_tensors():
 
 # ---- elementary operations --------------------------------------------------------------------------------------------
 
-BINARY = {"add": (ops.add, np.add), "sub": (ops.sub, np.subtract), "mul": (ops.mul, np.multiply), "div": (ops.div, np.divide)}
-UNARY = {
-    "neg": (ops.neg, np.negative), "exp": (ops.exp, np.exp), "relu": (ops.relu, lambda a: np.maximum(a, 0)),
-    "abs": (ops.abs, np.abs), "tanh": (ops.tanh, np.tanh), "sigmoid": (ops.sigmoid, lambda a: 1 / (1 + np.exp(-a))),
-    "square": (lambda a: ops.power(a, 2), np.square), "cube": (lambda a: a**3, lambda a: a**3),
-    "reciprocal": (lambda a: a**-1.0, lambda a: 1 / a), "zeroth power": (lambda a: a**0, np.ones_like),
-    "log of magnitude": (lambda a: ops.log(ops.abs(a)), lambda a: np.log(np.abs(a))),
-    "root of magnitude": (lambda a: ops.sqrt(ops.abs(a)), lambda a: np.sqrt(np.abs(a))),
-}
-REDUCTIONS = {"sum": (ops.sum, np.sum), "mean": (ops.mean, np.mean), "max": (ops.max, np.max), "min": (ops.min, np.min)}
-
-
-@pytest.mark.parametrize("name", BINARY)
-@examples
-@given(broadcastable(), seeds)
-def test_binary(name, pair, seed):
-    ours, numpys = BINARY[name]
-    a, b = (leaf(spread(shape, seed + k)) for k, shape in enumerate(pair))
-    out = ours(a, b)
-    expected = numpys(a.data, b.data)
-    assert out.shape == expected.shape and np.array_equal(out.data, expected)
-    gradcheck(ours, (a, b))
-
-
-@pytest.mark.parametrize("name", UNARY)
-@examples
-@given(shapes, seeds)
-def test_unary(name, shape, seed):
-    ours, numpys = UNARY[name]
-    x = leaf(spread(shape, seed))
-    np.testing.assert_allclose(ours(x).data, numpys(x.data), rtol=1e-14)
-    gradcheck(ours, x)
-    assert ours(Tensor(x.data, dtype=np.float32)).dtype == np.float32
-
-
-@pytest.mark.parametrize("name", REDUCTIONS)
-@examples
-@given(st.data(), shapes, seeds, st.booleans())
-def test_reductions(name, data, shape, seed, keepdims):
-    ours, numpys = REDUCTIONS[name]
-    axes = st.sets(st.integers(0, len(shape) - 1)) if shape else st.just(set())
-    axis = data.draw(st.one_of(st.none(), axes.map(lambda chosen: tuple(a - len(shape) * (a % 2) for a in chosen))))
-    if axis == () and name in ("max", "min"):
-        axis = None
-    axis = axis[0] if axis is not None and len(axis) == 1 and seed % 2 else axis
-    x = leaf(spread(shape, seed))
-    out, expected = ours(x, axis, keepdims), numpys(x.data, axis, keepdims=keepdims)
-    assert out.shape == np.shape(expected)
-    np.testing.assert_allclose(out.data, expected, rtol=1e-13, atol=1e-15)
-    gradcheck(lambda a: ours(a, axis, keepdims), x)
-
-
-@examples
-@given(st.sampled_from([((3,), (3,)), ((2, 3), (3,)), ((3,), (3, 2)), ((2, 3), (3, 4)), ((5, 2, 3), (3, 4)),
-                        ((2, 3), (5, 3, 4)), ((5, 2, 3), (5, 3, 1)), ((4, 1, 2, 3), (5, 3, 2)),
-                        ((5, 2, 3), (3,)), ((3,), (5, 3, 2))]), seeds)
-def test_matmul(pair, seed):
-    a, b = (leaf(spread(shape, seed + k)) for k, shape in enumerate(pair))
-    np.testing.assert_array_equal((a @ b).data, a.data @ b.data)
-    gradcheck(ops.matmul, (a, b))
-
-
-KEYS = [0, -1, slice(1, None), (slice(None), 1), (0, 1), Ellipsis, (Ellipsis, None, 0), (slice(None, None, -1), slice(None)),
-        np.array([0, 0, 2]), (np.array([0, 0, 2]), np.array([1, 1, 0])), np.arange(12).reshape(3, 4) % 2 == 0]
-
-
-@pytest.mark.parametrize("key", KEYS, ids=[str(k).replace("\n", "") for k in range(len(KEYS))])
-def test_index(key):
-    x = leaf(spread((3, 4), 0))
-    np.testing.assert_array_equal(x[key].data, x.data[key])
-    gradcheck(lambda a: a[key], x)  # an entry that is taken twice gets both gradients
-
-
-@examples
-@given(st.permutations(range(3)), seeds)
-def test_transpose_and_reshape(order, seed):
-    x = leaf(spread((2, 3, 4), seed))
-    np.testing.assert_array_equal(x.transpose(*order).data, x.data.transpose(order))
-    np.testing.assert_array_equal(x.transpose(order).data, x.data.transpose(order))
-    assert x.T.shape == (4, 3, 2) and x.reshape(6, -1).shape == x.reshape((6, 4)).shape == (6, 4)
-    gradcheck(lambda a: a.transpose(*order).reshape(-1) * np.arange(24.0), x)
-    gradcheck(lambda a: a.transpose(*(axis - 3 for axis in order)), x)
-
-
-@examples
-@given(st.integers(1, 3), st.integers(-3, 2), seeds)
-def test_stack_and_concatenate(count, axis, seed):
-    tensors = [leaf(spread((2, 3, 2), seed + k)) for k in range(count)]
-    for ours, numpys in ((ops.stack, np.stack), (ops.concatenate, np.concatenate)):
-        np.testing.assert_array_equal(ours(tensors, axis).data, numpys([t.data for t in tensors], axis))
-        gradcheck(lambda *a: ours(a, axis), tensors)
-    uneven = [leaf(spread((k + 1, 2), seed)) for k in range(count)]
-    gradcheck(lambda *a: ops.concatenate(a), uneven)
-
-
-def test_operators_are_the_functions():
-    a, b = np.array([1.5, -2.0]), np.array([[0.5], [4.0]])
-    x, y = Tensor(a), Tensor(b)
-    for got, expected in [(x + y, a + b), (x - y, a - b), (x * y, a * b), (x / y, a / b), (-x, -a), (x**2, a**2),
-                          (2 + x, 2 + a), (2 - x, 2 - a), (2 * x, 2 * a), (2 / x, 2 / a),
-                          (b + x, b + a), (b - x, b - a), (b * x, b * a), (b / x, b / a),
-                          (a[None] @ y, a[None] @ b), (x[None] @ y, a[None] @ b), (y.max(), b.max()),
-                          (y.min(0), b.min(0)), (y.mean(), b.mean()), (y.sum(1), b.sum(1)), (y.log(), np.log(b)),
-                          (y.sqrt(), np.sqrt(b)), (x.exp(), np.exp(a)), (x.tanh(), np.tanh(a)), (x.abs(), np.abs(a))]:
-        assert isinstance(got, Tensor)
-        np.testing.assert_allclose(got.data, expected, rtol=1e-15)
-
 
 def test_ties_share_the_gradient_of_a_maximum():
     x = leaf([[2.0, 2.0, 1.0], [0.0, 1.0, 1.0]])
@@ -407,54 +284,6 @@ def test_no_overflow_in_sigmoid():
     y = ops.sigmoid(x)
     y.sum().backward()
     assert y.data.tolist() == [0, 0.5, 1] and x.grad.tolist() == [0, 0.25, 0]
-
-
-# ---- layers by hand ---------------------------------------------------------------------------------------------------
-
-
-def same_gradients(one, two, inputs, rtol):
-    """Whether two functions of the same inputs give the same values and gradients; relative to the largest entry."""
-    results = []
-    for f in (one, two):
-        leaves = [Tensor(x.data.copy(), requires_grad=True) for x in inputs]
-        out = f(*leaves)
-        out.backward(np.random.default_rng(0).standard_normal(out.shape).astype(out.dtype))
-        results.append([out.data] + [x.grad for x in leaves])
-    for a, b in zip(*results, strict=True):
-        assert a.shape == b.shape
-        np.testing.assert_allclose(a, b, rtol=0, atol=rtol * max(1e-300, np.abs(b).max()))
-
-
-def test_a_layer_by_hand_equals_ops():
-    """Linear, convolution, batch norm and cross-entropy from elementary operations."""
-    rng = np.random.default_rng(0)
-    x, w, b = (leaf(rng.standard_normal(shape)) for shape in ((5, 4), (3, 4), (3,)))
-    same_gradients(ops.linear, lambda x, w, b: x @ w.T + b, (x, w, b), 1e-13)
-
-    x, w = leaf(rng.standard_normal((2, 3, 5, 6))), leaf(rng.standard_normal((4, 3, 3, 3)))
-
-    def convolved(x, w):
-        patches = ops.stack([x[:, :, i:i + 3, j:j + 4] for i in range(3) for j in range(3)], 2)  # [N, Cin, 9, 3, 4]
-        return ops.transpose(w.reshape(4, 27) @ patches.reshape(2, 27, 12), 0, 1, 2).reshape(2, 4, 3, 4)
-
-    same_gradients(lambda x, w: ops.conv2d(x, w), convolved, (x, w), 1e-13)
-
-    x, g, b = leaf(rng.standard_normal((2, 2, 3, 4, 4))), leaf(rng.random(3)), leaf(rng.random(3))
-
-    def normalised(x, g, b):
-        centred = x - x.mean((0, 1, 3, 4), keepdims=True)
-        var = (centred * centred).mean((0, 1, 3, 4), keepdims=True)
-        return centred / (var + 1e-5).sqrt() * g.reshape(3, 1, 1) + b.reshape(3, 1, 1)
-
-    same_gradients(lambda x, g, b: ops.batch_norm(x, g, b, np.zeros(3), np.ones(3)), normalised, (x, g, b), 1e-12)
-
-    scores, labels = leaf(rng.standard_normal((6, 4))), np.array([0, 1, 2, 3, 3, 0])
-
-    def entropy(scores):
-        logp = scores - scores.exp().sum(1, keepdims=True).log()
-        return -logp[np.arange(6), labels].mean()
-
-    same_gradients(lambda s: ops.cross_entropy(s, labels), entropy, (scores,), 1e-13)
 
 
 def test_an_operation_of_ones_own():

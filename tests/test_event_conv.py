@@ -96,17 +96,6 @@ def real_valued(B, seed=0):
     return X, rng.standard_normal((3, 3, 24, 40), np.float32), rng.standard_normal((B, 8, 8, 40), np.float32)
 
 
-def test_a_sample_does_not_depend_on_its_batch():
-    X, Wt, dY = real_valued(40)
-    bias = np.linspace(-1, 1, 40, dtype=np.float32)
-    Y = np.empty_like(dY)
-    event_forward(Y, find_events(X), Wt, bias, 1, 1, 1, 1)
-    for b in (0, 7, 39):
-        alone = np.empty_like(Y[b : b + 1])
-        event_forward(alone, find_events(X[b : b + 1]), Wt, bias, 1, 1, 1, 1)
-        assert np.array_equal(alone[0], Y[b])
-
-
 def test_results_do_not_depend_on_the_number_of_threads():
     X, Wt, dY = real_valued(100)
     before = numba.get_num_threads()

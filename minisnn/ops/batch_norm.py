@@ -92,8 +92,6 @@ def input_gradient_terms(sums, a, var, eps, rows):
 class BatchNorm(Function):
     """See ``batch_norm``."""
 
-    reuses = "others"
-
     def forward(self, x, weight, bias, running_mean, running_var, training, momentum, eps):
         last = channels_last(x)
         rows, real = last.reshape(-1, last.shape[-1]), x.dtype.type

@@ -26,7 +26,18 @@ def unbroadcast(grad, shape):
     return grad.sum(repeated, keepdims=True).reshape(shape)
 
 
-class Add(Function):
+class Elementary(Function):
+    """An operation of NumPy's, whose complaint about shapes, axes or indices does not say which one it is about."""
+
+    @classmethod
+    def apply(cls, *inputs, **options):
+        try:
+            return super().apply(*inputs, **options)
+        except (ValueError, IndexError) as error:
+            raise type(error)(f"{cls.__name__.lower()}: {error}") from None
+
+
+class Add(Elementary):
     reuses = "none"
 
     def forward(self, a, b):
@@ -37,7 +48,7 @@ class Add(Function):
         return unbroadcast(grad, self.shapes[0]), unbroadcast(grad, self.shapes[1])
 
 
-class Sub(Function):
+class Sub(Elementary):
     reuses = "none"
 
     def forward(self, a, b):
@@ -48,7 +59,7 @@ class Sub(Function):
         return unbroadcast(grad, self.shapes[0]), unbroadcast(-grad, self.shapes[1])
 
 
-class Mul(Function):
+class Mul(Elementary):
     reuses = "others"
 
     def forward(self, a, b):
@@ -59,7 +70,7 @@ class Mul(Function):
         return unbroadcast(grad * self.b, self.a.shape), unbroadcast(grad * self.a, self.b.shape)
 
 
-class Div(Function):
+class Div(Elementary):
     def forward(self, a, b):
         self.a, self.b = a, b
         return a / b
@@ -68,7 +79,7 @@ class Div(Function):
         return unbroadcast(grad / self.b, self.a.shape), unbroadcast(-grad * self.a / (self.b * self.b), self.b.shape)
 
 
-class Neg(Function):
+class Neg(Elementary):
     reuses = "none"
 
     def forward(self, a):
@@ -78,7 +89,7 @@ class Neg(Function):
         return -grad
 
 
-class Power(Function):
+class Power(Elementary):
     def forward(self, a, exponent):
         self.a, self.exponent = a, exponent
         return a**exponent
@@ -89,7 +100,7 @@ class Power(Function):
         return grad * self.exponent * self.a ** (self.exponent - 1)
 
 
-class MatMul(Function):
+class MatMul(Elementary):
     reuses = "others"
 
     def forward(self, a, b):
@@ -105,7 +116,7 @@ class MatMul(Function):
         return da.reshape(self.a.shape), db.reshape(self.b.shape)
 
 
-class Sum(Function):
+class Sum(Elementary):
     reuses = "none"
 
     def forward(self, a, axis=None, keepdims=False):
@@ -116,7 +127,7 @@ class Sum(Function):
         return np.broadcast_to(_restore_axes(grad, self.shape, self.axis, self.keepdims), self.shape)
 
 
-class Max(Function):
+class Max(Elementary):
     def forward(self, a, axis=None, keepdims=False):
         self.a, self.axis, self.keepdims = a, axis, keepdims
         self.top = a.max(axis, keepdims=True)
@@ -135,7 +146,7 @@ def _restore_axes(grad, shape, axis, keepdims):
     return np.expand_dims(grad, tuple(a % len(shape) for a in (axis if isinstance(axis, tuple) else (axis,))))
 
 
-class Reshape(Function):
+class Reshape(Elementary):
     reuses, views = "none", True
 
     def forward(self, a, shape):
@@ -146,7 +157,7 @@ class Reshape(Function):
         return grad.reshape(self.shape)
 
 
-class Transpose(Function):
+class Transpose(Elementary):
     reuses, views = "none", True
 
     def forward(self, a, axes=None):
@@ -157,7 +168,7 @@ class Transpose(Function):
         return grad.transpose(np.argsort(np.mod(self.axes, grad.ndim)))
 
 
-class Index(Function):
+class Index(Elementary):
     reuses, views = "none", True
 
     def forward(self, a, key):
@@ -170,7 +181,7 @@ class Index(Function):
         return full
 
 
-class Stack(Function):
+class Stack(Elementary):
     reuses = "none"
 
     def forward(self, *arrays, axis=0):
@@ -181,18 +192,19 @@ class Stack(Function):
         return tuple(np.moveaxis(grad, self.axis, 0))
 
 
-class Concatenate(Function):
+class Concatenate(Elementary):
     reuses = "none"
 
     def forward(self, *arrays, axis=0):
+        joined = np.concatenate(arrays, axis)
         self.axis, self.ends = axis, np.cumsum([a.shape[axis] for a in arrays])
-        return np.concatenate(arrays, axis)
+        return joined
 
     def backward(self, grad):
         return tuple(np.split(grad, self.ends[:-1], self.axis))
 
 
-class Exp(Function):
+class Exp(Elementary):
     def forward(self, a):
         self.y = np.exp(a)
         return self.y
@@ -201,7 +213,7 @@ class Exp(Function):
         return grad * self.y
 
 
-class Log(Function):
+class Log(Elementary):
     def forward(self, a):
         self.a = a
         return np.log(a)
@@ -210,7 +222,7 @@ class Log(Function):
         return grad / self.a
 
 
-class Relu(Function):
+class Relu(Elementary):
     def forward(self, a):
         self.a = a
         return np.maximum(a, 0)
@@ -219,7 +231,7 @@ class Relu(Function):
         return grad * (self.a > 0)
 
 
-class Sigmoid(Function):
+class Sigmoid(Elementary):
     def forward(self, a):
         e = np.exp(-np.abs(a))  # of minus the magnitude, so that it cannot overflow
         self.y = np.where(a >= 0, 1, e) / (1 + e)
@@ -229,7 +241,7 @@ class Sigmoid(Function):
         return grad * self.y * (1 - self.y)
 
 
-class Tanh(Function):
+class Tanh(Elementary):
     def forward(self, a):
         self.y = np.tanh(a)
         return self.y
@@ -238,7 +250,7 @@ class Tanh(Function):
         return grad * (1 - self.y * self.y)
 
 
-class Abs(Function):
+class Abs(Elementary):
     def forward(self, a):
         self.a = a
         return np.abs(a)
@@ -377,7 +389,10 @@ def abs(a):
 
 def argmax(a, axis=None):
     """Where the maximum is, the first of equal ones: an ndarray of whole numbers, as ``numpy.argmax``; it has no gradient."""
-    return np.argmax(a.data, axis)
+    try:
+        return np.argmax(a.data, axis)
+    except ValueError as error:
+        raise type(error)(f"argmax: {error}") from None
 
 
 def compare(how):

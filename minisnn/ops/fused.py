@@ -279,7 +279,6 @@ class NormFire(Function):
     """See ``norm_fire``."""
 
     makes_spikes = True
-    reuses = "others"
 
     def forward(self, y, weight, bias, *attention, running_mean, running_var, training, momentum, eps, n, surrogate, dim,
                 spiking):

@@ -24,7 +24,7 @@ def channels_first_view(x):
 
 def to_memory(x):
     """A contiguous array in the order of the memory: maps (4 axes or more) channels last, anything else as it is."""
-    return channels_last(x) if x.ndim >= 4 else np.ascontiguousarray(x)
+    return channels_last(x) if x.ndim >= 4 else np.asarray(x, order="C")
 
 
 def from_memory(x):

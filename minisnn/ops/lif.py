@@ -197,10 +197,11 @@ def neuron(dtype, tau=2.0, v_threshold=1.0, v_reset=0.0, detach_reset=True, deca
     """
     real, finfo = np.dtype(dtype).type, np.finfo(dtype)
     if not (np.isfinite(tau) and tau >= 1.0):
-        raise ValueError(f"tau is {tau!r} time steps; give a number of at least 1, where the potential does not overshoot")
+        raise ValueError(f"a neuron's tau is {tau!r} time steps; give a number of at least 1, where the potential does not "
+                         "overshoot")
     if not abs(v_threshold) <= finfo.max or not (v_reset is None or abs(v_reset) <= finfo.max):
-        raise ValueError(f"v_threshold is {v_threshold!r} and v_reset {v_reset!r}; give finite numbers of {np.dtype(dtype)}, "
-                         "or v_reset=None for soft reset")
+        raise ValueError(f"a neuron's v_threshold is {v_threshold!r} and v_reset {v_reset!r}; give finite numbers of "
+                         f"{np.dtype(dtype)}, or v_reset=None for soft reset")
     hard = v_reset is not None
     rest = v_reset if hard else 0.0
     if rest >= v_threshold:
@@ -216,7 +217,7 @@ def check_neurons(shape, surrogate):
     if len(shape) < 1 or shape[0] == 0:
         raise ValueError(f"lif needs at least one time step on axis 0, got shape {shape}")
     if not isinstance(surrogate, Surrogate):
-        raise TypeError(f"surrogate is {surrogate!r}; give one of minisnn.surrogate, such as ATan()")
+        raise TypeError(f"a neuron's surrogate is {surrogate!r}; give one of minisnn.surrogate, such as ATan()")
 
 
 def lif(x, tau=2.0, v_threshold=1.0, v_reset=0.0, surrogate=ATan(), detach_reset=True, decay_input=True, smooth=False):

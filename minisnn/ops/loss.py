@@ -55,7 +55,7 @@ class MSELoss(Function):
     """See ``mse_loss``."""
 
     def forward(self, x, target):
-        self.x, self.target = np.ascontiguousarray(x), np.ascontiguousarray(target)
+        self.x, self.target = np.asarray(x, order="C"), np.asarray(target, order="C")
         return np.array(mse_forward(self.x.reshape(-1), self.target.reshape(-1)), x.dtype)
 
     def backward(self, grad):
