@@ -17,7 +17,6 @@ import threading
 
 import numpy as np
 
-
 __all__ = ["decode", "DamagedFile"]
 
 GROWTH, ROOM = 200, 2 << 30  # bytes that the child may take: for each byte of the file, and besides

@@ -14,9 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data.base import Samples
-from ..engine import Tensor
-from .base import limited
+from .base import Samples, limited
 
 __all__ = ["Loader", "batches"]
 
@@ -57,7 +55,7 @@ class Loader:
             return np.arange(len(self.samples))
         return np.random.default_rng([self.seed, self.epoch]).permutation(len(self.samples))
 
-    def make(self, k: int, order: np.ndarray) -> tuple[Tensor, np.ndarray]:
+    def make(self, k: int, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Batch number ``k``."""
         indices = order[k * self.batch_size : (k + 1) * self.batch_size]
         rng = np.random.default_rng([self.seed, self.epoch, k]) if self.shuffle else None
