@@ -39,8 +39,9 @@ def whole(least: int = 1, most: int | None = None, multiple: int = 1) -> Kind:
     """A whole number from ``least`` to ``most``."""
 
     def allows(value: Any) -> bool:
-        return (isinstance(value, numbers.Integral) and not isinstance(value, bool) and value >= least
-                and (most is None or value <= most) and value % multiple == 0)
+        if not isinstance(value, numbers.Integral) or isinstance(value, bool):
+            return False
+        return least <= int(value) <= (math.inf if most is None else most) and int(value) % multiple == 0
 
     if multiple > 1:
         return Kind(int, allows, f"a multiple of {multiple}")
@@ -49,7 +50,7 @@ def whole(least: int = 1, most: int | None = None, multiple: int = 1) -> Kind:
 
 def real(allows: Callable[[float], bool], wanted: str) -> Kind:
     """A finite number for which ``allows`` holds."""
-    return Kind(float, lambda value: isinstance(value, numbers.Real) and math.isfinite(value) and allows(value), wanted)
+    return Kind(float, lambda value: isinstance(value, numbers.Real) and math.isfinite(value) and allows(float(value)), wanted)
 
 
 def one_of(names: Iterable[str]) -> Kind:
@@ -61,7 +62,7 @@ def one_of(names: Iterable[str]) -> Kind:
 def some_of(members: tuple[int, ...], what: str) -> Kind:
     """Some of a few numbers, with commas between them: a tuple, each once and in order."""
 
-    def read(text: str) -> tuple[int, ...]:
+    def read(text: str) -> tuple[int, ...] | None:
         return tuple(sorted({int(part) for part in text.split(",") if part})) or None
 
     example = ",".join(map(str, members[::2]))

@@ -50,7 +50,7 @@ def take(folder):
         import msvcrt
 
         handle = os.open(os.path.join(folder, FILE), os.O_RDWR | os.O_CREAT)
-        lock = lambda: msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)  # noqa: E731
+        lock = lambda: msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]  # noqa: E731
     else:
         handle = os.open(folder, os.O_RDONLY)
         lock = lambda: fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # noqa: E731

@@ -29,7 +29,7 @@ class Stopped(KeyboardInterrupt):
 
 class _Asked:
     times = 0
-    number = None
+    number: int | None = None
 
 
 def _stop(number, frame):
@@ -95,4 +95,4 @@ def deaf_children() -> Iterator[None]:
 def check() -> None:
     """Raise Stopped if a signal asked for it and a library swallowed the exception."""
     if _Asked.times:
-        raise Stopped(number=_Asked.number)
+        raise Stopped(number=_Asked.number or signal.SIGINT)

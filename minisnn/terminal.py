@@ -29,8 +29,8 @@ def say(line: Any = "") -> None:
 
 def command(*words: Any) -> str:
     """A command line of this program, to be pasted into a shell of this system."""
-    words = ["minisnn", *map(str, words)]
-    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
+    line = ["minisnn", *map(str, words)]
+    return subprocess.list2cmdline(line) if os.name == "nt" else shlex.join(line)
 
 
 class _Output:

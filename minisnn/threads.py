@@ -20,7 +20,7 @@ def set_num_threads(n: int) -> None:
     Raises:
         ValueError: ``n`` is out of that range.
     """
-    most = numba.config.NUMBA_NUM_THREADS
+    most = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
     if isinstance(n, bool) or int(n) != n or not 1 <= n <= most:
         raise ValueError(f"number of threads is {n!r}; give a whole number from 1 to {most}")
     numba.set_num_threads(int(n))

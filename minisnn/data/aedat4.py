@@ -14,6 +14,7 @@ import struct
 import subprocess
 import sys
 import threading
+from typing import Any
 
 import numpy as np
 
@@ -41,7 +42,8 @@ class _Child:
     """The process that decodes, started when the first file is asked for."""
 
     def __init__(self):
-        self.process, self.lock = None, threading.Lock()
+        self.process: Any = None
+        self.lock = threading.Lock()
 
     def decode(self, path):
         import aedat  # noqa: F401  here too, so that a missing package is said as such

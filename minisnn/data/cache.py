@@ -14,7 +14,6 @@ import contextlib
 import hashlib
 import json
 import os
-import pathlib
 import re
 import secrets
 import shutil
@@ -52,7 +51,9 @@ class FrameCache:
 
     def __init__(self, folder: Path, limit: int) -> None:
         self.folder, self.limit = os.path.join(os.path.abspath(os.path.expanduser(folder)), OWN), limit
-        self.used, self.mine, self.full, self.lock = None, set(), False, threading.Lock()
+        self.used: int | None = None  # bytes; None before the folder has been looked at
+        self.mine: set[str] = set()  # keys of what this cache has read or written
+        self.full, self.lock = False, threading.Lock()
         self.hits = self.misses = 0
 
     @staticmethod
@@ -60,7 +61,7 @@ class FrameCache:
         """The name of what was made from ``facts``, anything that JSON can hold."""
         return hashlib.sha256(json.dumps([FORMAT, facts], sort_keys=True).encode()).hexdigest()[:32]
 
-    def path(self, key: str) -> pathlib.Path:
+    def path(self, key: str) -> str:
         return os.path.join(self.folder, key[:2], key[2:] + ".frames")
 
     def get(self, key: str, shape: tuple[int, ...]) -> np.ndarray | None:
@@ -95,7 +96,7 @@ class FrameCache:
                 self.stop(f"{self.folder} cannot be written ({error.strerror or error})")
                 return
             self.mine.add(key)
-            self.used += len(content)
+            self.used = (self.used or 0) + len(content)
 
     def write(self, path, content):
         temporary = f"{path}.{secrets.token_hex(8)}.part"

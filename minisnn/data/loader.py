@@ -62,7 +62,8 @@ class Loader:
         return self.samples.batch(indices, rng), self.samples.labels[indices]
 
     def __iter__(self) -> Iterator[tuple[Any, np.ndarray]]:
-        ready, stop = queue.Queue(AHEAD), threading.Event()
+        ready: queue.Queue[Any] = queue.Queue(AHEAD)
+        stop = threading.Event()
 
         def put(item):
             while not stop.is_set():
