@@ -9,6 +9,8 @@ import numpy as np
 from . import energy, files, plots
 from .data import batches, limited
 from .errors import UsageError
+from .models.presets import FIRST, JOINED, RESIDUALS
+from .ops.attention import DIMENSIONS
 
 __all__ = ["Subject", "Drawing", "of_run", "save", "NAMES", "chosen_steps"]
 
@@ -42,7 +44,7 @@ def chosen_steps(timesteps):
 
 def joined(net, activity):
     """Spikes [T, N, C, H, W] behind the first join; where the join puts out numbers, those of the neurons behind it."""
-    behind = {"vanilla": "stages.0", "ms": "stages.0.after.0"}.get(net.config.residual)
+    behind = {JOINED: "stages.0", FIRST: "stages.0.after.0"}.get(RESIDUALS[net.config.residual].neurons)
     return activity.joins[0] if behind is None else activity.spikes[behind]
 
 
@@ -132,12 +134,12 @@ def attention(subject, options):
     if dim is None:
         return None
     subject.sample(at)  # checks the number
-    x = test.batch(np.arange(at, min(at + 3, len(test)))) if dim == "s" else test.batch(np.arange(min(64, len(test))))
+    x = test.batch(np.arange(at, min(at + 3, len(test)))) if DIMENSIONS[dim].by_pixel else test.batch(np.arange(min(64, len(test))))
     scores = plots.watch(subject.net, x).scores
     if not scores:
         return None
     figure = plots.attention_maps(scores, subject.title)
-    where = {"t": "time, mean over samples", "c": "channels, mean over samples", "s": "space"}[dim]
+    where = DIMENSIONS[dim].words + ("" if DIMENSIONS[dim].by_pixel else ", mean over samples")
     return f"Scores of attention over {where}: MA's lie between 0 and 1, those of IA on the shortcuts are spikes.", figure
 
 
@@ -149,6 +151,8 @@ def membranes(subject, options):
             layer = "stages.0"  # vanilla's neurons stand behind the join
     if layer not in activity.spikes:
         raise UsageError(f"--layer: there is no layer of neurons '{layer}'; give one of {', '.join(activity.spikes)}")
+    if not activity.neurons[layer]:
+        return None
     current, spikes = activity.currents[layer][:, 0], activity.spikes[layer][:, 0]
     neurons = options["neurons"] or plots.chosen_neurons(current, spikes)
     for neuron in neurons:

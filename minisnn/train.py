@@ -17,7 +17,7 @@ from . import data, energy, engine, files, ledger, locks, models, nn, ops, optim
 from .data import Loader
 from .engine import Tensor
 from .errors import UsageError
-from .models import PRUNABLE
+from .models import PRUNABLE, RESIDUALS, SHORTCUTS
 from .recipes import RECIPES
 from .runs import COLUMNS, METRICS, RATES, Run, check_facts, merit, network_arrays, new_folder, next_folder, versions
 
@@ -91,13 +91,13 @@ class Options:
         if not 0 <= self.warmup < self.epochs:
             raise UsageError(f"--warmup: {self.warmup} epochs is out of range; give 0 or more, and less than --epochs "
                              f"{self.epochs}")
-        if not set(self.removed) <= {1, 2, 3}:
+        if not set(self.removed) <= set(SHORTCUTS):
             raise UsageError(f"--remove: {self.removed} is out of range; the shortcuts have the numbers 1, 2 and 3")
 
     def network(self):
         """Arguments of ``models.build``, without the preset."""
         system = models.SYSTEMS[self.model]
-        if self.removed and system["residual"] in ("and", "iand", "none"):
+        if self.removed and not RESIDUALS[system["residual"]].neutral:
             raise UsageError(f"--remove: the model '{self.model}' cannot do without a shortcut; leave --remove away or take "
                              "another --model")
         return {**system, "position": self.position, "width": self.width, "timesteps": self.timesteps, "seed": self.seed,
@@ -253,8 +253,7 @@ class Training:
             total, seen = total + value * len(labels), seen + len(labels)
             right += int((scores.data.argmax(1) == labels).sum())
             if entries:
-                fired = [(e.spikes, e.neurons) for e in entries if e.op == "lif"]
-                self.firing_rate = sum(s for s, _ in fired) / max(sum(n for _, n in fired), 1)
+                self.firing_rate = ledger.firing_rate(entries)
             bar.set_postfix_str(f"loss {total / seen:.4f}, accuracy {right / seen:.1%}, firing rate {self.firing_rate:.3f}",
                                 refresh=False)
             bar.update(len(labels))

@@ -24,7 +24,7 @@ def shortcuts(text):
         numbers = tuple(int(part) for part in text.split(",") if part)
     except ValueError:
         numbers = ()
-    if not numbers or not set(numbers) <= {1, 2, 3}:
+    if not numbers or not set(numbers) <= set(models.SHORTCUTS):
         raise argparse.ArgumentTypeError(f"'{text}' is out of range; give numbers of shortcuts from 1 to 3, such as 1,3")
     return numbers
 
