@@ -31,7 +31,7 @@ import numpy as np
 from . import files, locks, pruning, stopping, train
 from .data import CACHE_OPTIONS, batches, limited
 from .errors import UsageError
-from .models import POSITIONS, PRUNABLE, SYSTEMS
+from .models import POSITIONS, PRUNABLE, RESIDUALS, SHORTCUTS, SYSTEMS
 from .runs import CONFIG, Run, new_folder
 
 __all__ = ["Cell", "grid", "run", "summarise", "markdown", "table_csv"]
@@ -95,7 +95,7 @@ def grid(models, positions=("a",), seeds=(0,)):
             without = tuple(sorted({int(k) for k in re.findall("[1-3]", numbers)}))
             if "-without-" in spec and not re.fullmatch("[1-3](,?[1-3])*", numbers):
                 raise UsageError(f"--models: '{spec}' removes no shortcut; give the numbers 1, 2, 3, as in {model}-without-1,3")
-            if without and SYSTEMS[model]["residual"] not in (*PRUNABLE, "vanilla", "ms"):
+            if without and not RESIDUALS[SYSTEMS[model]["residual"]].neutral:
                 raise UsageError(f"--models: '{spec}': {model} cannot do without a shortcut; give another model")
             for position in positions if has_position(model) else positions[:1]:
                 if position not in POSITIONS:
@@ -216,7 +216,7 @@ def check_cell(found):
     if not isinstance(found, dict):
         raise ValueError("it holds no results")
     numbers(found, MEASURED)
-    if not isinstance(found.get("silent"), list) or not all(k in (1, 2, 3) for k in found["silent"] if isinstance(k, int)) or \
+    if not isinstance(found.get("silent"), list) or not all(k in SHORTCUTS for k in found["silent"] if isinstance(k, int)) or \
             not all(isinstance(k, int) for k in found["silent"]):
         raise ValueError(f"silent is {str(found.get('silent'))[:40]!r}")
     if found.get("pruned") is not None:

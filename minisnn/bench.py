@@ -261,8 +261,7 @@ def firing_rate(net, x):
     with no_grad():
         entries = counted(net, x)
     net.load_state_dict(state)
-    fired = [e for e in entries if e.op == "lif"]
-    return sum(e.spikes for e in fired) / max(1, sum(e.neurons for e in fired))
+    return ledger.firing_rate(entries)
 
 
 def bench_rate(width=64, timesteps=16, batch_size=8, biases=(-0.6, -0.2, 0.2, 0.5, 0.8, 1.1, 1.5), repeat=3, seed=0):

@@ -17,8 +17,10 @@ import numpy as np
 from . import ledger
 from .catalogue import CATALOGUE
 from .engine import Tensor
-from .models import Config, ResNet21
+from .models import RESIDUALS, SHORTCUTS, Config, ResNet21
+from .models.presets import LAST
 from .nn import evaluating, listen
+from .ops.attention import DIMENSIONS
 
 __all__ = ["measure", "published", "published_of", "Report", "Layer", "E_MAC", "E_AC", "label"]
 
@@ -32,7 +34,7 @@ class Layer:
     """One row of a report; all counts per sample, over all time steps."""
 
     name: str  # dotted name within the network: "stages.0.main.1"; see ``label``
-    kind: str  # "conv" (with its neurons), "lif" (neurons alone), "linear", "attention", "norm" or "pool"
+    kind: str  # "conv" (with its neurons), "linear", "attention", "norm", "pool", or of neurons alone their operation: "lif"
     firing_rate: float | None = None  # spikes per neuron and step; None where there are no neurons
     neurons: float = 0.0  # C * H * W
     spikes: float = 0.0
@@ -79,7 +81,7 @@ class Report:
     @property
     def silent_shortcuts(self):
         """Numbers (from 1) of the shortcuts without a single spike."""
-        return [k for k in (1, 2, 3) if self.rates.get(f"stages.{k - 1}.shortcut") == 0]
+        return [k for k in SHORTCUTS if self.rates.get(f"stages.{k - 1}.shortcut") == 0]
 
     def as_dict(self):
         """Everything, ready for JSON."""
@@ -209,15 +211,14 @@ def join_spikes(fired, k, out):
 
 def add_entry(rows, steps, entry, fold_norm):
     """Add a ledger's entry to the row that it belongs to; neuron-steps go to ``steps``."""
-    parent, _, part = entry.layer.rpartition(".")
-    if part == "norm" or entry.op == "batch_norm":
+    if entry.kind == "norm":
         if not fold_norm:
             rows.setdefault(NORM, Layer(NORM, "norm")).mac += entry.mac
         return
-    name = (parent if part in ("conv", "lif") and parent else entry.layer) or entry.op
-    kind = "attention" if part == "attention" else {"conv2d": "conv"}.get(entry.op, entry.op)
-    row = rows.setdefault(name, Layer(name, kind))
-    row.kind = "conv" if row.kind == "lif" and kind == "conv" else row.kind
+    name = entry.layer or entry.op
+    row = rows.setdefault(name, Layer(name, entry.op if entry.kind == "neurons" else entry.kind))
+    if entry.kind == "conv":  # whose neurons may have come first
+        row.kind = "conv"
     row.spikes += entry.spikes
     row.ac += entry.ac
     row.mac += entry.mac
@@ -275,11 +276,12 @@ def published(preset, timesteps, firing_rates, joined_rates, pruned=(), width=64
     Raises:
         ValueError: an unknown preset, a network that the scripts do not know (vanilla, MS), or a number out of range.
     """
-    if residual not in ("or", "and", "iand", "add", "none"):
+    join = RESIDUALS.get(residual)
+    if join is None or join.neurons != LAST:
         raise ValueError(f"the published scripts have no network with residual {residual!r}; use the measured accounting")
     Config(preset, residual, attention, position, width, timesteps)  # says what is out of range
-    pruned = {1, 2, 3} if residual == "none" else set(pruned)
-    if not pruned <= {1, 2, 3}:
+    pruned = set(SHORTCUTS) if join.join is None else set(pruned)
+    if not pruned <= set(SHORTCUTS):
         raise ValueError(f"pruned is {sorted(pruned)}; the shortcuts have the numbers 1, 2 and 3")
     for what, rates, n in (("firing_rates", firing_rates, 20), ("joined_rates", joined_rates, 3), ("ia_rates", ia_rates, 3)):
         if rates is not None and len(rates) != n:
@@ -302,11 +304,10 @@ def published(preset, timesteps, firing_rates, joined_rates, pruned=(), width=64
 
     def attend(name, channels, side, k=3, own_rate=None):
         """One attention module; ``own_rate`` for IA, whose neurons fire."""
-        h = max(1, T // 4)
-        products = {"t": (T - 1) * h + (h - 1) * T, "c": (channels - 1) * channels // 8 + (channels // 8 - 1) * channels,
-                    "s": (2 * k * k - 1) * side * side}[attention]
-        places = {"t": T, "c": channels, "s": side * side}[attention]
-        rows.append(Layer(f"{name}.attention", "attention", own_rate, 0.0, (own_rate or 0.0) * places, mac=products))
+        dimension, pixels = DIMENSIONS[attention], side * side
+        rows.append(Layer(f"{name}.attention", "attention", own_rate, 0.0,
+                          (own_rate or 0.0) * dimension.places(T, pixels, channels),
+                          mac=dimension.published_products(T, pixels, channels, k)))
 
     side = stem.pool_first or size or stem.size
     side = (side + 2 * (stem.kernel // 2) - stem.kernel) // stem.stride + 1
@@ -331,7 +332,7 @@ def published(preset, timesteps, firing_rates, joined_rates, pruned=(), width=64
             conv(f"{at}.shortcut", cin, c, 1, side, input_rate=rate[f"{at}.main.1"])
             if attention is not None and ia:
                 attend(f"{at}.shortcut", c, side, own_rate=None if ia_rates is None else float(ia_rates[s]))
-        conv(f"{at}.after.0", c, c, 3, side, full=residual == "add" and s + 1 not in pruned, input_rate=float(joined_rates[s]))
+        conv(f"{at}.after.0", c, c, 3, side, full=join.adds and s + 1 not in pruned, input_rate=float(joined_rates[s]))
         conv(f"{at}.after.1", c, c, 3, side, input_rate=rate[f"{at}.after.0"])
         if has_ma and position in "ab":
             attend(f"{at}.after.{int(second)}", c, side)
@@ -357,7 +358,7 @@ def published_of(net, measured, **options):
     """
     c = net.config
     rates, all_rates = measured.rates, {row.name: row.firing_rate for row in measured.layers}
-    pruned = {k for k in (1, 2, 3) if net.stages[k - 1].shortcut is None}
+    pruned = {k for k in SHORTCUTS if net.stages[k - 1].shortcut is None}
     ia_rates = [all_rates.get(f"stages.{s}.shortcut.attention") or 0.0 for s in range(3)]
     return published(c.preset, measured.timesteps, [rates.get(name, 0.0) for name in UNITS], measured.joined_rates, pruned,
                      c.width, c.residual, c.attention, c.position, c.ma, c.ia,

@@ -22,6 +22,8 @@ import threading
 
 import numpy as np
 
+from .ledger import is_open, record
+
 __all__ = ["Tensor", "Function", "no_grad", "is_grad_enabled", "manual_seed", "generator"]
 
 
@@ -192,12 +194,14 @@ class Function:
     ``forward(self, *arrays, **options)`` returns one array (Booleans: spikes). ``self.dtype`` is the inputs' dtype,
     ``self.needs`` says for each input whether its gradient will be wanted, ``self.recording`` whether backward can come at
     all; ``backward`` may return None for an input that needs no gradient. A class that sets ``takes_spikes`` is handed
-    spikes as they are stored, undecoded.
+    spikes as they are stored, undecoded. One that does not, but returns Booleans, is a layer of neurons: an open ledger counts
+    its spikes.
 
     ``reuses`` says which inputs ``backward`` reads again, so that it can refuse to run where one was overwritten since: "all"
     of them, "none", or the "others", as in a product: each input in the gradient of the others.
     """
 
+    op = None  # its name in a ledger that counts its spikes; by default that of the class
     takes_spikes = False
     makes_spikes = False  # True promises that Booleans from forward have the bytes 0 and 1, so that nobody has to look
     reuses = "all"
@@ -228,6 +232,8 @@ class Function:
         node.recording = is_grad_enabled() and any(node.needs)
         array = node.forward(*(t.storage if cls.takes_spikes else t.data for t in inputs), **options)
         result = Tensor.__new__(Tensor)._begin(array, dtype) if cls.makes_spikes else Tensor(array, dtype=dtype)
+        if result.is_spikes and not cls.takes_spikes and is_open():  # what takes spikes only passes them on
+            record(cls.op or cls.__name__, "neurons", spikes=int(np.count_nonzero(result.storage)), neurons=result.size)
         if cls.views and np.may_share_memory(array, inputs[0].storage):
             result._changes = inputs[0]._changes
         if node.recording:

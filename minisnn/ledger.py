@@ -14,15 +14,16 @@ import contextlib
 import dataclasses
 import threading
 
-__all__ = ["Entry", "ledger", "is_open", "record", "scope"]
+__all__ = ["Entry", "ledger", "is_open", "record", "scope", "only", "firing_rate"]
 
 
 @dataclasses.dataclass
 class Entry:
     """What one call of one operation did, summed over all time steps and samples of the call."""
 
-    layer: str  # dotted name of the module that called, "" outside any
+    layer: str  # name of the layer that called (Module.named_layers), "" outside any
     op: str  # "conv2d", "lif", "linear", ...
+    kind: str  # what it is to a report: "conv", "linear", "norm", "neurons", or "attention" with all that belongs to it
     spikes: int = 0  # emitted
     neurons: int = 0  # neuron-steps: T * N * C * H * W of the spikes' shape
     ac: int = 0  # accumulations: additions of a weight for a spike
@@ -31,9 +32,8 @@ class Entry:
 
 class _Asked(threading.local):
     entries = None  # where this thread's operations are written down; None while nobody asks
-
-    def __init__(self):
-        self.names = []  # of the modules that are running, outermost first
+    layer, layer_of = "", {}  # of the module that is running: its name, and for some kinds of entries another one
+    kind = None  # of everything, where ``only`` says so
 
 
 _asked = _Asked()
@@ -55,18 +55,35 @@ def is_open():
     return _asked.entries is not None
 
 
-def record(op, **counts):
+def record(op, kind, **counts):
     """Write down one call of an operation, if anybody is asking."""
     if _asked.entries is not None:
-        _asked.entries.append(Entry(_asked.names[-1] if _asked.names else "", op, **counts))
+        kind = _asked.kind or kind
+        _asked.entries.append(Entry(_asked.layer_of.get(kind, _asked.layer), op, kind, **counts))
 
 
 @contextlib.contextmanager
-def scope(name, inner=False):
-    """Entries made within carry this name, or, with ``inner``, the present name with this one behind it."""
-    names = _asked.names
-    names.append(f"{names[-1]}.{name}" if inner and names and names[-1] else name)
+def scope(layer, **layer_of):
+    """Entries made within carry this layer's name; those of a kind that ``layer_of`` has another name for, that one: an operation
+    may do the work of several layers at once."""
+    before = _asked.layer, _asked.layer_of
+    _asked.layer, _asked.layer_of = layer, layer_of
     try:
         yield
     finally:
-        names.pop()
+        _asked.layer, _asked.layer_of = before
+
+
+@contextlib.contextmanager
+def only(kind):
+    """Entries made within are of this kind: the small layers and the neurons inside attention are part of the attention."""
+    before, _asked.kind = _asked.kind, kind
+    try:
+        yield
+    finally:
+        _asked.kind = before
+
+
+def firing_rate(entries):
+    """Spikes per neuron and step, over all neurons that fired or might have."""
+    return sum(entry.spikes for entry in entries) / max(1, sum(entry.neurons for entry in entries))

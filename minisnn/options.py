@@ -16,7 +16,7 @@ from .data.base import Dataset
 from .data.places import CACHE_OPTIONS
 from .errors import UsageError
 from .kinds import Kind, above_zero, one_of, path, real, some_of, switch, whole
-from .models.presets import POSITIONS, SHORTCUTS, SYSTEMS
+from .models.presets import POSITIONS, RESIDUALS, SHORTCUTS, SYSTEMS
 
 __all__ = ["Option", "Options", "OPTIONS", "EVENT_OPTIONS", "flag", "command"]
 
@@ -102,7 +102,7 @@ class Options:
     def network(self) -> dict[str, Any]:
         """Arguments of ``models.build``, without the preset."""
         system = SYSTEMS[self.model]
-        if self.removed and system["residual"] in ("and", "iand", "none"):
+        if self.removed and not RESIDUALS[system["residual"]].neutral:
             raise UsageError(f"--remove: the model '{self.model}' cannot do without a shortcut; omit --remove or take another --model")
         return {**system, "position": self.position, "width": self.width, "timesteps": self.timesteps, "seed": self.seed,
                 "removed": list(self.removed)}

@@ -15,23 +15,15 @@ import dataclasses
 import numpy as np
 
 from . import energy, nn
-from .models import PRUNABLE, ResNet21
+from .models import RESIDUALS, ResNet21
 
 __all__ = ["prune", "Pruned", "shortcut_rates", "without", "scores", "check_join"]
-
-WHY_NOT = {
-    "and": "a silent shortcut makes its AND join silent too, so taking it out would change the network",
-    "iand": "a silent shortcut makes its IAND join silent too, (1 - x) * 0 = 0, so taking it out would change the network",
-    "vanilla": "its shortcuts have no neurons of their own: they end in batch norm, which adds a constant even without spikes",
-    "ms": "its shortcuts end in batch norm, which adds a constant even where the neurons before them are silent",
-    "none": "it has no shortcuts",
-}
 
 
 def check_join(residual):
     """Raises ValueError, with the reason, where a silent shortcut of this ``residual`` cannot be taken out."""
-    if residual not in PRUNABLE:
-        raise ValueError(f"a network with residual '{residual}' has nothing to prune: {WHY_NOT[residual]}")
+    if why_not := RESIDUALS[residual].why_not:
+        raise ValueError(f"a network with residual '{residual}' has nothing to prune: {why_not}")
 
 
 @dataclasses.dataclass
@@ -58,7 +50,7 @@ def shortcut_rates(net, batches):
     """Firing rate of the neurons of each shortcut, in evaluation mode; exactly 0.0 where not one of them fired.
 
     Args:
-        net: a network of ``models.build`` whose join is one of PRUNABLE.
+        net: a network of ``models.build`` whose join is one of models.PRUNABLE.
         batches: arrays or Tensors [T, N, C, H, W]; or one of them.
 
     Returns:
@@ -108,7 +100,7 @@ def prune(net, train, test, tolerance=0.0):
     kept. With a tolerance above 0 it goes, whatever the test set says.
 
     Args:
-        net: a network of ``models.build`` whose join is one of PRUNABLE.
+        net: a network of ``models.build`` whose join is one of models.PRUNABLE.
         train, test: functions that return batches, [T, N, C, H, W] each; the sets are gone through one or two times.
         tolerance: highest firing rate on the training set, spikes per neuron and time step, of a shortcut to take out.
 

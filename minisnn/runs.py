@@ -24,7 +24,7 @@ import numpy as np
 
 from . import checkpoint, data, files, models, terminal
 from .errors import UsageError
-from .models import ResNet21
+from .models import SHORTCUTS, ResNet21
 from .types import Path
 
 __all__ = ["Run", "versions", "WHICH", "COLUMNS"]
@@ -295,7 +295,8 @@ def check_facts(facts):
     if (best is not None) != (epoch > 0):
         raise ValueError("the best epoch is missing")
     if best is not None and not (isinstance(best, dict) and numbers([best.get(name) for name in BEST], len(BEST))
-                                 and isinstance(best.get("silent_shortcuts"), list) and set(best["silent_shortcuts"]) <= {1, 2, 3}
+                                 and isinstance(best.get("silent_shortcuts"), list)
+                                 and set(best["silent_shortcuts"]) <= set(SHORTCUTS)
                                  and isinstance(best["epoch"], int) and 1 <= best["epoch"] <= epoch):
         raise ValueError("the best epoch is described by other things than numbers")
 

@@ -167,8 +167,7 @@ class Training:
             total, seen = total + value * len(labels), seen + len(labels)
             right += int((scores.data.argmax(1) == labels).sum())
             if entries:
-                fired = [(e.spikes, e.neurons) for e in entries if e.op == "lif"]
-                self.firing_rate = sum(s for s, _ in fired) / max(sum(n for _, n in fired), 1)
+                self.firing_rate = ledger.firing_rate(entries)
             bar.set_postfix_str(f"loss {total / seen:.4f}, accuracy {right / seen:.1%}, firing rate {self.firing_rate:.3f}",
                                 refresh=False)
             bar.update(len(labels))

@@ -47,5 +47,5 @@ def test_spikes_are_bytes_and_are_counted():
     with ledger.ledger() as entries:
         s = ops.lif(Tensor(currents((4, 2, 3, 3, 3), 0), dtype=np.float32))
     assert s.is_spikes and s.storage.itemsize == 1 and s.dtype == np.float32 and set(np.unique(s.data)) == {0, 1}
-    assert [(e.op, e.spikes, e.neurons) for e in entries] == [("lif", int(s.data.sum()), s.size)]
+    assert [(e.op, e.kind, e.spikes, e.neurons) for e in entries] == [("lif", "neurons", int(s.data.sum()), s.size)]
     assert not ops.lif(Tensor([1.0]), smooth=True).is_spikes

@@ -5,7 +5,7 @@ import pytest
 from checks import values_and_gradients
 
 import minisnn as snn
-from minisnn import Tensor, ledger, nn, ops, optim
+from minisnn import Function, Tensor, energy, ledger, models, nn, ops, optim
 
 
 class Pair(nn.Module):
@@ -51,6 +51,64 @@ def test_names_reach_the_ledger():
     with ledger.ledger() as entries:
         pair(Tensor(np.ones((4, 3), np.float32)))
     assert [e.layer for e in entries] == ["first", "last.0", "last.1"]
+
+
+class Unit(nn.Module):
+    """A layer to a reader, of two modules."""
+
+    one_layer = ("first", "last")
+
+    def __init__(self, *parts):
+        self.first, self.gate, self.last = parts
+
+    def forward(self, x):
+        return self.last(self.gate(self.first(x)))
+
+
+class Threshold(Function):
+    """A neuron of a user's own: without a memory."""
+
+    def forward(self, x):
+        return x >= 1
+
+    def backward(self, grad):
+        return grad
+
+
+class Thresholds(nn.Neurons):
+    def forward(self, x):
+        return Threshold.apply(x)
+
+
+def test_parts_of_one_layer_go_by_its_name():
+    net = nn.Sequential(Unit(nn.Linear(3, 3), nn.Linear(3, 3), nn.LIF()), nn.Linear(3, 3)).name_parts()
+    assert [name for name, _ in net.named_layers()] == ["", "0", "0", "0.gate", "0", "1"]
+    with ledger.ledger() as entries:
+        net(Tensor(np.ones((2, 4, 3), np.float32)))
+    assert [(e.layer, e.kind) for e in entries] == [("0", "linear"), ("0.gate", "linear"), ("0", "neurons"), ("1", "linear")]
+
+
+def test_neurons_of_a_users_own_run_where_ours_do_and_are_counted():
+    x = Tensor(np.random.default_rng(0).normal(0, 2, (2, 3, 4, 5, 5)).astype(np.float32))
+    norm, neurons, attention = nn.BatchNorm2d(4), Thresholds(), nn.Attention("c", 2, 4)
+    with ledger.ledger() as entries:
+        s = neurons.after(norm, attention, x)
+        nn.MaxPool2d(2)(s)  # which only passes spikes on
+    assert np.array_equal(s.data, attention(norm(x)).data >= 1) and s.data.any()
+    assert [(e.op, e.spikes, e.neurons) for e in entries if e.kind == "neurons"] == [("Threshold", s.data.sum(), s.size)]
+    assert ledger.firing_rate(entries) == s.data.mean() and ledger.firing_rate([]) == 0
+
+
+def test_a_network_is_built_of_any_neurons(monkeypatch):
+    monkeypatch.setitem(nn.NEURONS, "threshold", Thresholds)
+    for residual in models.RESIDUALS:
+        net = models.build("digits", residual, width=8, timesteps=2, neuron="threshold", seed=0)
+        net(np.ones((2, 2, 1, 8, 8), np.float32)).sum().backward()
+        kinds = {type(m) for m in net.modules() if isinstance(m, nn.Neurons)}
+        report = energy.measure(net, np.ones((2, 2, 1, 8, 8), np.float32) * 9)
+        assert kinds == {Thresholds} and len(report.rates) == len([m for m in net.modules() if isinstance(m, nn.Neurons)])
+    with pytest.raises(ValueError, match="neuron is 'x'; give one of lif"):
+        models.build(neuron="x")
 
 
 def test_what_cannot_be_called():

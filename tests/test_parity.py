@@ -71,7 +71,7 @@ def test_firing_rates_are_the_peers():
     net, x, _ = network(case, facts)
     with no_grad(), ledger.ledger() as entries:
         net(x)
-    rates = [e.spikes / e.neurons for e in entries if e.op == "lif" and e.layer.endswith("lif") and "attention" not in e.layer]
+    rates = [e.spikes / e.neurons for e in entries if e.kind == "neurons"]
     np.testing.assert_allclose(rates, facts["rates"], rtol=1e-12)
 
 

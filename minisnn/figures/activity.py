@@ -9,8 +9,7 @@ import functools
 import numpy as np
 
 from ..engine import Tensor
-from ..nn import LIF, Attention, evaluating, listen
-from ..ops.attention import PoolFeatures, attention_scores
+from ..nn import Attention, Neurons, evaluating, listen
 
 __all__ = ["Activity", "watch", "potentials"]
 
@@ -36,11 +35,10 @@ def watch(net, x):
     """
     activity = Activity()
     with contextlib.ExitStack() as stack:
-        for name, module in net.named_modules():
-            if isinstance(module, LIF):
-                at = name.removesuffix(".lif")
-                activity.neurons[at] = module.options
-                stack.enter_context(listen(module, functools.partial(keep_neurons, activity, at)))
+        for name, module in net.named_layers():
+            if isinstance(module, Neurons):
+                activity.neurons[name] = module.options
+                stack.enter_context(listen(module, functools.partial(keep_neurons, activity, name)))
                 stack.enter_context(apart(module))
             elif isinstance(module, Attention):
                 at = name.removesuffix(".attention")
@@ -55,18 +53,13 @@ def watch(net, x):
 
 
 @contextlib.contextmanager
-def apart(lif):
-    """Within: the neurons run as an operation of their own, not fused with the operations before them."""
-
-    def after(norm, attention, x):
-        x = norm(x)
-        return lif(x if attention is None else attention(x))
-
-    lif.after = after
+def apart(neurons):
+    """Within: the neurons run as an operation of their own, not fused with what comes before them."""
+    neurons.after = functools.partial(Neurons.after, neurons)
     try:
         yield
     finally:
-        del lif.after
+        del neurons.after
 
 
 def keep_neurons(activity, name, inputs, output):
@@ -74,10 +67,7 @@ def keep_neurons(activity, name, inputs, output):
 
 
 def keep_scores(activity, name, module, inputs, output):
-    (x,) = inputs
-    scores = attention_scores(PoolFeatures.apply(x, dim=module.dim), module.weights, module.dim, module.spiking,
-                              x.shape[3:]).data
-    activity.scores[name] = scores.reshape(-1, *x.shape[3:]) if module.dim == "s" else scores
+    activity.scores[name] = module.scores(*inputs).data
 
 
 def potentials(current, tau=2.0, v_threshold=1.0, v_reset=0.0, decay_input=True, **_):

@@ -9,7 +9,9 @@ import numpy as np
 from .. import energy, files
 from ..data import batches, limited
 from ..errors import UsageError
+from ..models.presets import FIRST, JOINED, RESIDUALS
 from ..nn import listen
+from ..ops.attention import DIMENSIONS
 from . import plots
 from .activity import watch
 from .style import write_png
@@ -46,7 +48,7 @@ def chosen_steps(timesteps):
 
 def joined(net, activity):
     """Spikes [T, N, C, H, W] after the first join; where the join outputs numbers, those of the neurons after it."""
-    after = {"vanilla": "stages.0", "ms": "stages.0.after.0"}.get(net.config.residual)
+    after = {JOINED: "stages.0", FIRST: "stages.0.after.0"}.get(RESIDUALS[net.config.residual].neurons)
     return activity.joins[0] if after is None else activity.spikes[after]
 
 
@@ -149,12 +151,12 @@ def attention(subject, options):
     if dim is None:
         return None
     subject.sample(at)  # checks the number
-    x = test.batch(np.arange(at, min(at + 3, len(test)))) if dim == "s" else test.batch(np.arange(min(64, len(test))))
+    x = test.batch(np.arange(at, min(at + 3, len(test)))) if DIMENSIONS[dim].by_pixel else test.batch(np.arange(min(64, len(test))))
     scores = watch(subject.net, x).scores
     if not scores:
         return None
     figure = plots.attention_maps(scores, subject.title)
-    where = {"t": "time, mean over samples", "c": "channels, mean over samples", "s": "space"}[dim]
+    where = DIMENSIONS[dim].words + ("" if DIMENSIONS[dim].by_pixel else ", mean over samples")
     return f"Scores of attention over {where}: MA's lie between 0 and 1, those of IA on the shortcuts are spikes.", figure
 
 
@@ -167,6 +169,8 @@ def membranes(subject, options):
             layer = "stages.0"  # vanilla's neurons come after the join
     if layer not in activity.spikes:
         raise UsageError(f"--layer: there is no layer of neurons '{layer}'; give one of {', '.join(activity.spikes)}")
+    if not activity.neurons[layer]:
+        return None
     current, spikes = activity.currents[layer][:, 0], activity.spikes[layer][:, 0]
     neurons = options["neurons"] or plots.chosen_neurons(current, spikes)
     for neuron in neurons:

@@ -1,6 +1,7 @@
 """The networks of the paper."""
 
-from .presets import POSITIONS, PRUNABLE, RESIDUALS, SYSTEMS, Config
+from .presets import POSITIONS, PRUNABLE, RESIDUALS, SHORTCUTS, SYSTEMS, Config, Residual
 from .resnet import ResNet21, Stage, Unit, build
 
-__all__ = ["build", "ResNet21", "Stage", "Unit", "Config", "RESIDUALS", "PRUNABLE", "POSITIONS", "SYSTEMS"]
+__all__ = ["build", "ResNet21", "Stage", "Unit", "Config", "Residual", "RESIDUALS", "SHORTCUTS", "PRUNABLE", "POSITIONS",
+           "SYSTEMS"]

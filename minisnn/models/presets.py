@@ -5,14 +5,49 @@ import numbers
 from typing import Any
 
 from ..catalogue import CATALOGUE
+from ..nn import NEURONS
+from ..ops.attention import DIMENSIONS
+from ..ops.residual import ADD, AND, IAND, OR
 
-__all__ = ["RESIDUALS", "PRUNABLE", "POSITIONS", "SYSTEMS", "Config"]
+__all__ = ["Residual", "RESIDUALS", "SHORTCUTS", "LAST", "JOINED", "FIRST", "PRUNABLE", "POSITIONS", "SYSTEMS", "Config"]
 
 
-RESIDUALS = ("or", "add", "and", "iand", "vanilla", "ms", "none")
-PRUNABLE = ("or", "add")  # joins that an absent shortcut does not change
+SHORTCUTS = (1, 2, 3)  # numbers of the stages' shortcuts, as the paper counts them
+
+# Where the neurons of a branch are: after each convolution (Eq. 6), at its end after the join instead (Eq. 4), or before each
+# convolution (Eq. 5).
+LAST, JOINED, FIRST = "last", "joined", "first"
+
+
+@dataclasses.dataclass(frozen=True)
+class Residual:
+    """How the two branches of a stage meet."""
+
+    join: str | None  # of ops.join; None for no shortcut at all
+    neurons: str  # LAST, JOINED or FIRST
+    neutral: bool  # whether the network can do without a shortcut: its join leaves the main branch as it is
+    why_not: str = ""  # why a silent shortcut cannot be taken out (pruning.py); "" where it can
+
+    @property
+    def adds(self):
+        """Whether what the join makes of spikes are numbers, by which the next convolution multiplies."""
+        return self.join == ADD
+
+
+RESIDUALS = {
+    "or": Residual(OR, LAST, True),
+    "add": Residual(ADD, LAST, True),
+    "and": Residual(AND, LAST, False, "a silent shortcut makes its AND join silent too, so taking it out would change the network"),
+    "iand": Residual(IAND, LAST, False, "a silent shortcut makes its IAND join silent too, (1 - x) * 0 = 0, so taking it out "
+                                        "would change the network"),
+    "vanilla": Residual(ADD, JOINED, True, "its shortcuts have no neurons of their own: they end in batch norm, which adds a "
+                                           "constant even without spikes"),
+    "ms": Residual(ADD, FIRST, True, "its shortcuts end in batch norm, which adds a constant even where the neurons before them "
+                                     "are silent"),
+    "none": Residual(None, LAST, False, "it has no shortcuts"),
+}
+PRUNABLE = tuple(name for name, row in RESIDUALS.items() if not row.why_not)
 POSITIONS = ("a", "b", "c", "d")
-SHORTCUTS = (1, 2, 3)
 
 # The systems that the paper compares (Tables III, IV and VII), by the names of the command line.
 SYSTEMS: dict[str, dict[str, Any]] = {
@@ -23,9 +58,9 @@ SYSTEMS: dict[str, dict[str, Any]] = {
     "sew-and": dict(residual="and"),
     "sew-iand": dict(residual="iand"),
     "or": dict(residual="or"),
-    **{f"syna-{dim}": dict(residual="or", attention=dim) for dim in "tcs"},
-    **{f"ma-{dim}": dict(residual="or", attention=dim, ia=False) for dim in "tcs"},
-    **{f"ia-{dim}": dict(residual="or", attention=dim, ma=False) for dim in "tcs"},
+    **{f"syna-{dim}": dict(residual="or", attention=dim) for dim in DIMENSIONS},
+    **{f"ma-{dim}": dict(residual="or", attention=dim, ia=False) for dim in DIMENSIONS},
+    **{f"ia-{dim}": dict(residual="or", attention=dim, ma=False) for dim in DIMENSIONS},
 }
 
 
@@ -34,8 +69,8 @@ class Config:
     """One network of the family. Raises ValueError, naming the field, where a value is out of range."""
 
     preset: str = "mnist"  # stem: a row of catalogue.CATALOGUE
-    residual: str = "or"  # "or", "add", "and", "iand" (SEW joins, Table II), "vanilla" (Eq. 4), "ms" (Eq. 5) or "none"
-    attention: str | None = None  # None, "t", "c" or "s"
+    residual: str = "or"  # one of RESIDUALS
+    attention: str | None = None  # None or one of ops.attention.DIMENSIONS
     position: str = "a"  # of MA in each pair of convolutions (Table V): a, c behind the first; b, d behind the second;
     #                      c and d leave the pair behind the join without
     width: int = 64  # channels of the stem; the stages have 2, 4 and 8 times as many
@@ -43,11 +78,12 @@ class Config:
     dtype: str = "float32"
     ma: bool = True  # attention on the backbone
     ia: bool = True  # inhibitory attention on the shortcuts
-    removed: tuple = ()  # numbers (from 1) of the shortcuts that the network does without
+    removed: tuple = ()  # SHORTCUTS that the network does without
+    neuron: str = "lif"  # one of nn.NEURONS
 
     def __post_init__(self):
-        choices = dict(preset=tuple(CATALOGUE), residual=RESIDUALS, attention=(None, "t", "c", "s"), position=POSITIONS,
-                       dtype=("float32", "float64"))
+        choices = dict(preset=tuple(CATALOGUE), residual=tuple(RESIDUALS), attention=(None, *DIMENSIONS),
+                       position=POSITIONS, dtype=("float32", "float64"), neuron=tuple(NEURONS))
         for field, allowed in choices.items():
             if getattr(self, field) not in allowed:
                 raise ValueError(f"{field} is {getattr(self, field)!r}; give one of {', '.join(map(str, allowed))}")
@@ -58,7 +94,7 @@ class Config:
         object.__setattr__(self, "width", int(self.width))  # a NumPy number would not go into config.json
         object.__setattr__(self, "timesteps", int(self.timesteps))
         object.__setattr__(self, "removed", tuple(sorted(set(self.removed))))
-        if not set(self.removed) <= {1, 2, 3}:
+        if not set(self.removed) <= set(SHORTCUTS):
             raise ValueError(f"removed is {self.removed}; the shortcuts have the numbers 1, 2 and 3")
-        if self.removed and self.residual in ("and", "iand", "none"):
+        if self.removed and not RESIDUALS[self.residual].neutral:
             raise ValueError(f"residual '{self.residual}' cannot do without a shortcut: its join has no neutral input")

@@ -2,7 +2,7 @@
 
     stem -> 4 units -> 3 stages (main branch JOIN shortcut, then 2 units) -> global average pool -> linear -> mean over T
 
-A unit is conv, batch norm, [attention], LIF. Axes of activations: [T, N, C, H, W]; w is the width.
+A unit is conv, batch norm, [attention], neurons (LIF). Axes of activations: [T, N, C, H, W]; w is the width.
 
     SEW joins      out = g(SN(W2 SN(W1 in)), SN(Ws in))                                   (Eq. 6)
     vanilla        out = SN(g(W2 SN(W1 in), Ws in))                                       (Eq. 4)
@@ -18,31 +18,32 @@ import numpy as np
 from .. import nn, ops
 from ..catalogue import CATALOGUE
 from ..engine import Tensor, generator
-from .presets import Config
+from ..ops.attention import DIMENSIONS
+from .presets import FIRST, JOINED, RESIDUALS, SHORTCUTS, Config
 
 __all__ = ["build", "ResNet21", "Stage", "Unit"]
 
 
 class Unit(nn.Module):
-    """conv, batch norm, [attention], LIF; or, for MS, LIF in front. ``fires`` False leaves the neurons to whoever joins."""
+    """conv, batch norm, [attention], neurons; or, for MS, the neurons first. ``neurons`` None leaves them to what follows."""
 
-    def __init__(self, in_channels, out_channels, kernel, stride, attention, make, fires=True, neurons_first=False):
+    one_layer = ("conv", "lif")
+
+    def __init__(self, in_channels, out_channels, kernel, stride, attention, neurons, make, neurons_first=False):
         self.conv = nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, **make)
         self.norm = nn.BatchNorm2d(out_channels, dtype=make["dtype"])
         self.attention = attention
-        self.lif = nn.LIF() if fires or neurons_first else None
+        self.lif = neurons
         self.neurons_first = neurons_first
 
     def forward(self, x):
         if self.neurons_first:
             x = self.lif(x)
         x = self.conv(x)
-        if self.lif is not None and not self.neurons_first:
-            return self.lif.after(self.norm, self.attention, x)
-        x = self.norm(x)
-        if self.attention is not None:
-            x = self.attention(x)
-        return x
+        if self.lif is None or self.neurons_first:
+            x = self.norm(x)
+            return x if self.attention is None else self.attention(x)
+        return self.lif.after(self.norm, self.attention, x)
 
 
 class Stage(nn.Module):
@@ -51,6 +52,8 @@ class Stage(nn.Module):
     Each branch runs once. ``shortcut`` is None where there is none, or where it has been pruned.
     """
 
+    one_layer = ("lif",)
+
     def __init__(self, main, shortcut, join, lif, after):
         self.main, self.shortcut, self.join, self.lif, self.after = main, shortcut, join, lif, after
 
@@ -58,7 +61,7 @@ class Stage(nn.Module):
         out = self.main(x)
         if self.shortcut is not None:
             out = self.join(out, self.shortcut(x))
-        if self.lif is not None:  # vanilla: the neurons stand behind the join
+        if self.lif is not None:  # vanilla: the neurons come after the join
             out = self.lif(out)
         return self.after(out)
 
@@ -70,34 +73,35 @@ class ResNet21(nn.Module):
         self.config = c = config
         stem, w = CATALOGUE[c.preset].stem, c.width
         make = dict(rng=rng, dtype=c.dtype)
-        ms, vanilla = c.residual == "ms", c.residual == "vanilla"
-        join = c.residual if c.residual in ("or", "and", "iand") else "add"
+        residual, neurons = RESIDUALS[c.residual], nn.NEURONS[c.neuron]
+        neurons_first = residual.neurons == FIRST
         first = c.position in "ac"  # MA behind the first convolution of a pair
 
         def attention(channels, spiking, kernel=3):
             return nn.Attention(c.attention, c.timesteps, channels, spiking, kernel, **make)
 
         def unit(i, o, stride=1, ma=False, kernel=3, fires=True):
-            has_ma = c.attention is not None and c.ma and ma
-            return Unit(i, o, 3, stride, attention(o, False, kernel) if has_ma else None, make, fires, neurons_first=ms)
+            gate = attention(o, False, kernel) if c.attention is not None and c.ma and ma else None
+            return Unit(i, o, 3, stride, gate, neurons() if fires else None, make, neurons_first)
 
         self.pool_first = nn.AdaptiveAvgPool2d(stem.pool_first) if stem.pool_first else None
-        self.stem = Unit(stem.channels, w, stem.kernel, stem.stride, None, make, fires=not ms)
+        self.stem = Unit(stem.channels, w, stem.kernel, stem.stride, None, None if neurons_first else neurons(), make)
         self.max_pool = nn.MaxPool2d(3, 2, 1) if stem.max_pool else None
         self.features = nn.Sequential(*[unit(w, w, ma=(k % 2 == 0) == first, kernel=stem.space_kernel) for k in range(4)])
         self.stages = nn.ModuleList()
-        for k, o in enumerate((2 * w, 4 * w, 8 * w), 1):
-            i = o // 2
-            main = nn.Sequential(unit(i, o, 2, ma=first), unit(o, o, ma=not first, fires=not vanilla))
+        fires = residual.neurons != JOINED  # whether the branches end in neurons of their own, or begin with them
+        for k in SHORTCUTS:
+            i, o = w << (k - 1), w << k
+            main = nn.Sequential(unit(i, o, 2, ma=first), unit(o, o, ma=not first, fires=fires))
             shortcut = None
-            if c.residual != "none" and k not in c.removed:
+            if residual.join is not None and k not in c.removed:
                 ia = attention(o, True) if c.attention is not None and c.ia else None
-                shortcut = Unit(i, o, 1, 2, ia, make, fires=not vanilla, neurons_first=ms)
+                shortcut = Unit(i, o, 1, 2, ia, neurons() if fires else None, make, neurons_first)
             behind = c.position in "ab"
             after = nn.Sequential(unit(o, o, ma=first and behind), unit(o, o, ma=not first and behind))
-            stage = Stage(main, shortcut, nn.Join(join), nn.LIF() if vanilla else None, after)
+            stage = Stage(main, shortcut, nn.Join(residual.join), None if fires else neurons(), after)
             setattr(self.stages, str(k - 1), stage)
-        self.last_lif = nn.LIF() if ms else None
+        self.last_lif = neurons() if neurons_first else None
         self.head = nn.Linear(8 * w, stem.classes, **make)
         self.name_parts()
 
@@ -107,8 +111,9 @@ class ResNet21(nn.Module):
         channels = self.stem.conv.weight.shape[1]
         if x.ndim != 5 or x.shape[2] != channels or 0 in x.shape:
             raise ValueError(f"the network got an input of shape {x.shape}; give [T, N, {channels}, H, W]")
-        if self.config.attention == "t" and x.shape[0] != self.config.timesteps:
-            raise ValueError(f"the network got {x.shape[0]} time steps, but its attention over time was built for "
+        dimension = DIMENSIONS.get(self.config.attention)
+        if dimension is not None and dimension.by_time and x.shape[0] != self.config.timesteps:
+            raise ValueError(f"the network got {x.shape[0]} time steps, but its attention over {dimension.words} was built for "
                              f"{self.config.timesteps}")
         for part in (self.pool_first, self.stem, self.max_pool, self.features, *self.stages, self.last_lif):
             if part is not None:
@@ -118,7 +123,7 @@ class ResNet21(nn.Module):
 
 
 def build(preset="mnist", residual="or", attention=None, position="a", width=64, timesteps=16, dtype="float32", seed=None,
-          ma=True, ia=True, removed=()):
+          ma=True, ia=True, removed=(), neuron="lif"):
     """A residual spiking network of 21 layers (Tables V and IX).
 
     Args:
@@ -133,6 +138,7 @@ def build(preset="mnist", residual="or", attention=None, position="a", width=64,
         dtype: "float32" or "float64".
         seed: of the initial weights; by default they come from the generator that ``manual_seed`` starts.
         removed: numbers (from 1) of the shortcuts to do without.
+        neuron: its neurons, one of ``nn.NEURONS``.
 
     Returns:
         ResNet21, in training mode.
@@ -140,5 +146,5 @@ def build(preset="mnist", residual="or", attention=None, position="a", width=64,
     Raises:
         ValueError: names the argument that is out of range.
     """
-    config = Config(preset, residual, attention, position, width, timesteps, dtype, ma, ia, tuple(removed))
+    config = Config(preset, residual, attention, position, width, timesteps, dtype, ma, ia, tuple(removed), neuron)
     return ResNet21(config, generator() if seed is None else np.random.default_rng(seed))

@@ -6,12 +6,14 @@ Attention is the exception, see there.
 
 import numpy as np
 
-from .. import ops
+from .. import ledger, ops
 from ..engine import generator
+from ..ops.attention import attention_scores, dimension_of, pooled
 from ..surrogate import ATan
 from .module import Module, Parameter
 
-__all__ = ["Conv2d", "BatchNorm2d", "LIF", "Attention", "MaxPool2d", "AvgPool2d", "AdaptiveAvgPool2d", "Linear", "Join"]
+__all__ = ["Conv2d", "BatchNorm2d", "Neurons", "LIF", "NEURONS", "Attention", "MaxPool2d", "AvgPool2d", "AdaptiveAvgPool2d",
+           "Linear", "Join"]
 
 
 def uniform(shape, fan_in, rng, dtype):
@@ -62,7 +64,19 @@ class BatchNorm2d(Module):
                               self.momentum, self.eps)
 
 
-class LIF(Module):
+class Neurons(Module):
+    """The base of all layers of neurons: ``forward`` takes currents [T, ...] and returns spikes of that shape. A network takes any
+    of them, by its name in NEURONS."""
+
+    options = {}  # the constants, where the potentials are those of ``ops.lif``: the figures draw them from these
+
+    def after(self, norm, attention, x):
+        """What these neurons make of ``attention(norm(x))``; ``attention`` may be None. A subclass with a faster way overrides it."""
+        x = norm(x)
+        return self(x if attention is None else attention(x))
+
+
+class LIF(Neurons):
     """Leaky integrate-and-fire neurons (``ops.lif``, which explains the arguments); at rest before every call."""
 
     def __init__(self, tau=2.0, v_threshold=1.0, v_reset=0.0, surrogate=ATan(), detach_reset=True, decay_input=True,
@@ -74,14 +88,21 @@ class LIF(Module):
         return ops.lif(x, **self.options)
 
     def after(self, norm, attention, x):
-        """What these neurons make of ``attention(norm(x))`` (``attention`` may be None), by the fused operation."""
+        """The same by the fused operation."""
         if self.options["smooth"]:
-            x = norm(x)
-            return self(x if attention is None else attention(x))
+            return super().after(norm, attention, x)
         constants = {k: v for k, v in self.options.items() if k not in ("surrogate", "smooth")}
-        gate = {} if attention is None else dict(dim=attention.dim, attention=attention.weights, spiking=attention.spiking)
-        return ops.norm_fire(x, norm.weight, norm.bias, norm.running_mean, norm.running_var, ops.neuron(x.dtype, **constants),
-                             self.options["surrogate"], norm.training, norm.momentum, norm.eps, **gate)
+        gate, names = {}, {"norm": norm._name}
+        if attention is not None:
+            gate = dict(dim=attention.dim, attention=attention.weights, spiking=attention.spiking)
+            names["attention"] = attention._name
+        with ledger.scope(self._name, **names):
+            return ops.norm_fire(x, norm.weight, norm.bias, norm.running_mean, norm.running_var,
+                                 ops.neuron(x.dtype, **constants), self.options["surrogate"], norm.training, norm.momentum,
+                                 norm.eps, **gate)
+
+
+NEURONS = {"lif": LIF}  # what a network can be built of
 
 
 def averaging(shape, fan_in, rng, dtype):
@@ -98,7 +119,7 @@ class Attention(Module):
     fire: the network starts as the one without attention, and learns what to close.
 
     Args:
-        dim: "t", "c" or "s".
+        dim: "t", "c" or "s"; see DIMENSIONS in ops/attention.py.
         timesteps, channels: T and C.
         spiking: IA, whose scores are spikes of LIF neurons, in place of MA's sigmoids.
         kernel: side of the kernel in "s".
@@ -107,18 +128,20 @@ class Attention(Module):
 
     def __init__(self, dim, timesteps, channels, spiking=False, kernel=3, rng=None, dtype="float32"):
         self.dim, self.spiking = dim, spiking
-        if dim == "s":
-            self.weight = Parameter(averaging((1, 2, kernel, kernel), kernel * kernel, rng, dtype))
-        else:
-            places = timesteps if dim == "t" else channels
-            hidden = max(1, timesteps // 4) if dim == "t" else min(8, channels)
-            self.squeeze = Parameter(averaging((hidden, places), places, rng, dtype))
-            self.excite = Parameter(averaging((places, hidden), hidden, rng, dtype))
+        shapes = dimension_of(dim).weights(timesteps, channels, kernel)
+        self.names = tuple(shapes)
+        for name, (shape, fan_in) in shapes.items():
+            setattr(self, name, Parameter(averaging(shape, fan_in, rng, dtype)))
 
     @property
     def weights(self):
         """The weights as ``ops.attention`` takes them."""
-        return (self.weight,) if self.dim == "s" else (self.squeeze, self.excite)
+        return tuple(getattr(self, name) for name in self.names)
+
+    def scores(self, x):
+        """The scores of x [T, N, C, H, W]: a Tensor [N, T], [N, C] or, in space, [N, H, W]."""
+        scores = attention_scores(pooled(x, self.dim), self.weights, self.dim, self.spiking, x.shape[3:])
+        return scores.reshape(-1, *x.shape[3:]) if dimension_of(self.dim).by_pixel else scores
 
     def forward(self, x):
         return ops.attention(x, self.dim, *self.weights, spiking=self.spiking)

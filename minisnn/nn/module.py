@@ -29,7 +29,8 @@ class Module:
     """
 
     training = True
-    _name = ""  # dotted name within the outermost module that was called
+    one_layer = ()  # attributes whose modules are one layer to a reader, which then goes by this module's name
+    _name = ""  # under which a ledger knows it, within the outermost module that was called
 
     def forward(self, *inputs):
         raise NotImplementedError(f"{type(self).__name__} does not define forward")
@@ -58,6 +59,15 @@ class Module:
         yield prefix, self
         for name, child in self.named_children():
             yield from child.named_modules(f"{prefix}.{name}" if prefix else name, seen)
+
+    def named_layers(self):
+        """(name, module) of this module and all of its parts, by the names that a ledger and the reports have for them: dotted
+        names, but what a module says is ``one_layer`` has that module's name."""
+        joined = {}
+        for name, module in self.named_modules():
+            name = joined.get(id(module), name)
+            joined |= {id(getattr(module, part)): name for part in module.one_layer}
+            yield name, module
 
     def modules(self):
         """This module and all of its parts, depth first."""
@@ -132,8 +142,8 @@ class Module:
             p.grad = None
 
     def name_parts(self):
-        """Tell every part its dotted name, which a ledger's entries carry."""
-        for name, module in self.named_modules():
+        """Tell every part the name that a ledger's entries carry."""
+        for name, module in self.named_layers():
             module._name = name
         return self
 

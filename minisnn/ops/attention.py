@@ -21,7 +21,12 @@ MA takes the sigmoid.
 
 In memory a feature or a score stands as rows [N, G, C]: G = T rows in dimension T, one row in C, P rows in S; what does not
 depend on c is repeated along the row. So one loop over rows of channels serves all three dimensions.
+What differs between the dimensions is a row of DIMENSIONS, which the layer, the network, the energy and the figures read too: another
+dimension is another row, and in fused.py a case of ``scores_of`` where its scores vary along something else.
 """
+
+import dataclasses
+from typing import Callable
 
 import numpy as np
 
@@ -34,14 +39,124 @@ from .layout import channels_first_view, channels_last
 from .lif import lif
 from .linear import linear
 
-__all__ = ["attention", "attention_scores", "DIMENSIONS"]
-
-DIMENSIONS = TIME, CHANNEL, SPACE = "t", "c", "s"
+__all__ = ["attention", "attention_scores", "pooled", "Dimension", "DIMENSIONS", "dimension_of"]
 
 
-def strides_of(dim):
-    """Row number g = t * by_time + p * by_pixel."""
-    return (dim == TIME) + 0, (dim == SPACE) + 0
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Dimension:
+    """What has a score of its own. Subclasses say how the scores come about."""
+
+    words: str  # that name it: "attention over time"
+    by_time: bool = False  # whether every time step has its own score; not together with by_pixel
+    by_pixel: bool = False
+    by_channel: bool = False
+
+    @property
+    def strides(self):
+        """Row number g = t * by_time + p * by_pixel, as the loops take it."""
+        return self.by_time + 0, self.by_pixel + 0
+
+    def rows(self, T, P):
+        """G, the number of rows of a feature."""
+        return (T if self.by_time else 1) * (P if self.by_pixel else 1)
+
+    def places(self, T, P, C):
+        """K, the number of scores of a sample."""
+        return self.rows(T, P) * (C if self.by_channel else 1)
+
+    def to_places(self, rows, reduce):
+        """[N, G, C] -> [N, K]: reduce over the channels where they share a score."""
+        return rows.reshape(len(rows), -1) if self.by_channel else reduce(rows, -1)
+
+    def to_rows(self, places, C):
+        """[N, K] -> contiguous [N, G, C]."""
+        if self.by_channel:
+            return np.ascontiguousarray(places.reshape(len(places), -1, C))
+        return np.ascontiguousarray(np.repeat(places[:, :, None], C, -1))
+
+    def weights(self, T, C, kernel):
+        """{name: (shape, fan-in)} of the weights, in the order in which ``attention`` takes them.
+
+        Args:
+            T, C: time steps and channels.
+            kernel: side of a kernel.
+        """
+        raise NotImplementedError
+
+    def check(self, shapes, shape):
+        """Refuse weights of these ``shapes`` for an input of ``shape``, [T, N, C, H, W]."""
+        raise NotImplementedError
+
+    def logits(self, features, weights, map_shape):
+        """[N, K] from Tensors: pooled features [2, N, K], mean and maximum, and weights; ``map_shape`` is (H, W)."""
+        raise NotImplementedError
+
+    def published_products(self, T, P, C, kernel):
+        """Products of one module as the authors' scripts count them (see energy.py)."""
+        raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SharedLayers(Dimension):
+    """Two dense layers with a ReLU between them, shared by both features: Eq. 7 and 8. K must not depend on the map."""
+
+    hidden: Callable[[int], int]  # number of hidden units, from K
+    published_hidden: Callable[[int], int]  # the same in the authors' scripts
+
+    def weights(self, T, C, kernel):
+        K = self.places(T, 1, C)
+        hidden = self.hidden(K)
+        return {"squeeze": ((hidden, K), K), "excite": ((K, hidden), hidden)}
+
+    def check(self, shapes, shape):
+        K = self.places(shape[0], 1, shape[2])
+        if [len(s) for s in shapes] != [2, 2] or shapes[0] != shapes[1][::-1] or shapes[0][1] != K or 0 in shapes[0]:
+            raise ValueError(f"attention over {self.words}: weights of shape {shapes} for x {shape}; give [hidden, {K}] and "
+                             f"[{K}, hidden]")
+
+    def logits(self, features, weights, map_shape):
+        squeeze, excite = weights
+        both = bare_linear(elementary.relu(bare_linear(features, squeeze)), excite)
+        return both[0] + both[1]
+
+    def published_products(self, T, P, C, kernel):
+        K = self.places(T, P, C)
+        h = self.published_hidden(K)
+        return (K - 1) * h + (h - 1) * K
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Convolution(Dimension):
+    """A convolution of the maps of both features: Eq. 9."""
+
+    def weights(self, T, C, kernel):
+        return {"weight": ((1, 2, kernel, kernel), kernel * kernel)}
+
+    def check(self, shapes, shape):
+        if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][:2] != (1, 2) or shapes[0][2] != shapes[0][3] or shapes[0][2] % 2 == 0:
+            raise ValueError(f"attention over {self.words}: weights of shape {shapes}; give one kernel [1, 2, k, k] with k odd")
+
+    def logits(self, features, weights, map_shape):
+        (kernel,) = weights
+        maps = features.reshape(2, -1, *map_shape).transpose(1, 0, 2, 3)
+        return conv2d(maps, kernel, padding=kernel.shape[-1] // 2, method="dense").reshape(features.shape[1:])
+
+    def published_products(self, T, P, C, kernel):
+        return (2 * kernel * kernel - 1) * P
+
+
+DIMENSIONS = {
+    "t": SharedLayers(words="time", by_time=True, hidden=lambda T: max(1, T // 4), published_hidden=lambda T: max(1, T // 4)),
+    "c": SharedLayers(words="channels", by_channel=True, hidden=lambda C: min(8, C), published_hidden=lambda C: C // 8),
+    "s": Convolution(words="space", by_pixel=True),
+}
+
+
+def dimension_of(dim):
+    """The row of an attention dimension. Raises ValueError where there is none."""
+    if dim not in DIMENSIONS:
+        raise ValueError(f"attention dimension is {dim!r}; give one of {', '.join(DIMENSIONS)}")
+    return DIMENSIONS[dim]
 
 
 @parallel_kernel
@@ -109,68 +224,54 @@ def rows_of(x):
     return last.reshape(last.shape[0], last.shape[1], -1, last.shape[-1])
 
 
-def groups(dim, T, P):
-    """G, the number of rows of a feature."""
-    return {TIME: T, CHANNEL: 1, SPACE: P}[dim]
-
-
-def to_places(rows, dim, reduce):
-    """[N, G, C] -> [N, K]: reduce over the channels where they are not what is attended."""
-    return rows[:, 0] if dim == CHANNEL else reduce(rows, -1)
-
-
-def to_rows(places, dim, C):
-    """[N, K] -> contiguous [N, G, C]."""
-    return np.ascontiguousarray(places[:, None, :] if dim == CHANNEL else np.repeat(places[:, :, None], C, -1))
-
-
-def pool_features(x, dim):
+def pool_features(x, dimension):
     """Mean and maximum of [T, N, P, C] for each place, [2, N, K], and how many entries share each maximum, [N, K]."""
     T, N, P, C = x.shape
-    sums, ties = np.empty((N, groups(dim, T, P), C)), np.empty((N, groups(dim, T, P), C), x.dtype)
-    tops = np.empty(ties.shape, x.dtype)
-    pool_forward(sums, tops, ties, x, *strides_of(dim))
-    top = to_places(tops, dim, np.max)
-    ties = to_places(np.where(tops == to_rows(top, dim, C), ties, 0), dim, np.sum)
-    avg = to_places(sums, dim, np.sum) * (top.size / x.size)
+    sums = np.empty((N, dimension.rows(T, P), C))
+    tops, ties = np.empty((2, *sums.shape), x.dtype)
+    pool_forward(sums, tops, ties, x, *dimension.strides)
+    top = dimension.to_places(tops, np.max)
+    ties = dimension.to_places(np.where(tops == dimension.to_rows(top, C), ties, 0), np.sum)
+    avg = dimension.to_places(sums, np.sum) * (top.size / x.size)
     return np.stack([avg.astype(x.dtype), top]), ties
 
 
-def feature_gradient_rows(dfeatures, ties, dim, shape):
+def feature_gradient_rows(dfeatures, ties, dimension, shape):
     """What each entry of [T, N, P, C] gets of the features' gradient: rows of davg and of dtop, [N, G, C] each."""
     share = dfeatures.shape[1] * dfeatures.shape[2] / np.prod(shape)
-    return to_rows(dfeatures[0] * dfeatures.dtype.type(share), dim, shape[-1]), to_rows(dfeatures[1] / ties, dim, shape[-1])
+    return (dimension.to_rows(dfeatures[0] * dfeatures.dtype.type(share), shape[-1]),
+            dimension.to_rows(dfeatures[1] / ties, shape[-1]))
 
 
 class PoolFeatures(Function):
     """Mean and maximum of x [T, N, C, H, W] over all but the attended dimension: [2, N, K]."""
 
-    def forward(self, x, dim):
-        self.dim, self.shape, self.x = dim, channels_last(x).shape, rows_of(x)
-        self.features, self.ties = pool_features(self.x, dim)
+    def forward(self, x, dimension):
+        self.dimension, self.shape, self.x = dimension, channels_last(x).shape, rows_of(x)
+        self.features, self.ties = pool_features(self.x, dimension)
         return self.features
 
     def backward(self, grad):
-        davg, dtop = feature_gradient_rows(grad, self.ties, self.dim, self.x.shape)
-        dx = np.empty_like(self.x)
-        pool_backward(dx, davg, dtop, to_rows(self.features[1], self.dim, self.x.shape[-1]), self.x, *strides_of(self.dim))
+        davg, dtop = feature_gradient_rows(grad, self.ties, self.dimension, self.x.shape)
+        dx, tops = np.empty_like(self.x), self.dimension.to_rows(self.features[1], self.x.shape[-1])
+        pool_backward(dx, davg, dtop, tops, self.x, *self.dimension.strides)
         return channels_first_view(dx.reshape(self.shape))
 
 
 class Gate(Function):
     """relu(w * x), with one score w [N, K] for each place."""
 
-    def forward(self, x, w, dim):
-        self.dim, self.shape, self.x = dim, channels_last(x).shape, rows_of(x)
-        self.w = to_rows(w, dim, x.shape[2])
+    def forward(self, x, w, dimension):
+        self.dimension, self.shape, self.x = dimension, channels_last(x).shape, rows_of(x)
+        self.w = dimension.to_rows(w, x.shape[2])
         out = np.empty_like(self.x)
-        gate_forward(out, self.x, self.w, *strides_of(dim))
+        gate_forward(out, self.x, self.w, *dimension.strides)
         return channels_first_view(out.reshape(self.shape))
 
     def backward(self, grad):
         dx, dw = np.empty_like(self.x), np.empty(self.w.shape)
-        gate_backward(dx, dw, rows_of(grad), self.x, self.w, *strides_of(self.dim))
-        return channels_first_view(dx.reshape(self.shape)), to_places(dw, self.dim, np.sum).astype(self.dtype)
+        gate_backward(dx, dw, rows_of(grad), self.x, self.w, *self.dimension.strides)
+        return channels_first_view(dx.reshape(self.shape)), self.dimension.to_places(dw, np.sum).astype(self.dtype)
 
 
 def attention_scores(features, weights, dim, spiking, map_shape, **neuron):
@@ -187,20 +288,14 @@ def attention_scores(features, weights, dim, spiking, map_shape, **neuron):
     Returns:
         Tensor [N, K].
     """
-    if dim == SPACE:
-        (kernel,) = weights
-        maps = features.reshape(2, -1, *map_shape).transpose(1, 0, 2, 3)
-        z = conv2d(maps, kernel, padding=kernel.shape[-1] // 2, method="dense").reshape(features.shape[1:])
-    else:
-        squeeze, excite = weights
-        hidden = elementary.relu(bare_linear(features, squeeze))
-        both = bare_linear(hidden, excite)
-        z = both[0] + both[1]
-    if not spiking:
-        return elementary.sigmoid(z)
-    if dim == TIME:  # the neuron integrates along T, each sample from rest
-        return lif(z.transpose(1, 0), **neuron).transpose(1, 0)
-    return lif(z.reshape(1, *z.shape), **neuron).reshape(*z.shape)  # T is pooled away: one step from rest
+    dimension = DIMENSIONS[dim]
+    with ledger.only("attention"):
+        z = dimension.logits(features, weights, map_shape)
+        if not spiking:
+            return elementary.sigmoid(z)
+        if dimension.by_time:  # the neuron integrates along T, each sample from rest
+            return lif(z.transpose(1, 0), **neuron).transpose(1, 0)
+        return lif(z.reshape(1, *z.shape), **neuron).reshape(*z.shape)  # T is pooled away: one step from rest
 
 
 def bare_linear(x, weight):
@@ -231,27 +326,24 @@ def attention(x, dim, *weights, spiking=False, **neuron):
     """
     check_attention(x.shape, dim, weights)
     record_attention(x.size, spiking)
-    w = attention_scores(PoolFeatures.apply(x, dim=dim), weights, dim, spiking, x.shape[3:], **neuron)
-    return Gate.apply(x, w, dim=dim)
+    w = attention_scores(pooled(x, dim), weights, dim, spiking, x.shape[3:], **neuron)
+    return Gate.apply(x, w, dimension=DIMENSIONS[dim])
+
+
+def pooled(x, dim):
+    """Mean and maximum of a Tensor [T, N, C, H, W] for each place: a Tensor [2, N, K]."""
+    return PoolFeatures.apply(x, dimension=DIMENSIONS[dim])
 
 
 def record_attention(entries, spiking):
     """The mean adds every entry once; a sigmoid's score multiplies every entry, a spiking one only lets it pass."""
     if ledger.is_open():
-        ledger.record("attention", ac=entries, mac=0 if spiking else entries)
+        ledger.record("attention", "attention", ac=entries, mac=0 if spiking else entries)
 
 
 def check_attention(shape, dim, weights):
     """Refuse weights that do not fit an input of ``shape``, [T, N, C, H, W]."""
-    if dim not in DIMENSIONS:
-        raise ValueError(f"attention dimension is {dim!r}; give one of {', '.join(DIMENSIONS)}")
+    dimension = dimension_of(dim)
     if len(shape) != 5 or 0 in shape:
         raise ValueError(f"attention: x has shape {shape}; give [T, N, C, H, W], none of them 0")
-    shapes = [w.shape for w in weights]
-    if dim == SPACE:
-        if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][:2] != (1, 2) or shapes[0][2] != shapes[0][3] or shapes[0][2] % 2 == 0:
-            raise ValueError(f"attention in space: weights of shape {shapes}; give one kernel [1, 2, k, k] with k odd")
-        return
-    K = shape[0] if dim == TIME else shape[2]
-    if [len(s) for s in shapes] != [2, 2] or shapes[0] != shapes[1][::-1] or shapes[0][1] != K or 0 in shapes[0]:
-        raise ValueError(f"attention in {dim}: weights of shape {shapes} for x {shape}; give [hidden, {K}] and [{K}, hidden]")
+    dimension.check([w.shape for w in weights], shape)

@@ -97,7 +97,7 @@ class BatchNorm(Function):
         rows, real = last.reshape(-1, last.shape[-1]), x.dtype.type
         mean, var = mean_and_variance(rows, running_mean, running_var, training, momentum)
         a = weight / np.sqrt(var + eps)
-        ledger.record("batch_norm", mac=x.size)
+        ledger.record("batch_norm", "norm", mac=x.size)
         out = np.empty_like(last)
         batch_norm_forward(out.reshape(rows.shape), rows, real_array(a, real), real_array(bias - a * mean, real))
         if self.recording:

@@ -95,10 +95,10 @@ class Conv2d(Function):
         if not backward_by_events:
             self.events, self.x = None, x if self.recording else None
         if forward_by_events:
-            ledger.record("conv2d", ac=additions)
+            ledger.record("conv2d", "conv", ac=additions)
         elif ledger.is_open():
             binary = np.tile(binary.reshape(-1, self.lead[-1]).all(0), B // self.lead[-1])  # all images of a sample
-            ledger.record("conv2d", ac=accumulations(spikes[binary], y.shape, self.w.shape, *self.window),
+            ledger.record("conv2d", "conv", ac=accumulations(spikes[binary], y.shape, self.w.shape, *self.window),
                           mac=int(B - binary.sum()) * cin * cout * taps)
         return public(y, self.lead)
 

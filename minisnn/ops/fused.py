@@ -16,18 +16,8 @@ from .. import ledger
 from ..engine import Function, Tensor
 from ..jit import kernel, parallel_kernel, prange
 from ..surrogate import derivative_kernel
-from .attention import (
-    attention_scores,
-    check_attention,
-    feature_gradient_rows,
-    groups,
-    record_attention,
-    strides_of,
-    to_places,
-    to_rows,
-)
+from .attention import DIMENSIONS, attention_scores, check_attention, feature_gradient_rows, record_attention
 from .batch_norm import batch_norm_backward, check_batch_norm, input_gradient_terms, mean_and_variance, real_array
-from .event_conv import spikes_per_image
 from .layout import channels_first_view, channels_last
 from .lif import charge, check_neurons, check_potentials, fires, reset, uncharge, unfire
 
@@ -279,6 +269,7 @@ class NormFire(Function):
     """See ``norm_fire``."""
 
     makes_spikes = True
+    op = "lif"
 
     def forward(self, y, weight, bias, *attention, running_mean, running_var, training, momentum, eps, n, surrogate, dim,
                 spiking):
@@ -288,66 +279,65 @@ class NormFire(Function):
         mean, var = mean_and_variance(rows, running_mean, running_var, training, momentum)
         a = weight / np.sqrt(var + eps)
         constants = [real_array(v, real) for v in (a, bias - a * mean, mean)]
-        self.w, self.strides = np.empty((0, 0, 0), y.dtype), strides_of(dim)
+        self.w, self.strides, self.dimension = np.empty((0, 0, 0), y.dtype), (0, 0), None
         if dim is not None:
             self.attend(y, constants, attention, dim, spiking, last.shape[2:4])
         s, finite = np.empty(y.shape, np.uint8), np.empty(y.shape[1] * PARTS, np.bool_)
         flat = (*y.shape[:2], -1)
-        norm_fire_forward(s.reshape(flat), finite, y.reshape(flat), *constants[:2], self.w, dim is not None, n, *self.strides)
+        gated = self.dimension is not None
+        norm_fire_forward(s.reshape(flat), finite, y.reshape(flat), *constants[:2], self.w, gated, n, *self.strides)
         check_potentials(finite.all())
-        if ledger.is_open():
-            with ledger.scope("norm", inner=True):
-                ledger.record("batch_norm", mac=y.size)
-            with ledger.scope("lif", inner=True):
-                ledger.record("lif", spikes=int(spikes_per_image(s).sum()), neurons=s.size)
+        ledger.record("batch_norm", "norm", mac=y.size)
         if self.recording:
             self.y, self.shape, self.constants, self.a, self.var, self.eps = y, last.shape, constants, a, var, eps
-            self.training, self.dim, self.n, self.surrogate = training, dim, n, surrogate
+            self.training, self.n, self.surrogate = training, n, surrogate
         return channels_first_view(s.view(np.bool_).reshape(last.shape))
 
     def attend(self, y, constants, attention, dim, spiking, map_shape):
         """Scores of z, on a small tape of their own: ``backward`` goes through it once it knows the scores' gradient."""
+        self.dimension = dimension = DIMENSIONS[dim]
+        self.strides = dimension.strides
         T, N, P, C = y.shape
-        sums = np.empty((N, groups(dim, T, P), C))
+        sums = np.empty((N, dimension.rows(T, P), C))
         tops, y_tops, ties = np.empty((3,) + sums.shape, y.dtype)
         norm_pool_forward(sums, tops, y_tops, ties, y, *constants[:2], *self.strides)
         entries = y.size // (N * sums.shape[1] * C)  # that a row's element stands for
         z_sums = constants[0] * sums + constants[1].astype(np.float64) * entries
-        top = to_places(tops, dim, np.max)
-        avg = to_places(z_sums, dim, np.sum) * (top.size / y.size)
-        self.tops = to_rows(top, dim, C)
+        top = dimension.to_places(tops, np.max)
+        avg = dimension.to_places(z_sums, np.sum) * (top.size / y.size)
+        self.tops = dimension.to_rows(top, C)
         ties = np.where(tops == self.tops, ties, 0)
-        self.ties, self.rows = to_places(ties, dim, np.sum), (sums, y_tops, ties, entries)
+        self.ties, self.rows = dimension.to_places(ties, np.sum), (sums, y_tops, ties, entries)
         self.features = Tensor(np.stack([avg.astype(y.dtype), top]), requires_grad=self.recording)
         self.attention = [Tensor(w, requires_grad=self.recording) for w in attention]
-        with ledger.scope("attention", inner=True):
-            record_attention(y.size, spiking)
-            self.scores = attention_scores(self.features, self.attention, dim, spiking, map_shape)
-        self.w = to_rows(self.scores.data, dim, C)
+        record_attention(y.size, spiking)
+        self.scores = attention_scores(self.features, self.attention, dim, spiking, map_shape)
+        self.w = dimension.to_rows(self.scores.data, C)
 
     def backward(self, grad):
-        y, (a, b, mean), dim = self.y, self.constants, self.dim
+        y, (a, b, mean), dimension = self.y, self.constants, self.dimension
         T, N, P, C = y.shape
         ds, dz = channels_last(grad).reshape(y.shape), np.empty_like(y)
         sums = np.empty((N * PARTS, 2, C))
         dw = np.zeros((N, PARTS) + self.w.shape[1:])
         flat = (T, N, P * C)
-        norm_fire_backward(dz.reshape(flat), dw, sums, ds.reshape(flat), y.reshape(flat), a, b, mean, self.w, dim is not None,
+        gated = dimension is not None
+        norm_fire_backward(dz.reshape(flat), dw, sums, ds.reshape(flat), y.reshape(flat), a, b, mean, self.w, gated,
                            self.n, self.surrogate.kind, self.surrogate.alpha, *self.strides)
         attention = ()
-        if dim is not None:
-            dscores = to_places(dw.sum(1), dim, np.sum).astype(y.dtype)
+        if gated:
+            dscores = dimension.to_places(dw.sum(1), np.sum).astype(y.dtype)
             for leaf in (self.features, *self.attention):
                 leaf.grad = None
             self.scores.backward(dscores, retain_graph=True)  # freed with this node
-            davg, dtop = feature_gradient_rows(self.features.grad, self.ties, dim, y.shape)
+            davg, dtop = feature_gradient_rows(self.features.grad, self.ties, dimension, y.shape)
             sums = np.concatenate([sums, self.feature_sums(davg, dtop, mean)])
             attention = tuple(w.grad for w in self.attention)
         sums, rows, real = sums.sum(0), y.size // C, y.dtype.type
         by_mean, by_std = np.zeros_like(sums)
         if self.training:
             by_mean, by_std = input_gradient_terms(sums, self.a, self.var, self.eps, rows)
-        if dim is None:
+        if not gated:
             flat = dz.reshape(rows, C)
             batch_norm_backward(flat, flat, y.reshape(rows, C), a, mean, real_array(by_mean, real), real_array(by_std, real))
         else:

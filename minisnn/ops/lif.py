@@ -22,7 +22,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .. import ledger
 from ..engine import Function
 from ..jit import kernel, parallel_kernel, prange
 from ..surrogate import ATan, Surrogate, derivative_kernel, primitive_kernel
@@ -161,6 +160,7 @@ class LIF(Function):
     """See ``lif``."""
 
     makes_spikes = True
+    op = "lif"
 
     def forward(self, x, n, surrogate, smooth):
         self.arguments = n, smooth, surrogate.kind, surrogate.alpha
@@ -170,8 +170,6 @@ class LIF(Function):
         if not smooth:  # smooth neurons emit the NaN
             check_potentials(np.isfinite(h).all())
         self.x = x if self.recording else None
-        if ledger.is_open() and not smooth:
-            ledger.record("lif", spikes=int(np.count_nonzero(s)), neurons=s.size)
         return from_memory((s if smooth else s.view(np.bool_)).reshape(self.shape))
 
     def backward(self, grad):

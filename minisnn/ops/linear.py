@@ -53,7 +53,7 @@ class Linear(Function):
         self.loops = serial if rows.size * len(bias) < SMALL else parallel
         self.loops[0](out.reshape(len(rows), -1), rows, np.ascontiguousarray(weight.T), np.ascontiguousarray(bias))
         if ledger.is_open():
-            ledger.record("linear", mac=rows.size * len(bias))
+            ledger.record("linear", "linear", mac=rows.size * len(bias))
         return out
 
     def backward(self, grad):
