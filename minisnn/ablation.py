@@ -12,6 +12,8 @@ The folder of an ablation:
 A cell that fails does not affect the others, nor does a process that dies. The same command continues where it stopped.
 """
 
+from __future__ import annotations
+
 import concurrent.futures
 import contextlib
 import csv
@@ -24,7 +26,9 @@ import re
 import signal
 import threading
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -54,13 +58,13 @@ class Cell:
     without: tuple = ()  # numbers of the shortcuts removed before training (Table VIII)
 
     @property
-    def system(self):
+    def system(self) -> str:
         """Name of the row that this cell counts for: "syna-t-b", "or", "syna-c-a-without-1,3"."""
         placed = f"-{self.position}" if has_position(self.model) else ""
         return self.model + placed + (f"-without-{','.join(map(str, self.without))}" if self.without else "")
 
     @property
-    def name(self):
+    def name(self) -> str:
         """Name of the cell's folder."""
         return f"{self.system.replace(',', '')}-seed{self.seed}"
 
@@ -71,7 +75,7 @@ def has_position(model):
     return options.get("attention") is not None and options.get("ma", True)
 
 
-def grid(models, positions=("a",), seeds=(0,)):
+def grid(models: Sequence[str], positions: Sequence[str] = ("a",), seeds: Sequence[int] = (0,)) -> list[Cell]:
     """All cells of models x positions x seeds, each once; positions only for systems with attention on the backbone.
 
     Args:
@@ -147,7 +151,7 @@ def limit_threads(threads):
     """Use that many threads, or as many as this process has."""
     import numba
 
-    numba.set_num_threads(max(1, min(threads, numba.config.NUMBA_NUM_THREADS)))
+    numba.set_num_threads(max(1, min(threads, numba.config.NUMBA_NUM_THREADS)))  # type: ignore[attr-defined]
 
 
 def train_and_measure(cell, options, path):
@@ -228,7 +232,7 @@ def check_cell(found):
 # ---- all cells ---------------------------------------------------------------------------------------------------------
 
 
-def run(cells, options, folder, jobs=1, threads=None, scheduler=None, tell=None):
+def run(cells: Sequence[Cell], options: dict[str, Any], folder: Path, jobs: int = 1, threads: int | None = None, scheduler: str | None = None, tell: Callable[[Cell, dict[str, Any], dict[Cell, dict[str, Any]]], None] | None = None) -> dict[Cell, dict[str, Any]]:
     """Train and measure the cells that are not done yet.
 
     Args:
@@ -287,7 +291,7 @@ def work(todo, options, folder, jobs, threads, scheduler):
         return
     import numba
 
-    each = max(1, (threads or numba.config.NUMBA_NUM_THREADS) // jobs)
+    each = max(1, (threads or numba.config.NUMBA_NUM_THREADS) // jobs)  # type: ignore[attr-defined]
     with pool_of(min(jobs, max(1, len(todo)))) as pool:
         calls = [pool.submit(named_cell, cell, options, str(folder), each) for cell in todo]
         with lost_workers():
@@ -386,7 +390,7 @@ def of_the_grid(options):
 # ---- tables ------------------------------------------------------------------------------------------------------------
 
 
-def summarise(results):
+def summarise(results: dict[Cell, dict[str, Any]]) -> list[dict[str, Any]]:
     """Mean and deviation over the seeds.
 
     Args:
@@ -397,7 +401,7 @@ def summarise(results):
         last_accuracy, spikes, mac, ac, energy_mj, pruned_mj, spikes_per_neuron: its mean and, under "<name>_sd", its sample
         deviation (None for one seed)}], in the order of the cells. "pruned_mj" is the energy with the silent shortcuts pruned.
     """
-    groups = {}
+    groups: dict[str, list[tuple[Cell, dict[str, Any]]]] = {}
     for cell, result in results.items():
         if "error" not in result:
             groups.setdefault(cell.system, []).append((cell, result))
@@ -414,7 +418,7 @@ def summarise(results):
     return rows
 
 
-def markdown(rows):
+def markdown(rows: list[dict[str, Any]]) -> str:
     """The table as Markdown, like the paper's Tables III and IV: mean ± deviation over the seeds."""
     scale = 1e3 if rows and max(row["energy_mj"] for row in rows) < 0.1 else 1.0
     unit = "µJ" if scale == 1e3 else "mJ"
@@ -437,7 +441,7 @@ def spread(row, key, scale, digits):
     return text if row[f"{key}_sd"] is None else f"{text} ± {row[f'{key}_sd'] * scale:.{digits}f}"
 
 
-def table_csv(rows):
+def table_csv(rows: list[dict[str, Any]]) -> str:
     """Any list of flat dictionaries as CSV text; the first one's keys are the columns."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")

@@ -9,11 +9,15 @@ Where PyTorch can be imported (by this Python, or by the one that --peer names),
 process of its own: two pools of threads in one process slow each other down.
 """
 
+from __future__ import annotations
+
 import collections
 import json
 import statistics
 import subprocess
 import time
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -57,12 +61,14 @@ for line in sys.stdin:
 class Peer:
     """PyTorch's convolution in a process of its own; ``times`` is None where there is no PyTorch."""
 
-    def __init__(self, python):
+    def __init__(self, python: str) -> None:
+        self.process: Any = None
         has_torch = subprocess.run([python, "-c", "import torch"], capture_output=True).returncode == 0
-        self.process = subprocess.Popen([python, "-c", PEER, str(threads.get_num_threads())], stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, text=True) if has_torch else None
+        if has_torch:
+            self.process = subprocess.Popen([python, "-c", PEER, str(threads.get_num_threads())], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, text=True)
 
-    def times(self, *shape):
+    def times(self, *shape: float) -> dict[str, float] | None:
         """Seconds of forward, input gradient and weight gradient."""
         if self.process is None:
             return None
@@ -91,7 +97,7 @@ def median_seconds(call, repeat):
 
 def paired_seconds(calls, repeat):
     """The median of each call, taken in turn, so that a machine that slows down slows them all."""
-    times = []
+    times: list[list[float]] = []
     for _ in range(repeat + 1):
         times.append([])
         for call in calls:
@@ -101,7 +107,7 @@ def paired_seconds(calls, repeat):
     return np.median(times[1:], 0).tolist()
 
 
-def bench_conv(repeat=7, peer=None, densities=DENSITIES, seed=0):
+def bench_conv(repeat: int = 7, peer: Peer | None = None, densities: Sequence[float] = DENSITIES, seed: int = 0) -> list[dict[str, Any]]:
     """Seconds of each pass of a 3x3 convolution of spikes, by shape and density.
 
     Args:
@@ -125,7 +131,7 @@ def bench_conv(repeat=7, peer=None, densities=DENSITIES, seed=0):
             x = (rng.random((IMAGES, h, h, c)) < density).astype(np.uint8)
             numbers, events = x.astype(np.float32), event_conv.find_events(x)
             size = events.spikes, IMAGES, h, h, h, h, (3 * h - 2) ** 2, w.shape
-            row = dict(channels=c, size=h, density=density,
+            row: dict[str, Any] = dict(channels=c, size=h, density=density,
                        auto_forward="event" if events_pay_forward(*size, window, w.dtype) else "dense",
                        auto_weight_gradient="event" if events_pay_backward(*size) else "dense")
             row["event_forward"] = median_seconds(
@@ -141,7 +147,7 @@ def bench_conv(repeat=7, peer=None, densities=DENSITIES, seed=0):
     return rows
 
 
-def bench_lif(repeat=7, seed=0):
+def bench_lif(repeat: int = 7, seed: int = 0) -> dict[str, float]:
     """Seconds of the neurons, forward and backward, on 16 steps of 8 samples of 64 channels of 28x28.
 
     Returns:
@@ -153,7 +159,7 @@ def bench_lif(repeat=7, seed=0):
     grad = np.moveaxis(rng.standard_normal((16, 8, 28, 28, 64)).astype(np.float32), -1, 2)
     running = np.zeros(64, np.float32), np.ones(64, np.float32)
     calls = {"": lambda: ops.lif(x), "fused_": lambda: ops.norm_fire(x, weight, bias, *running, ops.neuron(x.dtype), ATan())}
-    row = dict(neuron_steps=x.size)
+    row: dict[str, float] = dict(neuron_steps=x.size)
     for name, call in calls.items():
         forward, backward = [], []
         for _ in range(repeat + 1):
@@ -177,7 +183,7 @@ class Stopwatch:
                       "norm_attention_backward", "batch_norm_backward")))
 
     def __init__(self):
-        self.seconds = collections.Counter()
+        self.seconds: dict[str, float] = collections.defaultdict(float)
 
     def __enter__(self):
         self.plain = [(module, name, getattr(module, name)) for module, names in self.LOOPS for name in names]
@@ -210,7 +216,7 @@ def digits_like(timesteps, batch_size, size, seed):
     return Tensor(x), ops.one_hot(rng.integers(0, 10, batch_size), 10)
 
 
-def bench_step(width=64, timesteps=16, batch_size=8, model="syna-t", repeat=5, seed=0, x=None, y=None):
+def bench_step(width: int = 64, timesteps: int = 16, batch_size: int = 8, model: str = "syna-t", repeat: int = 5, seed: int = 0, x: Tensor | None = None, y: np.ndarray | None = None) -> dict[str, Any]:
     """A training step (forward, backward, Adam) and an inference of a network with initial weights on 28x28 images.
 
     Returns:
@@ -245,7 +251,7 @@ def bench_step(width=64, timesteps=16, batch_size=8, model="syna-t", repeat=5, s
     return dict(model=model, width=width, timesteps=timesteps, batch_size=batch_size, forward=forward, backward=backward,
                 optimizer=update, step=float(np.median(np.sum(parts[2:], 1))), inference=inference, counting=counting,
                 peak_mb=peak, firing_rate=rate, losses=losses,
-                operations={name: s / repeat for name, s in watch.seconds.most_common()})
+                operations={name: s / repeat for name, s in sorted(watch.seconds.items(), key=lambda item: -item[1])})
 
 
 def counted(net, x):
@@ -264,7 +270,7 @@ def firing_rate(net, x):
     return ledger.firing_rate(entries)
 
 
-def bench_rate(width=64, timesteps=16, batch_size=8, biases=(-0.6, -0.2, 0.2, 0.5, 0.8, 1.1, 1.5), repeat=3, seed=0):
+def bench_rate(width: int = 64, timesteps: int = 16, batch_size: int = 8, biases: Sequence[float] = (-0.6, -0.2, 0.2, 0.5, 0.8, 1.1, 1.5), repeat: int = 3, seed: int = 0) -> list[dict[str, Any]]:
     """The training step of the OR network against its firing rate, which the bias of every batch norm sets.
 
     Returns:
@@ -279,7 +285,7 @@ def bench_rate(width=64, timesteps=16, batch_size=8, biases=(-0.6, -0.2, 0.2, 0.
                 p.data[...] = bias
         for module in net.modules():
             if hasattr(module, "method"):
-                module.method = "event" if module is not net.stem.conv else "dense"
+                setattr(module, "method", "event" if module is not net.stem.conv else "dense")
         rate, times = firing_rate(net, x), []
         with Stopwatch() as watch:
             for _ in range(repeat + 1):
@@ -292,5 +298,5 @@ def bench_rate(width=64, timesteps=16, batch_size=8, biases=(-0.6, -0.2, 0.2, 0.
     return rows
 
 
-def geometric_mean(values):
+def geometric_mean(values: Sequence[float]) -> float:
     return float(np.exp(np.mean(np.log(values))))

@@ -9,8 +9,13 @@ Symbols: AC accumulations (a weight added for a spike), MAC multiply-accumulates
 sample, over all T steps. Energy is for 45 nm hardware, by default 4.6 pJ per MAC (3.7 multiply, 0.9 add) and 0.9 pJ per AC.
 """
 
+from __future__ import annotations
+
 import contextlib
 import dataclasses
+import functools
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +24,7 @@ from .catalogue import CATALOGUE
 from .engine import Tensor
 from .models import RESIDUALS, SHORTCUTS, Config, ResNet21
 from .models.presets import LAST
-from .nn import evaluating, listen
+from .nn import Module, evaluating, listen
 from .ops.attention import DIMENSIONS
 
 __all__ = ["measure", "published", "published_of", "Report", "Layer", "E_MAC", "E_AC", "label"]
@@ -64,32 +69,32 @@ class Report:
     neurons = property(lambda self: sum(row.neurons for row in self.layers if row.kind != "attention"))
 
     @property
-    def spikes_per_neuron(self):
+    def spikes_per_neuron(self) -> float:
         """Spikes that a neuron of the LIF layers emits per sample, all steps together (IA's neurons are left out)."""
         return sum(row.spikes for row in self.layers if row.kind != "attention") / max(self.neurons, 1)
 
     @property
-    def firing_rate(self):
+    def firing_rate(self) -> float:
         """Spikes per neuron and step, over all LIF layers."""
         return self.spikes_per_neuron / self.timesteps
 
     @property
-    def rates(self):
+    def rates(self) -> dict[str, float]:
         """{dotted name: firing rate} of the LIF layers, in the order in which they fire."""
         return {row.name: row.firing_rate for row in self.layers if row.firing_rate is not None and row.kind != "attention"}
 
     @property
-    def silent_shortcuts(self):
+    def silent_shortcuts(self) -> list[int]:
         """Numbers (from 1) of the shortcuts without a single spike."""
         return [k for k in SHORTCUTS if self.rates.get(f"stages.{k - 1}.shortcut") == 0]
 
-    def as_dict(self):
+    def as_dict(self) -> dict[str, Any]:
         """Everything, ready for JSON."""
         totals = ("accounting", "timesteps", "samples", "e_mac", "e_ac", "spikes", "ac", "mac", "attention_mac", "energy_mj",
                   "neurons", "spikes_per_neuron", "firing_rate", "joined_rates")
         return {name: getattr(self, name) for name in totals} | {"layers": [dataclasses.asdict(row) for row in self.layers]}
 
-    def rows(self):
+    def rows(self) -> list[list[str]]:
         """The table as lists of text: a head, a row for each layer, the total."""
         head = ["layer", "kind", "firing rate", "spikes", "AC", "MAC", "share", "energy"]
         rows = [[label(r.name), r.kind, "" if r.firing_rate is None else f"{r.firing_rate:.4f}", count(r.spikes), count(r.ac),
@@ -117,9 +122,9 @@ def count(n):
     return f"{n:.4g}"
 
 
-def label(name):
+def label(name: str) -> str:
     """A layer's dotted name as a reader says it: "stages.0.main.1" -> "stage 1 main 2"."""
-    words = []
+    words: list[str] = []
     for part in name.split("."):
         if part.isdigit() and words:
             words.append(str(int(part) + 1))
@@ -146,7 +151,7 @@ def price(rows, e_mac, e_ac):
         row.share = row.energy_mj / total if total else 0.0
 
 
-def measure(net, x, e_mac=E_MAC, e_ac=E_AC, fold_norm=False):
+def measure(net: Module, x: Any, e_mac: float = E_MAC, e_ac: float = E_AC, fold_norm: bool = False) -> Report:
     """Spikes, operations and energy per sample that ``net`` really spends on ``x``, in evaluation mode.
 
     Eq. 11 (in the head of this file) with counts in place of estimates: an addition is an AC where a convolution adds a weight
@@ -172,16 +177,19 @@ def measure(net, x, e_mac=E_MAC, e_ac=E_AC, fold_norm=False):
     net.name_parts()
     parameters = net.parameters()
     dtype = parameters[0].dtype if parameters else None
-    stages = net.stages if isinstance(net, ResNet21) else ()
-    rows, steps, fired, samples, timesteps = {}, {}, {}, 0, None
+    stages: Iterable[Any] = net.stages if isinstance(net, ResNet21) else ()
+    rows: dict[str, Layer] = {}
+    steps: dict[str, int] = {}  # neuron-steps by layer
+    fired: dict[int, list[int]] = {}  # spikes and entries by stage
+    samples = timesteps = 0
     with contextlib.ExitStack() as stack:
         for k, stage in enumerate(stages):
-            stack.enter_context(listen(stage.join, lambda _, out, k=k: join_spikes(fired, k, out)))
+            stack.enter_context(listen(stage.join, functools.partial(join_spikes, fired, k)))
         stack.enter_context(evaluating(net))
         for batch in batches(x):
             if np.ndim(batch) < 2:
                 raise ValueError(f"measure got an input of shape {np.shape(batch)}; give [T, N, ...]")
-            if timesteps not in (None, batch.shape[0]):
+            if timesteps not in (0, batch.shape[0]):
                 raise ValueError(f"a batch has {batch.shape[0]} time steps, the one before {timesteps}")
             timesteps, samples = batch.shape[0], samples + batch.shape[1]
             with ledger.ledger() as entries:
@@ -199,11 +207,11 @@ def measure(net, x, e_mac=E_MAC, e_ac=E_AC, fold_norm=False):
     price(ordered, e_mac, e_ac)
     rates = {row.name: row.firing_rate for row in ordered}
     joined = [fired[k][0] / fired[k][1] if k in fired else rates.get(f"stages.{k}.main.1")
-              for k in range(len(stages))]
+              for k, _ in enumerate(stages)]
     return Report("measured", timesteps, samples, ordered, joined, e_mac, e_ac)
 
 
-def join_spikes(fired, k, out):
+def join_spikes(fired, k, inputs, out):
     """Add what stands behind the join of stage k to ``fired``: {k: (sum, entries)}."""
     total, entries = fired.get(k, (0, 0))
     fired[k] = total + float(out.storage.sum(dtype=np.float64)), entries + out.size
@@ -232,8 +240,8 @@ UNITS = ["stem", *(f"features.{k}" for k in range(4)),
          *(f"stages.{s}.{part}" for s in range(3) for part in ("main.0", "main.1", "shortcut", "after.0", "after.1"))]
 
 
-def published(preset, timesteps, firing_rates, joined_rates, pruned=(), width=64, residual="or", attention=None, position="a",
-              ma=True, ia=True, ia_rates=None, size=None, e_mac=E_MAC, e_ac=E_AC):
+def published(preset: str, timesteps: int, firing_rates: Sequence[float], joined_rates: Sequence[float], pruned: Sequence[int] = (), width: int = 64, residual: str = "or", attention: str | None = None, position: str = "a",
+              ma: bool = True, ia: bool = True, ia_rates: Sequence[float] | None = None, size: int | None = None, e_mac: float = E_MAC, e_ac: float = E_AC) -> Report:
     """Spikes, operations and energy per sample as the authors' scripts count them, from firing rates.
 
     Eq. 11 (in the head of this file) with these rules, quirks included:
@@ -280,19 +288,20 @@ def published(preset, timesteps, firing_rates, joined_rates, pruned=(), width=64
     if join is None or join.neurons != LAST:
         raise ValueError(f"the published scripts have no network with residual {residual!r}; use the measured accounting")
     Config(preset, residual, attention, position, width, timesteps)  # says what is out of range
-    pruned = set(SHORTCUTS) if join.join is None else set(pruned)
-    if not pruned <= set(SHORTCUTS):
-        raise ValueError(f"pruned is {sorted(pruned)}; the shortcuts have the numbers 1, 2 and 3")
+    gone = set(SHORTCUTS) if join.join is None else set(pruned)
+    if not gone <= set(SHORTCUTS):
+        raise ValueError(f"pruned is {sorted(gone)}; the shortcuts have the numbers 1, 2 and 3")
     for what, rates, n in (("firing_rates", firing_rates, 20), ("joined_rates", joined_rates, 3), ("ia_rates", ia_rates, 3)):
         if rates is not None and len(rates) != n:
             raise ValueError(f"{what} has {len(rates)} numbers; give {n}")
     stem, T, w = CATALOGUE[preset].stem, timesteps, width
-    rate = {name: float(r) for name, r in zip(UNITS, firing_rates)} | {f"stages.{k - 1}.shortcut": 0.0 for k in pruned}
-    for what, rates, top in (("firing_rates", rate.values(), 1), ("joined_rates", joined_rates, 2),  # ADD joins 1 + 1
+    rate = {name: float(r) for name, r in zip(UNITS, firing_rates)} | {f"stages.{k - 1}.shortcut": 0.0 for k in gone}
+    for what, rates, top in (("firing_rates", list(rate.values()), 1), ("joined_rates", joined_rates, 2),  # ADD joins 1 + 1
                              ("ia_rates", () if ia_rates is None else ia_rates, 1)):
         if not all(0 <= r <= top for r in rates):
             raise ValueError(f"{what} is {[*map(float, rates)]}; give spikes per neuron and step, from 0 to {top}")
-    rows, norm = [], Layer(NORM, "norm")
+    rows: list[Layer] = []
+    norm = Layer(NORM, "norm")
 
     def conv(name, cin, cout, k, side, full=False, input_rate=0.0):
         """One convolution with output [cout, side, side], its batch norm and its neurons."""
@@ -304,7 +313,7 @@ def published(preset, timesteps, firing_rates, joined_rates, pruned=(), width=64
 
     def attend(name, channels, side, k=3, own_rate=None):
         """One attention module; ``own_rate`` for IA, whose neurons fire."""
-        dimension, pixels = DIMENSIONS[attention], side * side
+        dimension, pixels = DIMENSIONS[str(attention)], side * side
         rows.append(Layer(f"{name}.attention", "attention", own_rate, 0.0,
                           (own_rate or 0.0) * dimension.places(T, pixels, channels),
                           mac=dimension.published_products(T, pixels, channels, k)))
@@ -328,11 +337,11 @@ def published(preset, timesteps, firing_rates, joined_rates, pruned=(), width=64
         conv(f"{at}.main.1", c, c, 3, side, input_rate=rate[f"{at}.main.0"])
         if has_ma:
             attend(f"{at}.main.{int(second)}", c, side)
-        if s + 1 not in pruned:
+        if s + 1 not in gone:
             conv(f"{at}.shortcut", cin, c, 1, side, input_rate=rate[f"{at}.main.1"])
             if attention is not None and ia:
                 attend(f"{at}.shortcut", c, side, own_rate=None if ia_rates is None else float(ia_rates[s]))
-        conv(f"{at}.after.0", c, c, 3, side, full=join.adds and s + 1 not in pruned, input_rate=float(joined_rates[s]))
+        conv(f"{at}.after.0", c, c, 3, side, full=join.adds and s + 1 not in gone, input_rate=float(joined_rates[s]))
         conv(f"{at}.after.1", c, c, 3, side, input_rate=rate[f"{at}.after.0"])
         if has_ma and position in "ab":
             attend(f"{at}.after.{int(second)}", c, side)
@@ -345,7 +354,7 @@ def published(preset, timesteps, firing_rates, joined_rates, pruned=(), width=64
     return Report("published", T, 0, rows, [float(r) for r in joined_rates], e_mac, e_ac)
 
 
-def published_of(net, measured, **options):
+def published_of(net: ResNet21, measured: Report, **options: Any) -> Report:
     """``published`` for a network of ``models.build``, with the firing rates of a measured run.
 
     Args:
@@ -358,7 +367,7 @@ def published_of(net, measured, **options):
     """
     c = net.config
     rates, all_rates = measured.rates, {row.name: row.firing_rate for row in measured.layers}
-    pruned = {k for k in SHORTCUTS if net.stages[k - 1].shortcut is None}
+    pruned = [k for k in SHORTCUTS if net.stages[k - 1].shortcut is None]
     ia_rates = [all_rates.get(f"stages.{s}.shortcut.attention") or 0.0 for s in range(3)]
     return published(c.preset, measured.timesteps, [rates.get(name, 0.0) for name in UNITS], measured.joined_rates, pruned,
                      c.width, c.residual, c.attention, c.position, c.ma, c.ia,

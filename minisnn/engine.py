@@ -17,12 +17,17 @@ Nothing here knows convolutions or neurons. To write an operation, subclass ``Fu
     y = Square.apply(x)
 """
 
+from __future__ import annotations
+
 import contextlib
 import threading
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .ledger import is_open, record
+from .types import DType
 
 __all__ = ["Tensor", "Function", "no_grad", "is_grad_enabled", "manual_seed", "generator"]
 
@@ -52,7 +57,12 @@ class Tensor:
     __slots__ = ("storage", "dtype", "requires_grad", "grad", "_node", "_retains", "_changes", "__weakref__")
     __array_ufunc__ = None  # so that ndarray * Tensor reaches Tensor.__rmul__
 
-    def __init__(self, data, requires_grad=False, dtype=None):
+    if TYPE_CHECKING:  # the operations are methods too (ops/elementary.py)
+        _changes: list[int]
+
+        def __getattr__(self, name: str) -> Any: ...
+
+    def __init__(self, data: Any, requires_grad: bool = False, dtype: DType | None = None) -> None:
         array = data.storage if isinstance(data, Tensor) else clean(np.asarray(data))
         if array.dtype.kind not in "biuf":
             raise TypeError(f"a Tensor holds numbers, not {array.dtype}")
@@ -73,11 +83,11 @@ class Tensor:
         return self
 
     @property
-    def data(self):
+    def data(self) -> np.ndarray:
         return self.storage if self.storage.dtype == self.dtype else self.storage.astype(self.dtype)
 
     @data.setter
-    def data(self, array):
+    def data(self, array: np.ndarray) -> None:
         array = array.storage if isinstance(array, Tensor) else clean(np.asarray(array))
         if array.dtype.kind not in "biuf":
             raise TypeError(f"a Tensor holds numbers, not {array.dtype}")
@@ -85,7 +95,7 @@ class Tensor:
             self.changed_in_place()
         self.storage = array if array.dtype in (self.dtype, np.bool_) else array.astype(self.dtype)
 
-    def changed_in_place(self):
+    def changed_in_place(self) -> None:
         """Say that the numbers in ``storage`` were overwritten: what an operation kept of them before is no longer right, and
         its ``backward`` refuses to run. Optimizers and ``load_state_dict`` do this, and so does ``x.data -= ...``."""
         self._changes[0] += 1
@@ -96,7 +106,7 @@ class Tensor:
     is_leaf = property(lambda self: self._node is None)
     is_spikes = property(lambda self: self.storage.dtype == np.bool_)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.storage)
 
     def __bool__(self):
@@ -117,28 +127,28 @@ class Tensor:
     def __array__(self, dtype=None, copy=None):
         return np.array(self.data, dtype) if copy else np.asarray(self.data, dtype)
 
-    def numpy(self):
+    def numpy(self) -> np.ndarray:
         """The values as an ndarray (``data``)."""
         return self.data
 
-    def item(self):
+    def item(self) -> float:
         """The value of a tensor of one element, as a Python float. Raises ValueError where there are several."""
         return self.storage.item() * 1.0
 
-    def detach(self):
+    def detach(self) -> Tensor:
         """The same values without the memory: gradients stop here."""
         return Tensor(self, dtype=self.dtype)
 
-    def zero_grad(self):
+    def zero_grad(self) -> None:
         """Forget the gradient."""
         self.grad = None
 
-    def retain_grad(self):
+    def retain_grad(self) -> Tensor:
         """Ask ``backward()`` to leave a gradient here too, though this tensor is not a leaf."""
         self._retains = True
         return self
 
-    def backward(self, grad=None, retain_graph=False):
+    def backward(self, grad: np.ndarray | None = None, retain_graph: bool = False) -> None:
         """Add the gradient of this tensor to ``.grad`` of every leaf that requires it.
 
         Args:
@@ -201,15 +211,19 @@ class Function:
     of them, "none", or the "others", as in a product: each input in the gradient of the others.
     """
 
-    op = None  # its name in a ledger that counts its spikes; by default that of the class
+    dtype: np.dtype
+    needs: tuple[bool, ...]
+    recording: bool
+    op: str | None = None  # its name in a ledger that counts its spikes; by default that of the class
     takes_spikes = False
-    makes_spikes = False  # True promises that Booleans from forward have the bytes 0 and 1, so that nobody has to look
-    reuses = "all"
+    makes_spikes = False  # True promises that Booleans from forward have the bytes 0 and 1, which need not be checked
+    reuses: str = "all"
     views = False  # whether the result may lie in the memory of the first input
-    inputs = versions = ()
+    inputs: tuple[Tensor, ...] = ()
+    versions: tuple[int, ...] = ()
 
     @classmethod
-    def apply(cls, *inputs, **options):
+    def apply(cls, *inputs: Any, **options: Any) -> Any:
         """Run the operation on tensors and, unless under ``no_grad``, remember it.
 
         Args:
@@ -241,8 +255,8 @@ class Function:
             node.versions = tuple(t._changes[0] for t in inputs)
         return result
 
-    def check_versions(self):
-        """Refuse to go on with inputs that were overwritten after ``forward`` had kept them."""
+    def check_versions(self) -> None:
+        """Refuse to continue with inputs that were overwritten after ``forward`` had kept them."""
         for k, (tensor, version) in enumerate(zip(self.inputs, self.versions)):
             if tensor._changes[0] == version or self.reuses == "none":
                 continue
@@ -251,13 +265,13 @@ class Function:
                                    "in place after the forward pass (by an optimizer's step, say), so the gradient would be "
                                    "wrong; call backward() first, or compute the result again")
 
-    def forward(self, *arrays, **options):
+    def forward(self, *arrays: Any, **options: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
-    def backward(self, grad):
+    def backward(self, grad: np.ndarray) -> Any:
         raise NotImplementedError(f"{type(self).__name__} has no gradient: it does not define backward")
 
-    def free(self):
+    def free(self) -> None:
         """Let go of the inputs and of all that forward saved."""
         self.__dict__.clear()
         self.freed = True
@@ -308,13 +322,13 @@ _mode = _Mode()
 _generator = np.random.default_rng()
 
 
-def is_grad_enabled():
+def is_grad_enabled() -> bool:
     """Whether operations of this thread are being remembered."""
     return _mode.recording
 
 
 @contextlib.contextmanager
-def no_grad():
+def no_grad() -> Iterator[None]:
     """Within ``with no_grad():`` (or a function decorated by ``@no_grad()``) operations are computed but not remembered; those
     of other threads are."""
     before, _mode.recording = _mode.recording, False
@@ -324,7 +338,7 @@ def no_grad():
         _mode.recording = before
 
 
-def manual_seed(seed):
+def manual_seed(seed: int) -> None:
     """Start the package's random numbers (initial weights) anew from ``seed``, a whole number >= 0.
 
     Raises:
@@ -334,6 +348,6 @@ def manual_seed(seed):
     _generator = np.random.default_rng(seed)
 
 
-def generator():
+def generator() -> np.random.Generator:
     """The random numbers that ``manual_seed`` starts."""
     return _generator

@@ -10,9 +10,12 @@ Modules name the entries while they run (see nn/module.py), so that a report can
 ledger of its own.
 """
 
+from __future__ import annotations
+
 import contextlib
 import dataclasses
 import threading
+from collections.abc import Iterator
 
 __all__ = ["Entry", "ledger", "is_open", "record", "scope", "only", "firing_rate"]
 
@@ -31,16 +34,17 @@ class Entry:
 
 
 class _Asked(threading.local):
-    entries = None  # where this thread's operations are written down; None while nobody asks
-    layer, layer_of = "", {}  # of the module that is running: its name, and for some kinds of entries another one
-    kind = None  # of everything, where ``only`` says so
+    entries: list[Entry] | None = None  # where this thread's operations are written down; None while nobody asks
+    layer: str = ""  # name of the module that is running
+    layer_of: dict[str, str] = {}  # noqa: RUF012  # its name for some kinds of entries
+    kind: str | None = None  # of everything, where ``only`` says so
 
 
 _asked = _Asked()
 
 
 @contextlib.contextmanager
-def ledger():
+def ledger() -> Iterator[list[Entry]]:
     """Collect the entries of this thread into the list that the ``with`` statement names. Ledgers nest: only the innermost
     one records."""
     before, _asked.entries = _asked.entries, []
@@ -50,12 +54,12 @@ def ledger():
         _asked.entries = before
 
 
-def is_open():
+def is_open() -> bool:
     """Whether anybody is asking."""
     return _asked.entries is not None
 
 
-def record(op, kind, **counts):
+def record(op: str, kind: str, **counts: int) -> None:
     """Write down one call of an operation, if anybody is asking."""
     if _asked.entries is not None:
         kind = _asked.kind or kind
@@ -63,7 +67,7 @@ def record(op, kind, **counts):
 
 
 @contextlib.contextmanager
-def scope(layer, **layer_of):
+def scope(layer: str, **layer_of: str) -> Iterator[None]:
     """Entries made within carry this layer's name; those of a kind that ``layer_of`` has another name for, that one: an operation
     may do the work of several layers at once."""
     before = _asked.layer, _asked.layer_of
@@ -75,7 +79,7 @@ def scope(layer, **layer_of):
 
 
 @contextlib.contextmanager
-def only(kind):
+def only(kind: str) -> Iterator[None]:
     """Entries made within are of this kind: the small layers and the neurons inside attention are part of the attention."""
     before, _asked.kind = _asked.kind, kind
     try:
@@ -84,6 +88,6 @@ def only(kind):
         _asked.kind = before
 
 
-def firing_rate(entries):
+def firing_rate(entries: list[Entry]) -> float:
     """Spikes per neuron and step, over all neurons that fired or might have."""
     return sum(entry.spikes for entry in entries) / max(1, sum(entry.neurons for entry in entries))

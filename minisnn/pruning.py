@@ -10,7 +10,11 @@ shortcut computes the same numbers, bit for bit. The other joins have no neutral
 Axes of arrays: T time steps, N batch, C channels, H height, W width.
 """
 
+from __future__ import annotations
+
 import dataclasses
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +24,7 @@ from .models import RESIDUALS, ResNet21
 __all__ = ["prune", "Pruned", "shortcut_rates", "without", "scores", "check_join"]
 
 
-def check_join(residual):
+def check_join(residual: str) -> None:
     """Raises ValueError, with the reason, where a silent shortcut of this ``residual`` cannot be taken out."""
     if why_not := RESIDUALS[residual].why_not:
         raise ValueError(f"a network with residual '{residual}' has nothing to prune: {why_not}")
@@ -41,12 +45,12 @@ class Pruned:
     report_after: energy.Report
 
     @property
-    def identical(self):
+    def identical(self) -> bool:
         """Whether the scores on the test set are the same to the last bit."""
         return self.scores_before.tobytes() == self.scores_after.tobytes()
 
 
-def shortcut_rates(net, batches):
+def shortcut_rates(net: ResNet21, batches: Any) -> dict[int, float]:
     """Firing rate of the neurons of each shortcut, in evaluation mode; exactly 0.0 where not one of them fired.
 
     Args:
@@ -59,7 +63,7 @@ def shortcut_rates(net, batches):
     return run(net, batches)[1]
 
 
-def scores(net, batches):
+def scores(net: ResNet21, batches: Any) -> np.ndarray:
     """Class scores [N, classes] of all batches one after another, in evaluation mode."""
     return run(net, batches)[0]
 
@@ -73,7 +77,7 @@ def run(net, batches):
     return np.concatenate(results), rates, report
 
 
-def without(net, numbers):
+def without(net: ResNet21, numbers: Iterable[int]) -> ResNet21:
     """The same network without some of its shortcuts: a new one, with copies of all other parameters and buffers.
 
     Args:
@@ -93,7 +97,7 @@ def without(net, numbers):
     return smaller.eval()
 
 
-def prune(net, train, test, tolerance=0.0):
+def prune(net: ResNet21, train: Callable[[], Any], test: Callable[[], Any], tolerance: float = 0.0) -> Pruned:
     """Take out the shortcuts that fire on no sample of the training set, or hardly, and hold the result against the test set.
 
     With tolerance 0 predictions stay the same: a shortcut that is silent on the training set, but fires on the test set, is

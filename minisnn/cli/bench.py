@@ -2,6 +2,7 @@
 
 import pathlib
 import sys
+from typing import Any
 
 from .. import bench, models, threads
 from ..errors import UsageError
@@ -38,7 +39,7 @@ def run(options):
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
     network = dict(width=options.width, timesteps=options.timesteps, batch_size=options.batch_size)
-    result = dict(threads=threads.get_num_threads())
+    result: dict[str, Any] = dict(threads=threads.get_num_threads())
     for name in SECTIONS:
         if options.sections and name not in options.sections:
             continue

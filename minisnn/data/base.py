@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -74,8 +75,8 @@ class Dataset:
     name: str  # as on the command line
     preset: str  # key of catalogue.CATALOGUE: which stem fits
     classes: tuple  # names of the classes, by label
-    train: Samples | None  # None where the copy on disk lacks that part
-    test: Samples | None
+    train: Any  # Samples; None where the copy on disk lacks that part
+    test: Any  # likewise
     note: str = ""  # one line that says what was found
     facts: dict = dataclasses.field(default_factory=dict)  # for config.json: split, seed, counts
 

@@ -3,12 +3,17 @@
 Axes: T time steps, N batch, C channels, H height, W width.
 """
 
+from __future__ import annotations
+
 import contextlib
 import functools
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from ..engine import Tensor
+from ..models import ResNet21
 from ..nn import Attention, Neurons, evaluating, listen
 
 __all__ = ["Activity", "watch", "potentials"]
@@ -24,11 +29,15 @@ class Activity:
         neurons: {name: the LIF layer's options}.
     """
 
-    def __init__(self):
-        self.currents, self.spikes, self.joins, self.scores, self.neurons = {}, {}, {}, {}, {}
+    def __init__(self) -> None:
+        self.currents: dict[str, np.ndarray] = {}
+        self.spikes: dict[str, np.ndarray] = {}
+        self.joins: dict[int, np.ndarray] = {}
+        self.scores: dict[str, np.ndarray] = {}
+        self.neurons: dict[str, Mapping[str, Any]] = {}
 
 
-def watch(net, x):
+def watch(net: ResNet21, x: Any) -> Activity:
     """Run ``net`` on x [T, N, C, H, W] in evaluation mode and keep what happened in every layer; returns Activity.
 
     Memory: two arrays for each layer, so give a few samples only.
@@ -44,9 +53,9 @@ def watch(net, x):
                 at = name.removesuffix(".attention")
                 stack.enter_context(listen(module, functools.partial(keep_scores, activity, at, module)))
         for k, stage in enumerate(net.stages):
-            stack.enter_context(listen(stage.join, lambda _, out, k=k: activity.joins.update({k: out.data})))
+            stack.enter_context(listen(stage.join, functools.partial(keep_joined, activity, k)))
             if stage.shortcut is None:
-                stack.enter_context(listen(stage.main, lambda _, out, k=k: activity.joins.update({k: out.data})))
+                stack.enter_context(listen(stage.main, functools.partial(keep_joined, activity, k)))
         stack.enter_context(evaluating(net))
         net(x if isinstance(x, Tensor) else Tensor(x, dtype=net.config.dtype))
     return activity
@@ -66,11 +75,15 @@ def keep_neurons(activity, name, inputs, output):
     activity.currents[name], activity.spikes[name] = inputs[0].data, output.data
 
 
+def keep_joined(activity, stage, inputs, output):
+    activity.joins[stage] = output.data
+
+
 def keep_scores(activity, name, module, inputs, output):
     activity.scores[name] = module.scores(*inputs).data
 
 
-def potentials(current, tau=2.0, v_threshold=1.0, v_reset=0.0, decay_input=True, **_):
+def potentials(current: np.ndarray, tau: float = 2.0, v_threshold: float = 1.0, v_reset: float | None = 0.0, decay_input: bool = True, **_: Any) -> np.ndarray:
     """Membrane potential u[t] before the spike, for currents [T, ...]: Eq. 2 (``ops.lif``) in plain NumPy."""
     rest = 0.0 if v_reset is None else v_reset
     h, u = np.full(current.shape[1:], rest), np.empty(current.shape)

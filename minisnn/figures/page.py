@@ -3,12 +3,18 @@
 The file holds everything it shows, figures as data URIs, and asks nothing of a network; it opens from a disk or an attachment.
 """
 
+from __future__ import annotations
+
 import base64
 import html
 import io
 import json
+from collections.abc import Sequence
+from typing import Any
 
 from .. import energy, files, terminal
+from ..figures.run import Drawing, Subject
+from ..types import Path
 from . import run as run_figures
 
 __all__ = ["write", "page"]
@@ -40,7 +46,7 @@ PAGE = """<!DOCTYPE html>
 """
 
 
-def write(subject, path, **options):
+def write(subject: Subject, path: Path, **options: Any) -> int:
     """Write the report of a run.
 
     Args:
@@ -60,7 +66,7 @@ def write(subject, path, **options):
     return len(drawings)
 
 
-def page(subject, drawings):
+def page(subject: Subject, drawings: Sequence[Drawing]) -> str:
     """The HTML text."""
     run, measured = subject.run, subject.report
     title = f"minisnn: {subject.title}"

@@ -4,12 +4,20 @@ Axes: T time steps, N batch, C channels, H height, W width.
 Each function takes arrays and returns a matplotlib Figure.
 """
 
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from .. import energy
 from ..runs import merit
 from .activity import potentials
 from .style import COLORS, MAP, MARKERS, blank, styled, whole_numbers
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["training_curves", "thermogram", "spike_intensity", "attention_maps", "membranes", "energy_by_layer",
            "accuracy_against_energy", "chosen_neurons"]
@@ -19,7 +27,7 @@ __all__ = ["training_curves", "thermogram", "spike_intensity", "attention_maps",
 
 
 @styled
-def training_curves(metrics, title=""):
+def training_curves(metrics: Mapping[str, Sequence[float]], title: str = "") -> Figure:
     """Loss, accuracy and firing rate over the epochs.
 
     Args:
@@ -53,7 +61,7 @@ def training_curves(metrics, title=""):
 
 
 @styled
-def thermogram(rates, names, epochs=None, title=""):
+def thermogram(rates: Any, names: Sequence[str], epochs: Any = None, title: str = "") -> Figure:
     """Firing rate of every LIF layer over the epochs, with the shortcuts' beside it (Fig. 5).
 
     Args:
@@ -67,10 +75,10 @@ def thermogram(rates, names, epochs=None, title=""):
     shortcuts = [k for k, name in enumerate(names) if "shortcut" in name]
     figure = blank(11 if shortcuts else 7.5, max(3.5, 0.24 * len(names) + 1.1))
     if shortcuts:
-        left, right = figure.subfigures(1, 2, width_ratios=(2.1, 1))
+        left, right = figure.subfigures(1, 2, width_ratios=(2.1, 1))  # type: ignore[misc]
         heat, bars = left.subplots(), np.atleast_1d(right.subplots(len(shortcuts), 1, sharex=True))
     else:
-        heat, bars = figure.subplots(), ()
+        heat, bars = figure.subplots(), np.empty(0, object)
     image = heat.pcolormesh(np.append(epochs - 0.5, epochs[-1] + 0.5), np.arange(len(names) + 1) - 0.5, rates.T, cmap=MAP,
                             vmin=0, vmax=max(rates.max(), 1e-6))
     heat.invert_yaxis()
@@ -102,7 +110,7 @@ def thermogram(rates, names, epochs=None, title=""):
 
 
 @styled
-def spike_intensity(x, joined, steps, names=("",), title=""):
+def spike_intensity(x: np.ndarray, joined: Sequence[np.ndarray], steps: Sequence[int], names: Sequence[str] = ("",), title: str = "") -> Figure:
     """Spikes of all channels after the first join, over the input, at chosen time steps (Figs. 3 and 4).
 
     Args:
@@ -137,7 +145,7 @@ def spike_intensity(x, joined, steps, names=("",), title=""):
 
 
 @styled
-def attention_maps(scores, title="", most=3):
+def attention_maps(scores: Mapping[str, np.ndarray], title: str = "", most: int = 3) -> Figure:
     """Attention scores of every module: over time, channels or space.
 
     Args:
@@ -194,7 +202,7 @@ def spatial_scores(scores, title, most):
 
 
 @styled
-def membranes(current, spikes, options, neurons, name="", title="", raster=60):
+def membranes(current: np.ndarray, spikes: np.ndarray, options: Mapping[str, Any], neurons: Sequence[tuple[int, int, int]], name: str = "", title: str = "", raster: int = 60) -> Figure:
     """Membrane potentials of chosen neurons with the threshold drawn, and a raster of the busiest of the layer.
 
     Args:
@@ -230,7 +238,7 @@ def membranes(current, spikes, options, neurons, name="", title="", raster=60):
     return figure
 
 
-def chosen_neurons(current, spikes, number=4):
+def chosen_neurons(current: np.ndarray, spikes: np.ndarray, number: int = 4) -> list[tuple[int, ...]]:
     """(c, h, w) of neurons worth a look: from the busiest to one that never fired but came nearest, [T, C, H, W]."""
     counts = spikes.sum(0)
     order = np.argsort(-counts, axis=None, kind="stable")
@@ -246,7 +254,7 @@ def chosen_neurons(current, spikes, number=4):
 
 
 @styled
-def energy_by_layer(report, title=""):
+def energy_by_layer(report: energy.Report, title: str = "") -> Figure:
     """Energy of every layer, split into additions and products, beside its firing rate."""
     rows = [row for row in report.layers if row.energy_mj > 0 or row.firing_rate is not None]
     figure = blank(10, 1.2 + 0.25 * len(rows))
@@ -273,7 +281,7 @@ def energy_by_layer(report, title=""):
 
 
 @styled
-def accuracy_against_energy(points, title=""):
+def accuracy_against_energy(points: Sequence[tuple[str, float, float, float, float]], title: str = "") -> Figure:
     """Accuracy over energy of several systems, with deviation over their seeds.
 
     Args:

@@ -1,17 +1,25 @@
 """The figures of one run: which there are, what they are drawn from, and what they say. How they look is in plots.py."""
 
+from __future__ import annotations
+
 import dataclasses
 import functools
+import pathlib
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from .. import energy, files
 from ..data import batches, limited
+from ..data.base import Dataset
 from ..errors import UsageError
+from ..figures.activity import Activity
 from ..models.presets import FIRST, JOINED, RESIDUALS
 from ..nn import listen
 from ..ops.attention import DIMENSIONS
+from ..runs import Run
 from . import plots
 from .activity import watch
 from .style import write_png
@@ -25,14 +33,14 @@ class Drawing:
 
     name: str  # of its file, without .png
     caption: str  # one or two sentences
-    figure: object  # matplotlib Figure
+    figure: Any  # matplotlib Figure
 
-    def png(self, file):
+    def png(self, file: BinaryIO) -> None:
         """Write it to a binary file."""
         write_png(self.figure, file)
 
 
-def save(drawing, folder):
+def save(drawing: Drawing, folder: Path) -> pathlib.Path:
     """Write a Drawing into a folder, which is made where it does not exist; returns the path."""
     path = Path(folder) / f"{drawing.name}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -41,7 +49,7 @@ def save(drawing, folder):
     return path
 
 
-def chosen_steps(timesteps):
+def chosen_steps(timesteps: int) -> list[int]:
     """Up to five time steps (from 1) over the whole sample; of 32 those of Figs. 3 and 4: 1, 8, 16, 24, 32."""
     return sorted({1, *(max(1, timesteps * k // 4) for k in (1, 2, 3, 4))})
 
@@ -55,26 +63,27 @@ def joined(net, activity):
 class Subject:
     """A run, with what several figures need computed once."""
 
-    def __init__(self, run, which="best", data_dir=None, batch_size=64, limit=None):
+    def __init__(self, run: Run, which: str = "best", data_dir: str | None = None, batch_size: int = 64, limit: int | None = None) -> None:
         self.run, self.net, self.data_dir, self.batch_size, self.limit = run, run.network(which), data_dir, batch_size, limit
 
     @property
-    def title(self):
+    def title(self) -> str:
         """The run in a few words."""
         o = self.run.config["options"]
         return f"{o['model']} on {o['dataset']}, width {self.net.config.width}, T = {self.net.config.timesteps}"
 
     @functools.cached_property
-    def dataset(self):
+    def dataset(self) -> Dataset:
         data = self.run.dataset(data_dir=self.data_dir)
         if data.test is None or not len(data.test):
             raise UsageError(f"the copy of {data.name} holds no test samples, which the figures need; complete it: {data.note}")
         return data
 
     @functools.cached_property
-    def tested(self):
+    def tested(self) -> tuple[energy.Report, float]:
         """(energy.Report, accuracy) on the test set."""
-        scores, test = [], limited(self.dataset.test, self.limit)
+        scores: list[np.ndarray] = []
+        test = limited(self.dataset.test, self.limit)
         with listen(self.net, lambda _, out: scores.append(out.data)):
             report = energy.measure(self.net, batches(test, self.batch_size))
         return report, float((np.concatenate(scores).argmax(1) == test.labels).mean())
@@ -82,7 +91,7 @@ class Subject:
     report = property(lambda self: self.tested[0])
     accuracy = property(lambda self: self.tested[1])
 
-    def sample(self, number):
+    def sample(self, number: int) -> tuple[np.ndarray, str]:
         """(x [T, 1, C, H, W], name of its class) of one test sample."""
         test = self.dataset.test
         if not 0 <= number < len(test):
@@ -90,12 +99,12 @@ class Subject:
         return np.asarray(test.batch(np.array([number]))), str(self.dataset.classes[test.labels[number]])
 
     @functools.cache
-    def activity(self, number):
+    def activity(self, number: int) -> Activity:
         """What happens in every layer on one test sample."""
         return watch(self.net, self.sample(number)[0])
 
 
-FIGURES = {}  # name: function(subject, options), which returns (caption, matplotlib Figure), or None where there is nothing to show
+FIGURES: dict[str, Callable[..., Any]] = {}  # name: function(subject, options), which returns (caption, matplotlib Figure), or None where there is nothing to show
 
 
 def figure_of_a_run(draw):
@@ -192,7 +201,7 @@ def energy_by_layer(subject, _):
 NAMES = tuple(FIGURES)
 
 
-def of_run(subject, compare=(), sample=0, steps=None, layer=None, neurons=None, only=NAMES):
+def of_run(subject: Subject, compare: Sequence[Subject] = (), sample: int = 0, steps: Sequence[int] | None = None, layer: str | None = None, neurons: Sequence[tuple[int, int, int]] | None = None, only: Sequence[str] = NAMES) -> Iterator[Drawing]:
     """The figures of a run, one after another.
 
     Args:

@@ -4,9 +4,16 @@ Axes: T time steps, C channels, H height, W width; n events.
 Readable without color vision: off is dark and on is light on grey, and where there are colors, markers and dashes differ too.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from .style import COLORS, DASHES, blank, styled
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["polarity", "event_figure", "image_figure", "gif_frames"]
 
@@ -16,7 +23,7 @@ BINS = 60  # of the rate
 ON, OFF = COLORS[4], COLORS[0]  # a light orange and a dark blue
 
 
-def polarity(frames):
+def polarity(frames: np.ndarray) -> np.ndarray:
     """On events less off events of each pixel, scaled to -1 ... 1 by what 99 % of the active pixels stay within.
 
     Args:
@@ -31,7 +38,7 @@ def polarity(frames):
 
 
 @styled
-def event_figure(events, frames, sensor, edges=None, title=""):
+def event_figure(events: np.ndarray, frames: np.ndarray, sensor: tuple[int, int], edges: np.ndarray | None = None, title: str = "") -> Figure:
     """Slices, cloud and rate of one sample.
 
     Args:
@@ -48,7 +55,7 @@ def event_figure(events, frames, sensor, edges=None, title=""):
     columns = min(8, len(chosen))
     rows = -(-len(chosen) // columns)
     figure = blank(1.25 * columns + 1.0 if columns > 5 else 8, 1.45 * rows + 4.6)
-    top, bottom = figure.subfigures(2, 1, height_ratios=(1.45 * rows + 0.5, 4.0))
+    top, bottom = figure.subfigures(2, 1, height_ratios=(1.45 * rows + 0.5, 4.0))  # type: ignore[misc]
     panels = np.atleast_1d(top.subplots(rows, columns)).ravel()
     pictures = polarity(frames)
     for axes in panels:
@@ -90,7 +97,7 @@ def event_figure(events, frames, sensor, edges=None, title=""):
 
 
 @styled
-def image_figure(image, title=""):
+def image_figure(image: np.ndarray, title: str = "") -> Figure:
     """A still image [C, H, W]: its first channel, or its three channels as colors."""
     figure = blank(4.2, 3.6)
     axes = figure.subplots()
@@ -102,7 +109,7 @@ def image_figure(image, title=""):
     return figure
 
 
-def gif_frames(frames, side=256):
+def gif_frames(frames: np.ndarray, side: int = 256) -> np.ndarray:
     """Frames [T, 2, H, W] as grey pictures: uint8 [T, H', W'], off dark, on light, enlarged to about ``side`` pixels."""
     grey = (127.5 + 127.5 * polarity(frames)).round().astype(np.uint8)
     factor = max(1, side // max(grey.shape[1:]))

@@ -4,10 +4,17 @@ They are readable without color vision: the color map is cividis, whose lightnes
 marker, bars in hatching.
 """
 
+from __future__ import annotations
+
 import functools
 import importlib
 import os
 import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["MAP", "COLORS", "DASHES", "MARKERS", "styled", "blank", "whole_numbers", "write_png"]
 
@@ -30,7 +37,7 @@ def matplotlib():
             os.environ["MPLBACKEND"] = backend
 
 
-def styled(draw):
+def styled(draw: Callable) -> Callable:
     """The same function, drawing in the package's style whatever the user's is."""
 
     @functools.wraps(draw)
@@ -41,12 +48,12 @@ def styled(draw):
     return drawn
 
 
-def write_png(figure, file):
+def write_png(figure: Figure, file: BinaryIO) -> None:
     """Write a Figure into a binary file, fine enough for print."""
     figure.savefig(file, format="png", dpi=150)
 
 
-def blank(width, height):
+def blank(width: float, height: float) -> Figure:
     """An empty Figure, size in inches."""
     matplotlib()
     from matplotlib.figure import Figure
@@ -54,7 +61,7 @@ def blank(width, height):
     return Figure(figsize=(width, height))
 
 
-def whole_numbers(axis):
+def whole_numbers(axis: Any) -> None:
     """Ticks at whole numbers only."""
     from matplotlib.ticker import MaxNLocator
 

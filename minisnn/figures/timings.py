@@ -1,7 +1,14 @@
 """Figures of timings: rows of bench.py in, matplotlib Figures out."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from .. import bench, threads
 from .style import COLORS, blank, styled
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["conv_by_density", "step_by_rate"]
 
@@ -16,7 +23,7 @@ def crossover(rows, event, dense):
 
 
 @styled
-def conv_by_density(rows):
+def conv_by_density(rows: list[dict[str, Any]]) -> Figure:
     """Time against density for each shape, with the crossover marked."""
     figure = blank(15, 7)
     axes = figure.subplots(2, 4, sharex=True)
@@ -47,7 +54,7 @@ def conv_by_density(rows):
 
 
 @styled
-def step_by_rate(rows):
+def step_by_rate(rows: list[dict[str, Any]]) -> Figure:
     """The training step against the firing rate."""
     figure = blank(6.5, 4.5)
     axis = figure.subplots()

@@ -29,7 +29,7 @@ class Residual:
     why_not: str = ""  # why a silent shortcut cannot be taken out (pruning.py); "" where it can
 
     @property
-    def adds(self):
+    def adds(self) -> bool:
         """Whether what the join makes of spikes are numbers, by which the next convolution multiplies."""
         return self.join == ADD
 

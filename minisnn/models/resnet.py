@@ -13,12 +13,18 @@ is a 1x1 convolution of stride 2 with batch norm, Ws. The published code holds n
 built from their equations on the same plan.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 from .. import nn, ops
 from ..catalogue import CATALOGUE
 from ..engine import Tensor, generator
 from ..ops.attention import DIMENSIONS
+from ..ops.residual import ADD
 from .presets import FIRST, JOINED, RESIDUALS, SHORTCUTS, Config
 
 __all__ = ["build", "ResNet21", "Stage", "Unit"]
@@ -27,23 +33,20 @@ __all__ = ["build", "ResNet21", "Stage", "Unit"]
 class Unit(nn.Module):
     """conv, batch norm, [attention], neurons; or, for MS, the neurons first. ``neurons`` None leaves them to what follows."""
 
-    one_layer = ("conv", "lif")
+    one_layer: tuple[str, ...] = ("conv", "lif")
 
-    def __init__(self, in_channels, out_channels, kernel, stride, attention, neurons, make, neurons_first=False):
+    def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int, attention: nn.Attention | None, neurons: nn.Neurons | None, make: dict[str, Any], neurons_first: bool = False) -> None:
         self.conv = nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, **make)
         self.norm = nn.BatchNorm2d(out_channels, dtype=make["dtype"])
         self.attention = attention
         self.lif = neurons
         self.neurons_first = neurons_first
 
-    def forward(self, x):
-        if self.neurons_first:
-            x = self.lif(x)
-        x = self.conv(x)
-        if self.lif is None or self.neurons_first:
-            x = self.norm(x)
-            return x if self.attention is None else self.attention(x)
-        return self.lif.after(self.norm, self.attention, x)
+    def forward(self, x: Tensor) -> Tensor:
+        if self.lif is not None and not self.neurons_first:
+            return self.lif.after(self.norm, self.attention, self.conv(x))
+        x = self.norm(self.conv(x if self.lif is None else self.lif(x)))
+        return x if self.attention is None else self.attention(x)
 
 
 class Stage(nn.Module):
@@ -52,12 +55,12 @@ class Stage(nn.Module):
     Each branch runs once. ``shortcut`` is None where there is none, or where it has been pruned.
     """
 
-    one_layer = ("lif",)
+    one_layer: tuple[str, ...] = ("lif",)
 
-    def __init__(self, main, shortcut, join, lif, after):
+    def __init__(self, main: nn.Module, shortcut: nn.Module | None, join: nn.Join, lif: nn.Neurons | None, after: nn.Module) -> None:
         self.main, self.shortcut, self.join, self.lif, self.after = main, shortcut, join, lif, after
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         out = self.main(x)
         if self.shortcut is not None:
             out = self.join(out, self.shortcut(x))
@@ -69,16 +72,16 @@ class Stage(nn.Module):
 class ResNet21(nn.Module):
     """See ``build``. ``net(x)``: [T, N, C, H, W] -> class scores [N, classes], the mean over T."""
 
-    def __init__(self, config, rng=None):
+    def __init__(self, config: Config, rng: np.random.Generator | None = None) -> None:
         self.config = c = config
         stem, w = CATALOGUE[c.preset].stem, c.width
-        make = dict(rng=rng, dtype=c.dtype)
+        make: dict[str, Any] = dict(rng=rng, dtype=c.dtype)
         residual, neurons = RESIDUALS[c.residual], nn.NEURONS[c.neuron]
         neurons_first = residual.neurons == FIRST
-        first = c.position in "ac"  # MA behind the first convolution of a pair
+        first = c.position in "ac"  # MA after the first convolution of a pair
 
         def attention(channels, spiking, kernel=3):
-            return nn.Attention(c.attention, c.timesteps, channels, spiking, kernel, **make)
+            return nn.Attention(str(c.attention), c.timesteps, channels, spiking, kernel, **make)
 
         def unit(i, o, stride=1, ma=False, kernel=3, fires=True):
             gate = attention(o, False, kernel) if c.attention is not None and c.ma and ma else None
@@ -97,21 +100,21 @@ class ResNet21(nn.Module):
             if residual.join is not None and k not in c.removed:
                 ia = attention(o, True) if c.attention is not None and c.ia else None
                 shortcut = Unit(i, o, 1, 2, ia, neurons() if fires else None, make, neurons_first)
-            behind = c.position in "ab"
-            after = nn.Sequential(unit(o, o, ma=first and behind), unit(o, o, ma=not first and behind))
-            stage = Stage(main, shortcut, nn.Join(residual.join), None if fires else neurons(), after)
+            gated = c.position in "ab"  # c and d have no attention after the join
+            after = nn.Sequential(unit(o, o, ma=first and gated), unit(o, o, ma=not first and gated))
+            stage = Stage(main, shortcut, nn.Join(residual.join or ADD), None if fires else neurons(), after)
             setattr(self.stages, str(k - 1), stage)
         self.last_lif = neurons() if neurons_first else None
         self.head = nn.Linear(8 * w, stem.classes, **make)
         self.name_parts()
 
-    def forward(self, x):
+    def forward(self, x: Any) -> Tensor:
         if not isinstance(x, Tensor):
             x = Tensor(np.asarray(x), dtype=self.config.dtype)
         channels = self.stem.conv.weight.shape[1]
         if x.ndim != 5 or x.shape[2] != channels or 0 in x.shape:
             raise ValueError(f"the network got an input of shape {x.shape}; give [T, N, {channels}, H, W]")
-        dimension = DIMENSIONS.get(self.config.attention)
+        dimension = DIMENSIONS.get(self.config.attention or "")
         if dimension is not None and dimension.by_time and x.shape[0] != self.config.timesteps:
             raise ValueError(f"the network got {x.shape[0]} time steps, but its attention over {dimension.words} was built for "
                              f"{self.config.timesteps}")
@@ -122,8 +125,8 @@ class ResNet21(nn.Module):
         return self.head(x).mean(0)  # [N, classes]
 
 
-def build(preset="mnist", residual="or", attention=None, position="a", width=64, timesteps=16, dtype="float32", seed=None,
-          ma=True, ia=True, removed=(), neuron="lif"):
+def build(preset: str = "mnist", residual: str = "or", attention: str | None = None, position: str = "a", width: int = 64, timesteps: int = 16, dtype: str = "float32", seed: int | None = None,
+          ma: bool = True, ia: bool = True, removed: Sequence[int] = (), neuron: str = "lif") -> ResNet21:
     """A residual spiking network of 21 layers (Tables V and IX).
 
     Args:

@@ -4,12 +4,18 @@ Initial weights are those of PyTorch's layers: uniform within 1 / sqrt(fan_in); 
 Attention is the exception, see there.
 """
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from .. import ledger, ops
-from ..engine import generator
+from ..engine import Tensor, generator
 from ..ops.attention import attention_scores, dimension_of, pooled
-from ..surrogate import ATan
+from ..surrogate import ATan, Surrogate
+from ..types import DType
 from .module import Module, Parameter
 
 __all__ = ["Conv2d", "BatchNorm2d", "Neurons", "LIF", "NEURONS", "Attention", "MaxPool2d", "AvgPool2d", "AdaptiveAvgPool2d",
@@ -33,8 +39,8 @@ class Conv2d(Module):
         rng, dtype: of the initial weights.
     """
 
-    def __init__(self, in_channels, out_channels, kernel, stride=1, padding=0, bias=False, method="auto", rng=None,
-                 dtype="float32"):
+    def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int | tuple[int, int] = 1, padding: int | tuple[int, int] = 0, bias: bool = False, method: str = "auto", rng: np.random.Generator | None = None,
+                 dtype: DType = "float32") -> None:
         fan_in = in_channels * kernel * kernel
         w = uniform((out_channels, in_channels, kernel, kernel), fan_in, rng, dtype)
         # in memory [kh, kw, Cin, Cout], which is how the loops read it
@@ -42,7 +48,7 @@ class Conv2d(Module):
         self.bias = Parameter(uniform((out_channels,), fan_in, rng, dtype)) if bias else None
         self.stride, self.padding, self.method = stride, padding, method
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         method = self.method
         if method == "auto" and not self.training:
             # Which way is faster depends on the whole batch, and the two round differently: a sample's result would depend on
@@ -54,12 +60,12 @@ class Conv2d(Module):
 class BatchNorm2d(Module):
     """Batch normalisation over (T, N, H, W) (``ops.batch_norm``)."""
 
-    def __init__(self, channels, momentum=0.1, eps=1e-5, dtype="float32"):
+    def __init__(self, channels: int, momentum: float = 0.1, eps: float = 1e-5, dtype: DType = "float32") -> None:
         self.weight, self.bias = Parameter(np.ones(channels, dtype)), Parameter(np.zeros(channels, dtype))
         self.running_mean, self.running_var = np.zeros(channels, dtype), np.ones(channels, dtype)
         self.momentum, self.eps = momentum, eps
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         return ops.batch_norm(x, self.weight, self.bias, self.running_mean, self.running_var, self.training,
                               self.momentum, self.eps)
 
@@ -68,9 +74,9 @@ class Neurons(Module):
     """The base of all layers of neurons: ``forward`` takes currents [T, ...] and returns spikes of that shape. A network takes any
     of them, by its name in NEURONS."""
 
-    options = {}  # the constants, where the potentials are those of ``ops.lif``: the figures draw them from these
+    options: Mapping[str, Any] = {}  # the constants, where the potentials are those of ``ops.lif``, from which the figures draw
 
-    def after(self, norm, attention, x):
+    def after(self, norm: Module, attention: Module | None, x: Tensor) -> Tensor:
         """What these neurons make of ``attention(norm(x))``; ``attention`` may be None. A subclass with a faster way overrides it."""
         x = norm(x)
         return self(x if attention is None else attention(x))
@@ -79,20 +85,21 @@ class Neurons(Module):
 class LIF(Neurons):
     """Leaky integrate-and-fire neurons (``ops.lif``, which explains the arguments); at rest before every call."""
 
-    def __init__(self, tau=2.0, v_threshold=1.0, v_reset=0.0, surrogate=ATan(), detach_reset=True, decay_input=True,
-                 smooth=False):
+    def __init__(self, tau: float = 2.0, v_threshold: float = 1.0, v_reset: float | None = 0.0, surrogate: Surrogate = ATan(), detach_reset: bool = True, decay_input: bool = True,
+                 smooth: bool = False) -> None:
         self.options = dict(tau=tau, v_threshold=v_threshold, v_reset=v_reset, surrogate=surrogate, detach_reset=detach_reset,
                             decay_input=decay_input, smooth=smooth)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         return ops.lif(x, **self.options)
 
-    def after(self, norm, attention, x):
+    def after(self, norm: Module, attention: Module | None, x: Tensor) -> Tensor:
         """The same by the fused operation."""
         if self.options["smooth"]:
             return super().after(norm, attention, x)
         constants = {k: v for k, v in self.options.items() if k not in ("surrogate", "smooth")}
-        gate, names = {}, {"norm": norm._name}
+        gate: dict[str, Any] = {}
+        names = {"norm": norm._name}
         if attention is not None:
             gate = dict(dim=attention.dim, attention=attention.weights, spiking=attention.spiking)
             names["attention"] = attention._name
@@ -126,7 +133,7 @@ class Attention(Module):
         rng, dtype: of the initial weights.
     """
 
-    def __init__(self, dim, timesteps, channels, spiking=False, kernel=3, rng=None, dtype="float32"):
+    def __init__(self, dim: str, timesteps: int, channels: int, spiking: bool = False, kernel: int = 3, rng: np.random.Generator | None = None, dtype: DType = "float32") -> None:
         self.dim, self.spiking = dim, spiking
         shapes = dimension_of(dim).weights(timesteps, channels, kernel)
         self.names = tuple(shapes)
@@ -134,65 +141,65 @@ class Attention(Module):
             setattr(self, name, Parameter(averaging(shape, fan_in, rng, dtype)))
 
     @property
-    def weights(self):
+    def weights(self) -> tuple[Parameter, ...]:
         """The weights as ``ops.attention`` takes them."""
         return tuple(getattr(self, name) for name in self.names)
 
-    def scores(self, x):
+    def scores(self, x: Tensor) -> Tensor:
         """The scores of x [T, N, C, H, W]: a Tensor [N, T], [N, C] or, in space, [N, H, W]."""
         scores = attention_scores(pooled(x, self.dim), self.weights, self.dim, self.spiking, x.shape[3:])
         return scores.reshape(-1, *x.shape[3:]) if dimension_of(self.dim).by_pixel else scores
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         return ops.attention(x, self.dim, *self.weights, spiking=self.spiking)
 
 
 class MaxPool2d(Module):
     """The largest value of each window (``ops.max_pool2d``)."""
 
-    def __init__(self, kernel, stride=None, padding=0):
+    def __init__(self, kernel: int | tuple[int, int], stride: int | tuple[int, int] | None = None, padding: int | tuple[int, int] = 0) -> None:
         self.window = kernel, stride, padding
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         return ops.max_pool2d(x, *self.window)
 
 
 class AvgPool2d(Module):
     """The mean of each window (``ops.avg_pool2d``)."""
 
-    def __init__(self, kernel, stride=None, padding=0):
+    def __init__(self, kernel: int | tuple[int, int], stride: int | tuple[int, int] | None = None, padding: int | tuple[int, int] = 0) -> None:
         self.window = kernel, stride, padding
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         return ops.avg_pool2d(x, *self.window)
 
 
 class AdaptiveAvgPool2d(Module):
     """The mean of each of size x size bins (``ops.adaptive_avg_pool2d``)."""
 
-    def __init__(self, size):
+    def __init__(self, size: int) -> None:
         self.size = size
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         return ops.adaptive_avg_pool2d(x, self.size)
 
 
 class Linear(Module):
     """x @ weight.T + bias (``ops.linear``)."""
 
-    def __init__(self, in_features, out_features, rng=None, dtype="float32"):
+    def __init__(self, in_features: int, out_features: int, rng: np.random.Generator | None = None, dtype: DType = "float32") -> None:
         self.weight = Parameter(uniform((out_features, in_features), in_features, rng, dtype))
         self.bias = Parameter(uniform((out_features,), in_features, rng, dtype))
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         return ops.linear(x, self.weight, self.bias)
 
 
 class Join(Module):
     """The join of main branch and shortcut (``ops.join``): "or", "add", "and" or "iand"."""
 
-    def __init__(self, how="or"):
+    def __init__(self, how: str = "or") -> None:
         self.how = how
 
-    def forward(self, main, shortcut):
+    def forward(self, main: Tensor, shortcut: Tensor) -> Tensor:
         return ops.join(main, shortcut, self.how)

@@ -1,7 +1,11 @@
 """Hearing a network while it runs: what goes into a module and comes out of it, without a change to either."""
 
+from __future__ import annotations
+
 import contextlib
 import threading
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from ..engine import no_grad
 
@@ -9,19 +13,19 @@ __all__ = ["listen", "heard", "evaluating"]
 
 
 class _Listening(threading.local):
-    callbacks = ()  # (module, callback) of this thread, in the order in which they came
+    callbacks: tuple[tuple[Any, Callable], ...] = ()  # (module, callback) of this thread, in the order in which they came
 
 
 _listening = _Listening()
 
 
-def heard():
+def heard() -> tuple[tuple[Any, Callable], ...]:
     """(module, callback) pairs of this thread."""
     return _listening.callbacks
 
 
 @contextlib.contextmanager
-def listen(module, callback):
+def listen(module: Any, callback: Callable[[tuple, Any], Any]) -> Iterator[None]:
     """Within the ``with`` statement, ``callback(inputs, output)`` hears every call of ``module`` in this thread."""
     before = _listening.callbacks
     _listening.callbacks = (*before, (module, callback))
@@ -32,7 +36,7 @@ def listen(module, callback):
 
 
 @contextlib.contextmanager
-def evaluating(net):
+def evaluating(net: Any) -> Iterator[None]:
     """Within the ``with`` statement: evaluation mode and no tape; afterwards every part has its own mode back."""
     modes = [(module, module.training) for module in net.modules()]
     net.eval()

@@ -1,10 +1,19 @@
 """Module: what holds parameters, knows its parts by name, and can be called."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from .. import ledger
 from ..engine import Tensor
+from ..types import DType
 from .listening import heard
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["Module", "Parameter", "Sequential", "ModuleList"]
 
@@ -15,7 +24,7 @@ class Parameter(Tensor):
 
     __slots__ = ("name",)
 
-    def __init__(self, data, dtype=None):
+    def __init__(self, data: Any, dtype: DType | None = None) -> None:
         super().__init__(data, requires_grad=True, dtype=dtype)
         self.name = ""
 
@@ -29,13 +38,17 @@ class Module:
     """
 
     training = True
-    one_layer = ()  # attributes whose modules are one layer to a reader, which then goes by this module's name
+    one_layer: tuple[str, ...] = ()  # attributes whose modules are one layer to a reader, which then goes by this module's name
     _name = ""  # under which a ledger knows it, within the outermost module that was called
 
-    def forward(self, *inputs):
+    if TYPE_CHECKING:  # what is assigned to a module is a parameter, a buffer, a module or anything else
+
+        def __getattr__(self, name: str) -> Any: ...
+
+    def forward(self, *inputs: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__} does not define forward")
 
-    def __call__(self, *inputs):
+    def __call__(self, *inputs: Any) -> Any:
         if ledger.is_open():
             with ledger.scope(self._name):
                 output = self.forward(*inputs)
@@ -46,11 +59,11 @@ class Module:
                 callback(inputs, output)
         return output
 
-    def named_children(self):
+    def named_children(self) -> Iterator[tuple[str, Module]]:
         """(name, module) of each direct part."""
         return iter(first_of_each((name, value) for name, value in vars(self).items() if isinstance(value, Module)))
 
-    def named_modules(self, prefix="", seen=None):
+    def named_modules(self, prefix: str = "", seen: set[int] | None = None) -> Iterator[tuple[str, Module]]:
         """(dotted name, module) of this module and all of its parts, depth first; ``seen`` is for the recursion."""
         seen = set() if seen is None else seen
         if id(self) in seen:
@@ -60,16 +73,16 @@ class Module:
         for name, child in self.named_children():
             yield from child.named_modules(f"{prefix}.{name}" if prefix else name, seen)
 
-    def named_layers(self):
+    def named_layers(self) -> Iterator[tuple[str, Module]]:
         """(name, module) of this module and all of its parts, by the names that a ledger and the reports have for them: dotted
         names, but what a module says is ``one_layer`` has that module's name."""
-        joined = {}
+        joined: dict[int, str] = {}
         for name, module in self.named_modules():
             name = joined.get(id(module), name)
             joined |= {id(getattr(module, part)): name for part in module.one_layer}
             yield name, module
 
-    def modules(self):
+    def modules(self) -> list[Module]:
         """This module and all of its parts, depth first."""
         return [module for _, module in self.named_modules()]
 
@@ -80,31 +93,31 @@ class Module:
                       if isinstance(value, kind)]
         return first_of_each(found)
 
-    def named_parameters(self):
+    def named_parameters(self) -> list[tuple[str, Parameter]]:
         """[(dotted name, Parameter)] in definition order."""
         named = self._named(Parameter)
         for name, p in named:
             p.name = name
         return named
 
-    def parameters(self):
+    def parameters(self) -> list[Parameter]:
         """[Parameter] in definition order."""
         return [p for _, p in self.named_parameters()]
 
-    def named_buffers(self):
+    def named_buffers(self) -> list[tuple[str, np.ndarray]]:
         """[(dotted name, ndarray)] in definition order."""
         return self._named(np.ndarray)
 
-    def buffers(self):
+    def buffers(self) -> list[np.ndarray]:
         """[ndarray] in definition order."""
         return [b for _, b in self.named_buffers()]
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, np.ndarray]:
         """{dotted name: ndarray} of all parameters and buffers: copies, in C order."""
         arrays = [(name, p.data) for name, p in self.named_parameters()] + self.named_buffers()
         return {name: array.copy("C") for name, array in arrays}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
         """Take over what ``state_dict`` returned.
 
         Raises:
@@ -126,22 +139,22 @@ class Module:
         for p in self.parameters():
             p.changed_in_place()
 
-    def train(self, mode=True):
+    def train(self, mode: bool = True) -> Self:
         """Training mode: batch norm takes and moves the statistics of the batch."""
         for module in self.modules():
             module.training = mode
         return self
 
-    def eval(self):
+    def eval(self) -> Self:
         """Evaluation mode: running statistics, so that a sample's result does not depend on its batch."""
         return self.train(False)
 
-    def zero_grad(self):
+    def zero_grad(self) -> None:
         """Forget all gradients."""
         for p in self.parameters():
             p.grad = None
 
-    def name_parts(self):
+    def name_parts(self) -> Self:
         """Tell every part the name that a ledger's entries carry."""
         for name, module in self.named_layers():
             module._name = name
@@ -161,20 +174,20 @@ def first_of_each(named):
 class Sequential(Module):
     """Modules one after another."""
 
-    def __init__(self, *modules):
+    def __init__(self, *modules: Module) -> None:
         for k, module in enumerate(modules):
             setattr(self, str(k), module)
 
-    def __iter__(self):  # a module that stands here twice runs twice
+    def __iter__(self) -> Iterator[Module]:  # a module that stands here twice runs twice
         return (module for module in vars(self).values() if isinstance(module, Module))
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(list(iter(self)))
 
-    def __getitem__(self, k):
+    def __getitem__(self, k: int) -> Module:
         return list(self)[k]
 
-    def forward(self, x):
+    def forward(self, x: Any) -> Any:
         for module in self:
             x = module(x)
         return x
@@ -183,5 +196,5 @@ class Sequential(Module):
 class ModuleList(Sequential):
     """Modules kept in a row, called by whoever holds them."""
 
-    def forward(self, *inputs):
+    def forward(self, *inputs: Any) -> Any:
         raise NotImplementedError("a ModuleList is not called itself; call its modules")

@@ -25,13 +25,16 @@ What differs between the dimensions is a row of DIMENSIONS, which the layer, the
 dimension is another row, and in fused.py a case of ``scores_of`` where its scores vary along something else.
 """
 
+from __future__ import annotations
+
 import dataclasses
-from typing import Callable
+from collections.abc import Sequence
+from typing import Any, Callable
 
 import numpy as np
 
 from .. import ledger
-from ..engine import Function
+from ..engine import Function, Tensor
 from ..jit import parallel_kernel, prange
 from . import elementary
 from .conv import conv2d
@@ -52,29 +55,29 @@ class Dimension:
     by_channel: bool = False
 
     @property
-    def strides(self):
+    def strides(self) -> tuple[int, int]:
         """Row number g = t * by_time + p * by_pixel, as the loops take it."""
         return self.by_time + 0, self.by_pixel + 0
 
-    def rows(self, T, P):
+    def rows(self, T: int, P: int) -> int:
         """G, the number of rows of a feature."""
         return (T if self.by_time else 1) * (P if self.by_pixel else 1)
 
-    def places(self, T, P, C):
+    def places(self, T: int, P: int, C: int) -> int:
         """K, the number of scores of a sample."""
         return self.rows(T, P) * (C if self.by_channel else 1)
 
-    def to_places(self, rows, reduce):
+    def to_places(self, rows: np.ndarray, reduce: Callable[..., Any]) -> np.ndarray:
         """[N, G, C] -> [N, K]: reduce over the channels where they share a score."""
         return rows.reshape(len(rows), -1) if self.by_channel else reduce(rows, -1)
 
-    def to_rows(self, places, C):
+    def to_rows(self, places: np.ndarray, C: int) -> np.ndarray:
         """[N, K] -> contiguous [N, G, C]."""
         if self.by_channel:
             return np.ascontiguousarray(places.reshape(len(places), -1, C))
         return np.ascontiguousarray(np.repeat(places[:, :, None], C, -1))
 
-    def weights(self, T, C, kernel):
+    def weights(self, T: int, C: int, kernel: int) -> dict[str, Any]:
         """{name: (shape, fan-in)} of the weights, in the order in which ``attention`` takes them.
 
         Args:
@@ -83,15 +86,15 @@ class Dimension:
         """
         raise NotImplementedError
 
-    def check(self, shapes, shape):
+    def check(self, shapes: list[tuple[int, ...]], shape: tuple[int, ...]) -> None:
         """Refuse weights of these ``shapes`` for an input of ``shape``, [T, N, C, H, W]."""
         raise NotImplementedError
 
-    def logits(self, features, weights, map_shape):
+    def logits(self, features: Tensor, weights: Sequence[Tensor], map_shape: tuple[int, int]) -> Tensor:
         """[N, K] from Tensors: pooled features [2, N, K], mean and maximum, and weights; ``map_shape`` is (H, W)."""
         raise NotImplementedError
 
-    def published_products(self, T, P, C, kernel):
+    def published_products(self, T: int, P: int, C: int, kernel: int) -> int:
         """Products of one module as the authors' scripts count them (see energy.py)."""
         raise NotImplementedError
 
@@ -103,23 +106,23 @@ class SharedLayers(Dimension):
     hidden: Callable[[int], int]  # number of hidden units, from K
     published_hidden: Callable[[int], int]  # the same in the authors' scripts
 
-    def weights(self, T, C, kernel):
+    def weights(self, T: int, C: int, kernel: int) -> dict[str, Any]:
         K = self.places(T, 1, C)
         hidden = self.hidden(K)
         return {"squeeze": ((hidden, K), K), "excite": ((K, hidden), hidden)}
 
-    def check(self, shapes, shape):
+    def check(self, shapes: list[tuple[int, ...]], shape: tuple[int, ...]) -> None:
         K = self.places(shape[0], 1, shape[2])
         if [len(s) for s in shapes] != [2, 2] or shapes[0] != shapes[1][::-1] or shapes[0][1] != K or 0 in shapes[0]:
             raise ValueError(f"attention over {self.words}: weights of shape {shapes} for x {shape}; give [hidden, {K}] and "
                              f"[{K}, hidden]")
 
-    def logits(self, features, weights, map_shape):
+    def logits(self, features: Tensor, weights: Sequence[Tensor], map_shape: tuple[int, int]) -> Tensor:
         squeeze, excite = weights
         both = bare_linear(elementary.relu(bare_linear(features, squeeze)), excite)
         return both[0] + both[1]
 
-    def published_products(self, T, P, C, kernel):
+    def published_products(self, T: int, P: int, C: int, kernel: int) -> int:
         K = self.places(T, P, C)
         h = self.published_hidden(K)
         return (K - 1) * h + (h - 1) * K
@@ -129,19 +132,19 @@ class SharedLayers(Dimension):
 class Convolution(Dimension):
     """A convolution of the maps of both features: Eq. 9."""
 
-    def weights(self, T, C, kernel):
+    def weights(self, T: int, C: int, kernel: int) -> dict[str, Any]:
         return {"weight": ((1, 2, kernel, kernel), kernel * kernel)}
 
-    def check(self, shapes, shape):
+    def check(self, shapes: list[tuple[int, ...]], shape: tuple[int, ...]) -> None:
         if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][:2] != (1, 2) or shapes[0][2] != shapes[0][3] or shapes[0][2] % 2 == 0:
             raise ValueError(f"attention over {self.words}: weights of shape {shapes}; give one kernel [1, 2, k, k] with k odd")
 
-    def logits(self, features, weights, map_shape):
+    def logits(self, features: Tensor, weights: Sequence[Tensor], map_shape: tuple[int, int]) -> Tensor:
         (kernel,) = weights
         maps = features.reshape(2, -1, *map_shape).transpose(1, 0, 2, 3)
         return conv2d(maps, kernel, padding=kernel.shape[-1] // 2, method="dense").reshape(features.shape[1:])
 
-    def published_products(self, T, P, C, kernel):
+    def published_products(self, T: int, P: int, C: int, kernel: int) -> int:
         return (2 * kernel * kernel - 1) * P
 
 
@@ -152,7 +155,7 @@ DIMENSIONS = {
 }
 
 
-def dimension_of(dim):
+def dimension_of(dim: str) -> Dimension:
     """The row of an attention dimension. Raises ValueError where there is none."""
     if dim not in DIMENSIONS:
         raise ValueError(f"attention dimension is {dim!r}; give one of {', '.join(DIMENSIONS)}")
@@ -274,7 +277,7 @@ class Gate(Function):
         return channels_first_view(dx.reshape(self.shape)), self.dimension.to_places(dw, np.sum).astype(self.dtype)
 
 
-def attention_scores(features, weights, dim, spiking, map_shape, **neuron):
+def attention_scores(features: Tensor, weights: Sequence[Tensor], dim: str, spiking: bool, map_shape: tuple[int, int], **neuron: Any) -> Tensor:
     """Scores [N, K] from the pooled features [2, N, K]: Eq. 7 (t), Eq. 8 (c) or Eq. 9 (s).
 
     Args:
@@ -303,7 +306,7 @@ def bare_linear(x, weight):
     return linear(x, weight, type(x)(np.zeros(weight.shape[0], x.dtype)))
 
 
-def attention(x, dim, *weights, spiking=False, **neuron):
+def attention(x: Tensor, dim: str, *weights: Tensor, spiking: bool = False, **neuron: Any) -> Tensor:
     """Attention over time, channels or space: MA (sigmoid scores) or, with ``spiking``, IA (scores 0 or 1).
 
     out = relu(W * x) with the scores W of Eq. 7, 8 or 9 (in the head of this file), repeated over the other axes (Eq. 10).

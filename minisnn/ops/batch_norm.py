@@ -8,12 +8,14 @@ Symbols: a = weight / std and b = bias - a * mean, so that the output is a * x +
 A spiking network shares its weights over time, so the statistics run over T as well.
 """
 
+from __future__ import annotations
+
 import math
 
 import numpy as np
 
 from .. import ledger
-from ..engine import Function
+from ..engine import Function, Tensor
 from ..jit import parallel_kernel, prange
 from .layout import channels_first_view, channels_last
 
@@ -78,7 +80,7 @@ def statistics(rows):
     return shift + off, np.maximum(square - off * off, 0.0)
 
 
-def input_gradient_terms(sums, a, var, eps, rows):
+def input_gradient_terms(sums: np.ndarray, a: np.ndarray, var: np.ndarray, eps: float, rows: int) -> tuple[np.ndarray, ...]:
     """What the statistics' dependence on x takes from dx: ``by_mean`` and ``by_std`` of ``batch_norm_backward``, float64.
 
     Args:
@@ -124,7 +126,7 @@ def real_array(values, real):
     return values.astype(real, copy=False)
 
 
-def mean_and_variance(rows, running_mean, running_var, training, momentum):
+def mean_and_variance(rows: np.ndarray, running_mean: np.ndarray, running_var: np.ndarray, training: bool, momentum: float) -> tuple[np.ndarray, np.ndarray]:
     """What rows [R, C] are normalised by, [C] each, float64: in training their own statistics, towards which the running ones
     are moved; in evaluation the running ones.
 
@@ -148,7 +150,7 @@ def update_running(running_mean, running_var, mean, var, rows, momentum):
     running_var += (momentum * (var * rows / (rows - 1) - running_var)).astype(running_var.dtype)
 
 
-def batch_norm(x, weight, bias, running_mean, running_var, training=True, momentum=0.1, eps=1e-5):
+def batch_norm(x: Tensor, weight: Tensor, bias: Tensor, running_mean: np.ndarray, running_var: np.ndarray, training: bool = True, momentum: float = 0.1, eps: float = 1e-5) -> Tensor:
     """Normalise each channel over (T, N, H, W), then scale and shift it: the equation in the head of this file.
 
     Training takes mean and variance from ``x`` and moves the running statistics towards them (the variance unbiased,

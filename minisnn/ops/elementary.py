@@ -9,9 +9,15 @@ array will do, and takes its dtype. They return a Tensor. They raise ValueError 
 shapes, axes or indices do not fit, and TypeError where the tensors' dtypes differ or a lone argument is no Tensor.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 from ..engine import Function, Tensor
+from ..types import Axis
 
 __all__ = ["add", "sub", "mul", "div", "neg", "power", "matmul", "sum", "mean", "max", "min", "reshape", "transpose", "index",
            "stack", "concatenate", "exp", "log", "relu", "sigmoid", "sqrt", "tanh", "abs", "argmax"]
@@ -266,49 +272,49 @@ def _tensors(*values):
                  for v in values)
 
 
-def add(a, b):
+def add(a: Any, b: Any) -> Tensor:
     """a + b, broadcast."""
     return Add.apply(*_tensors(a, b))
 
 
-def sub(a, b):
+def sub(a: Any, b: Any) -> Tensor:
     """a - b, broadcast."""
     return Sub.apply(*_tensors(a, b))
 
 
-def mul(a, b):
+def mul(a: Any, b: Any) -> Tensor:
     """a * b, element by element, broadcast."""
     return Mul.apply(*_tensors(a, b))
 
 
-def div(a, b):
+def div(a: Any, b: Any) -> Tensor:
     """a / b, broadcast."""
     return Div.apply(*_tensors(a, b))
 
 
-def neg(a):
+def neg(a: Any) -> Tensor:
     """-a."""
     return Neg.apply(a)
 
 
-def power(a, exponent):
+def power(a: Any, exponent: float) -> Tensor:
     """a to a constant power, a number. Raises TypeError where the exponent is anything else: write exp(b * log(a)) then."""
     if isinstance(exponent, Tensor) or np.ndim(exponent) > 0:
         raise TypeError(f"power: the exponent is a {type(exponent).__name__}; give a number, or write exp(b * log(a))")
     return Power.apply(a, exponent=float(exponent))  # a Python number leaves float32 arrays float32
 
 
-def matmul(a, b):
+def matmul(a: Any, b: Any) -> Tensor:
     """Matrix product as ``numpy.matmul``: [..., n, k] @ [..., k, m] -> [..., n, m]; vectors allowed."""
     return MatMul.apply(*_tensors(a, b))
 
 
-def sum(a, axis=None, keepdims=False):
+def sum(a: Any, axis: Axis | None = None, keepdims: bool = False) -> Tensor:
     """Sum over ``axis`` (an int, a tuple, or None for all)."""
     return Sum.apply(a, axis=axis, keepdims=keepdims)
 
 
-def mean(a, axis=None, keepdims=False):
+def mean(a: Any, axis: Axis | None = None, keepdims: bool = False) -> Tensor:
     """Mean over ``axis`` (an int, a tuple, or None for all). Raises ValueError where there is nothing to average over."""
     total = sum(a, axis, keepdims)
     if a.size == 0:
@@ -316,78 +322,78 @@ def mean(a, axis=None, keepdims=False):
     return div(total, a.size / total.size)
 
 
-def max(a, axis=None, keepdims=False):
+def max(a: Any, axis: Axis | None = None, keepdims: bool = False) -> Tensor:
     """Maximum over ``axis``; entries that tie share the gradient evenly."""
     return Max.apply(a, axis=axis, keepdims=keepdims)
 
 
-def min(a, axis=None, keepdims=False):
+def min(a: Any, axis: Axis | None = None, keepdims: bool = False) -> Tensor:
     """Minimum over ``axis``; entries that tie share the gradient evenly."""
     return neg(max(neg(a), axis, keepdims))
 
 
-def reshape(a, *shape):
+def reshape(a: Any, *shape: Any) -> Tensor:
     """The same entries in another shape; one length may be -1."""
     return Reshape.apply(a, shape=shape[0] if len(shape) == 1 else shape)
 
 
-def transpose(a, *axes):
+def transpose(a: Any, *axes: Any) -> Tensor:
     """The axes in another order; without arguments, reversed."""
-    axes = axes[0] if len(axes) == 1 and isinstance(axes[0], (tuple, list)) else axes
-    return Transpose.apply(a, axes=tuple(axes) or None)
+    order = axes[0] if len(axes) == 1 and isinstance(axes[0], (tuple, list)) else axes
+    return Transpose.apply(a, axes=tuple(order) or None)
 
 
-def index(a, key):
+def index(a: Any, key: Any) -> Tensor:
     """``a[key]``, with any key that NumPy takes."""
     return Index.apply(a, key=key)
 
 
-def stack(tensors, axis=0):
+def stack(tensors: Sequence[Any], axis: int = 0) -> Tensor:
     """Tensors of one shape side by side along a new axis."""
     return Stack.apply(*_tensors(*tensors), axis=axis)
 
 
-def concatenate(tensors, axis=0):
+def concatenate(tensors: Sequence[Any], axis: int = 0) -> Tensor:
     """Tensors one after another along an axis that they have."""
     return Concatenate.apply(*_tensors(*tensors), axis=axis)
 
 
-def exp(a):
+def exp(a: Any) -> Tensor:
     """e to the a."""
     return Exp.apply(a)
 
 
-def log(a):
+def log(a: Any) -> Tensor:
     """Natural logarithm."""
     return Log.apply(a)
 
 
-def sqrt(a):
+def sqrt(a: Any) -> Tensor:
     """Square root."""
     return power(a, 0.5)
 
 
-def relu(a):
+def relu(a: Any) -> Tensor:
     """max(a, 0), with gradient 0 at 0."""
     return Relu.apply(a)
 
 
-def sigmoid(a):
+def sigmoid(a: Any) -> Tensor:
     """1 / (1 + exp(-a))."""
     return Sigmoid.apply(a)
 
 
-def tanh(a):
+def tanh(a: Any) -> Tensor:
     """Hyperbolic tangent."""
     return Tanh.apply(a)
 
 
-def abs(a):
+def abs(a: Any) -> Tensor:
     """|a|, with gradient 0 at 0."""
     return Abs.apply(a)
 
 
-def argmax(a, axis=None):
+def argmax(a: Any, axis: int | None = None) -> Any:
     """Where the maximum is, the first of equal ones: an ndarray of whole numbers, as ``numpy.argmax``; it has no gradient."""
     try:
         return np.argmax(a.data, axis)

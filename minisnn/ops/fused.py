@@ -10,12 +10,18 @@ here goes into moving numbers, not into computing them, so the forward pass neve
 spikes. The backward pass works them out of y again, and carries a block of neurons through all of time while it lies in cache.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 from .. import ledger
 from ..engine import Function, Tensor
 from ..jit import kernel, parallel_kernel, prange
-from ..surrogate import derivative_kernel
+from ..ops.lif import Neuron
+from ..surrogate import Surrogate, derivative_kernel
 from .attention import DIMENSIONS, attention_scores, check_attention, feature_gradient_rows, record_attention
 from .batch_norm import batch_norm_backward, check_batch_norm, input_gradient_terms, mean_and_variance, real_array
 from .layout import channels_first_view, channels_last
@@ -279,7 +285,8 @@ class NormFire(Function):
         mean, var = mean_and_variance(rows, running_mean, running_var, training, momentum)
         a = weight / np.sqrt(var + eps)
         constants = [real_array(v, real) for v in (a, bias - a * mean, mean)]
-        self.w, self.strides, self.dimension = np.empty((0, 0, 0), y.dtype), (0, 0), None
+        self.w, self.strides = np.empty((0, 0, 0), y.dtype), (0, 0)
+        self.dimension: Any = None
         if dim is not None:
             self.attend(y, constants, attention, dim, spiking, last.shape[2:4])
         s, finite = np.empty(y.shape, np.uint8), np.empty(y.shape[1] * PARTS, np.bool_)
@@ -324,7 +331,7 @@ class NormFire(Function):
         gated = dimension is not None
         norm_fire_backward(dz.reshape(flat), dw, sums, ds.reshape(flat), y.reshape(flat), a, b, mean, self.w, gated,
                            self.n, self.surrogate.kind, self.surrogate.alpha, *self.strides)
-        attention = ()
+        attention: tuple[Any, ...] = ()
         if gated:
             dscores = dimension.to_places(dw.sum(1), np.sum).astype(y.dtype)
             for leaf in (self.features, *self.attention):
@@ -357,8 +364,8 @@ class NormFire(Function):
         return np.stack([by_mean.sum((0, 1)), by_std.sum((0, 1))])[None]
 
 
-def norm_fire(y, weight, bias, running_mean, running_var, n, surrogate, training=True, momentum=0.1, eps=1e-5, dim=None,
-              attention=(), spiking=False):
+def norm_fire(y: Tensor, weight: Tensor, bias: Tensor, running_mean: np.ndarray, running_var: np.ndarray, n: Neuron, surrogate: Surrogate, training: bool = True, momentum: float = 0.1, eps: float = 1e-5, dim: str | None = None,
+              attention: Sequence[Tensor] = (), spiking: bool = False) -> Tensor:
     """lif(attention(batch_norm(y))), or lif(batch_norm(y)) where ``dim`` is None, in one operation.
 
     Equal to the composition of ``batch_norm``, ``attention`` and ``lif``, whose arguments these are, at a third of the time

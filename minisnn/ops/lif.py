@@ -18,14 +18,17 @@ than the smallest normal number counts as 0: a silent neuron would otherwise hal
 on which a CPU is many times slower.
 """
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..engine import Function
+from ..engine import Function, Tensor
 from ..jit import kernel, parallel_kernel, prange
 from ..surrogate import ATan, Surrogate, derivative_kernel, primitive_kernel
 from ..threads import get_num_threads
+from ..types import DType
 from .layout import by_time, from_memory
 
 __all__ = ["lif", "LIF", "Neuron", "neuron"]
@@ -169,7 +172,7 @@ class LIF(Function):
         lif_forward(s, h, x, *self.arguments)
         if not smooth:  # smooth neurons emit the NaN
             check_potentials(np.isfinite(h).all())
-        self.x = x if self.recording else None
+        self.x: Any = x if self.recording else None
         return from_memory((s if smooth else s.view(np.bool_)).reshape(self.shape))
 
     def backward(self, grad):
@@ -180,7 +183,7 @@ class LIF(Function):
         return from_memory(dx.reshape(self.shape))
 
 
-def neuron(dtype, tau=2.0, v_threshold=1.0, v_reset=0.0, detach_reset=True, decay_input=True):
+def neuron(dtype: DType, tau: float = 2.0, v_threshold: float = 1.0, v_reset: float | None = 0.0, detach_reset: bool = True, decay_input: bool = True) -> Neuron:
     """The constants of the loops, from the arguments of ``lif``.
 
     Args:
@@ -201,7 +204,7 @@ def neuron(dtype, tau=2.0, v_threshold=1.0, v_reset=0.0, detach_reset=True, deca
         raise ValueError(f"a neuron's v_threshold is {v_threshold!r} and v_reset {v_reset!r}; give finite numbers of "
                          f"{np.dtype(dtype)}, or v_reset=None for soft reset")
     hard = v_reset is not None
-    rest = v_reset if hard else 0.0
+    rest = 0.0 if v_reset is None else v_reset
     if rest >= v_threshold:
         raise ValueError(f"the potential at rest, {'v_reset' if hard else 'with soft reset'} {rest}, is not below v_threshold "
                          f"{v_threshold}: the neuron would fire without input")
@@ -218,7 +221,7 @@ def check_neurons(shape, surrogate):
         raise TypeError(f"a neuron's surrogate is {surrogate!r}; give one of minisnn.surrogate, such as ATan()")
 
 
-def lif(x, tau=2.0, v_threshold=1.0, v_reset=0.0, surrogate=ATan(), detach_reset=True, decay_input=True, smooth=False):
+def lif(x: Tensor, tau: float = 2.0, v_threshold: float = 1.0, v_reset: float | None = 0.0, surrogate: Surrogate = ATan(), detach_reset: bool = True, decay_input: bool = True, smooth: bool = False) -> Tensor:
     """Leaky integrate-and-fire neurons: one for each element of a time step, from rest at t = 0.
 
     Eq. 2 of the paper (in the head of this file), with a spike where u >= v_threshold. Backward is backpropagation through

@@ -5,10 +5,12 @@ Plain loops, not a BLAS product: a product may round a row differently when othe
 scores shall not depend on its batch.
 """
 
+from __future__ import annotations
+
 import numpy as np
 
 from .. import ledger
-from ..engine import Function
+from ..engine import Function, Tensor
 from ..jit import kernel, parallel_kernel, prange
 
 __all__ = ["linear", "Linear"]
@@ -64,7 +66,7 @@ class Linear(Function):
         return dx, dweight, dbias
 
 
-def linear(x, weight, bias):
+def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """out = x @ weight.T + bias.
 
     Args:

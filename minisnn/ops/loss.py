@@ -3,10 +3,15 @@
 Axes: N batch, K classes.
 """
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 
 from ..engine import Function, Tensor
 from ..jit import kernel
+from ..types import DType
 
 __all__ = ["mse_loss", "cross_entropy", "one_hot"]
 
@@ -77,7 +82,7 @@ class CrossEntropy(Function):
         return dscores
 
 
-def mse_loss(x, target):
+def mse_loss(x: Tensor, target: Any) -> Tensor:
     """Mean squared error, the paper's loss.
 
     loss = mean over all entries of (x - target)^2
@@ -98,7 +103,7 @@ def mse_loss(x, target):
     return MSELoss.apply(x, target)
 
 
-def cross_entropy(scores, labels):
+def cross_entropy(scores: Tensor, labels: Any) -> Tensor:
     """Cross-entropy of the softmax.
 
     loss = mean over n of  log(sum over k of exp(scores[n, k])) - scores[n, label[n]]
@@ -123,7 +128,7 @@ def cross_entropy(scores, labels):
     return CrossEntropy.apply(scores, labels=labels.astype(np.int64))
 
 
-def one_hot(labels, classes, dtype=np.float32):
+def one_hot(labels: Any, classes: int, dtype: DType = np.float32) -> np.ndarray:
     """[N] whole numbers -> ndarray [N, classes] with 1 at the label and 0 elsewhere.
 
     Args:

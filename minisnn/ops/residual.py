@@ -8,9 +8,11 @@ Symbols: x the main branch, y the shortcut, both of one shape, M elements in the
 On spikes OR, AND and IAND stay within {0, 1}, so the convolution behind them has nothing to multiply; ADD reaches 2.
 """
 
+from __future__ import annotations
+
 import numpy as np
 
-from ..engine import Function
+from ..engine import Function, Tensor
 from ..jit import parallel_kernel, prange
 from .layout import from_memory, to_memory
 
@@ -76,7 +78,7 @@ class Join(Function):
         return from_memory(dx), from_memory(dy)
 
 
-def join(x, y, how="or"):
+def join(x: Tensor, y: Tensor, how: str = "or") -> Tensor:
     """Join the main branch and the shortcut element by element: Table II, printed in the head of this file.
 
     The join of spikes by OR, AND or IAND is spikes again; by ADD it is numbers, 0 to 2.
