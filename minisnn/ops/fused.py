@@ -19,9 +19,9 @@ from ..surrogate import derivative_kernel
 from .attention import (attention_scores, check_attention, feature_gradient_rows, groups, record_attention, strides_of,
                         to_places, to_rows)
 from .batch_norm import batch_norm_backward, check_batch_norm, input_gradient_terms, mean_and_variance, real_array
-from .event_conv import spikes_per_image
 from .layout import channels_first_view, channels_last
 from .lif import check_neurons, check_potentials, flushed, potential
+from .spikes import spikes_per_image
 
 __all__ = ["norm_fire", "NormFire"]
 
