@@ -23,8 +23,9 @@ import numpy as np
 
 from . import ledger, memory, models, ops, optim, threads
 from .engine import Tensor, no_grad
-from .ops import dense_conv, event_conv, fused
+from .ops import dense_conv, event_conv, fused, spikes
 from .ops.cost import events_pay_backward, events_pay_forward
+from .ops.layout import Window
 from .surrogate import ATan
 
 __all__ = ["Peer", "bench_conv", "bench_lif", "bench_step", "bench_rate", "geometric_mean"]
@@ -124,25 +125,25 @@ def bench_conv(repeat: int = 7, peer: Peer | None = None, densities: Sequence[fl
     rng, rows = np.random.default_rng(seed), []
     for c, h in SHAPES:
         w = rng.standard_normal((3, 3, c, c)).astype(np.float32)
-        zero, window = np.zeros(c, np.float32), (1, 1, 1, 1)
+        zero, window = np.zeros(c, np.float32), Window(kh=3, kw=3, stride_h=1, stride_w=1, pad_h=1, pad_w=1)
         dy = rng.standard_normal((IMAGES, h, h, c)).astype(np.float32)
         y, dw, dx = np.empty_like(dy), np.empty_like(w), np.empty_like(dy)
         for density in densities:
             x = (rng.random((IMAGES, h, h, c)) < density).astype(np.uint8)
-            numbers, events = x.astype(np.float32), event_conv.find_events(x)
-            size = events.spikes, IMAGES, h, h, h, h, (3 * h - 2) ** 2, w.shape
+            numbers, events = x.astype(np.float32), spikes.find_events(x)
+            size = events.spikes, x.shape, c, window
             row: dict[str, Any] = dict(channels=c, size=h, density=density,
-                       auto_forward="event" if events_pay_forward(*size, window, w.dtype) else "dense",
+                       auto_forward="event" if events_pay_forward(*size, w.dtype) else "dense",
                        auto_weight_gradient="event" if events_pay_backward(*size) else "dense")
             row["event_forward"] = median_seconds(
-                lambda: event_conv.event_forward(y, event_conv.find_events(x), w, zero, *window), repeat)
+                lambda: event_conv.event_forward(y, spikes.find_events(x), w, zero, window), repeat)
             row["torch"] = peer.times(IMAGES, c, h, density, repeat) if peer else None
-            row["dense_forward"] = median_seconds(lambda: dense_conv.dense_forward(y, numbers, w, zero, *window), repeat)
+            row["dense_forward"] = median_seconds(lambda: dense_conv.dense_forward(y, numbers, w, zero, window), repeat)
             row["event_weight_gradient"] = median_seconds(
-                lambda: event_conv.event_weight_gradient(dw, dy, events, *window), repeat)
+                lambda: event_conv.event_weight_gradient(dw, dy, events, window), repeat)
             row["dense_weight_gradient"] = median_seconds(
-                lambda: dense_conv.dense_weight_gradient(dw, numbers, dy, *window), repeat)
-            row["dense_input_gradient"] = median_seconds(lambda: dense_conv.dense_input_gradient(dx, dy, w, *window), repeat)
+                lambda: dense_conv.dense_weight_gradient(dw, numbers, dy, window), repeat)
+            row["dense_input_gradient"] = median_seconds(lambda: dense_conv.dense_input_gradient(dx, dy, w, window), repeat)
             rows.append(row)
     return rows
 
@@ -164,9 +165,9 @@ def bench_lif(repeat: int = 7, seed: int = 0) -> dict[str, float]:
         forward, backward = [], []
         for _ in range(repeat + 1):
             start = time.perf_counter()
-            spikes = call()
+            fired = call()
             middle = time.perf_counter()
-            spikes.backward(grad)
+            fired.backward(grad)
             backward.append(time.perf_counter() - middle)
             forward.append(middle - start)
             x.grad = None
@@ -178,7 +179,7 @@ class Stopwatch:
     """Seconds spent in each of the loops that a step calls, by replacing them for a while by timed ones."""
 
     LOOPS = ((dense_conv, ("dense_forward", "dense_input_gradient", "dense_weight_gradient")),
-             (event_conv, ("find_events", "event_forward", "event_weight_gradient")),
+             (spikes, ("find_events",)), (event_conv, ("event_forward", "event_weight_gradient")),
              (fused, ("mean_and_variance", "norm_pool_forward", "attention_scores", "norm_fire_forward", "norm_fire_backward",
                       "norm_attention_backward", "batch_norm_backward")))
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from minisnn import Tensor, ops
 from minisnn.ops import cost, dense_conv
+from minisnn.ops.layout import Window
 
 
 @st.composite
@@ -27,7 +28,7 @@ def windows(x, w, stride, padding):
 
 
 def definition(x, w, stride, padding):
-    """The equation in the head of conv.py, in NumPy."""
+    """The equation in the docstring of conv.py, in NumPy."""
     return np.einsum("...chwij,ocij->...ohw", windows(x, w, stride, padding), w)
 
 
@@ -93,11 +94,9 @@ def test_auto_takes_events_where_few_fired(monkeypatch):
 @examples
 @given(geometries(), dtypes)
 def test_more_spikes_never_make_events_pay(geometry, dtype):
-    x_shape, (cout, cin, kh, kw), (sh, sw), (ph, pw) = geometry
+    x_shape, (Cout, Cin, kh, kw), stride, padding = geometry
     H, W = x_shape[-2:]
-    Ho, Wo = (H + 2 * ph - kh) // sh + 1, (W + 2 * pw - kw) // sw + 1
-    size = 16, H, W, Ho, Wo, 16 * Ho * Wo * kh * kw, (kh, kw, cin, cout)
-    for pays in (lambda n: cost.events_pay_forward(n, *size, (sh, sw, ph, pw), dtype),
-                 lambda n: cost.events_pay_backward(n, *size)):
-        choices = [pays(16 * H * W * cin * percent // 100) for percent in (0, 1, 2, 5, 10, 20, 50, 100)]
+    size = (16, H, W, Cin), Cout, Window(kh, kw, *stride, *padding)
+    for pays in (lambda n: cost.events_pay_forward(n, *size, dtype), lambda n: cost.events_pay_backward(n, *size)):
+        choices = [pays(16 * H * W * Cin * percent // 100) for percent in (0, 1, 2, 5, 10, 20, 50, 100)]
         assert choices == sorted(choices, reverse=True)

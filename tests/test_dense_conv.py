@@ -8,21 +8,22 @@ from hypothesis import strategies as st
 from scipy.signal import correlate2d
 
 from minisnn.ops import dense_conv, rows, winograd
+from minisnn.ops.layout import Window
+from minisnn.ops.winograd import WINDOW
 
 
-def arrays(seed, b, h, w, cin, cout, kh, kw, sh, sw, ph, pw, dtype=np.float64):
+def arrays(seed, B, H, W, Cin, Cout, window, dtype=np.float64):
     rng = np.random.default_rng(seed)
-    ho, wo = dense_conv.output_size(h, kh, sh, ph), dense_conv.output_size(w, kw, sw, pw)
-    shapes = (b, h, w, cin), (kh, kw, cin, cout), (cout,), (b, ho, wo, cout)
+    shapes = (B, H, W, Cin), (window.kh, window.kw, Cin, Cout), (Cout,), (B, *window.output_shape(H, W), Cout)
     return [rng.standard_normal(shape).astype(dtype) for shape in shapes]
 
 
-def run(prefix, x, wt, bias, dy, steps):
+def run(prefix, x, wt, bias, dy, window):
     """Output, input gradient and weight gradient; the results start as NaN, so that a pixel left out shows."""
     y, dx, dwt = (np.full_like(a, np.nan) for a in (dy, x, wt))
-    getattr(dense_conv, prefix + "_forward")(y, x, wt, bias, *steps)
-    getattr(dense_conv, prefix + "_input_gradient")(dx, dy, wt, *steps)
-    getattr(dense_conv, prefix + "_weight_gradient")(dwt, x, dy, *steps)
+    getattr(dense_conv, prefix + "_forward")(y, x, wt, bias, window)
+    getattr(dense_conv, prefix + "_input_gradient")(dx, dy, wt, window)
+    getattr(dense_conv, prefix + "_weight_gradient")(dwt, x, dy, window)
     return y, dx, dwt
 
 
@@ -32,24 +33,25 @@ def relative_error(got, expected):
 
 @st.composite
 def convolutions(draw, largest=11):
-    """b, h, w, cin, cout, kh, kw, sh, sw, ph, pw with at least one output pixel."""
-    kh, kw, sh, sw = (draw(st.integers(1, 4)) for _ in range(4))
-    ph, pw = draw(st.integers(0, 2)), draw(st.integers(0, 2))
-    h, w = draw(st.integers(max(1, kh - 2 * ph), largest)), draw(st.integers(max(1, kw - 2 * pw), largest))
-    cin, cout = draw(st.sampled_from([1, 3, 8, 17, 66])), draw(st.sampled_from([1, 3, 8, 17, 66]))
-    return draw(st.integers(1, 9)), h, w, cin, cout, kh, kw, sh, sw, ph, pw
+    """B, H, W, Cin, Cout and a window with at least one output pixel."""
+    window = Window(*(draw(st.integers(low, high)) for low, high in [(1, 4)] * 4 + [(0, 2)] * 2))
+    H = draw(st.integers(max(1, window.kh - 2 * window.pad_h), largest))
+    W = draw(st.integers(max(1, window.kw - 2 * window.pad_w), largest))
+    Cin, Cout = draw(st.sampled_from([1, 3, 8, 17, 66])), draw(st.sampled_from([1, 3, 8, 17, 66]))
+    return draw(st.integers(1, 9)), H, W, Cin, Cout, window
 
 
 @pytest.mark.parametrize("steps", [(1, 1, 0, 0), (1, 1, 1, 1), (2, 2, 1, 1), (2, 1, 0, 2), (3, 2, 2, 0)])
 def test_definition_equals_scipy(steps):
-    sh, sw, ph, pw = steps
-    x, wt, bias, y = arrays(0, 2, 6, 7, 2, 3, 3, 2, *steps)
-    dense_conv.conv_forward(y, x, wt, bias, *steps)
-    padded = np.pad(x, ((0, 0), (ph, ph), (pw, pw), (0, 0)))
+    window = Window(3, 2, *steps)
+    x, wt, bias, y = arrays(0, 2, 6, 7, 2, 3, window)
+    dense_conv.conv_forward(y, x, wt, bias, window)
+    padded = np.pad(x, ((0, 0), (window.pad_h,) * 2, (window.pad_w,) * 2, (0, 0)))
     for b in range(2):
         for co in range(3):
             full = sum(correlate2d(padded[b, :, :, ci], wt[:, :, ci, co], "valid") for ci in range(2))
-            np.testing.assert_allclose(y[b, :, :, co], full[::sh, ::sw] + bias[co], rtol=1e-12, atol=1e-12)
+            expected = full[::window.stride_h, ::window.stride_w] + bias[co]
+            np.testing.assert_allclose(y[b, :, :, co], expected, rtol=1e-12, atol=1e-12)
 
 
 @settings(deadline=None, max_examples=25)
@@ -57,7 +59,7 @@ def test_definition_equals_scipy(steps):
 def test_definition_gradients_are_adjoint(shape, seed):
     # The convolution without bias is linear in x and in wt, so <dy, y> = <dx, x> = <dwt, wt>, for independent x as well.
     x, wt, bias, dy = arrays(seed, *shape)
-    y, dx, dwt = run("conv", x, wt, np.zeros_like(bias), dy, shape[-4:])
+    y, dx, dwt = run("conv", x, wt, np.zeros_like(bias), dy, shape[-1])
     scale = np.sqrt((dy ** 2).sum() * max((y ** 2).sum(), 1e-30))
     assert abs((dy * y).sum() - (dx * x).sum()) <= 1e-12 * scale
     assert abs((dy * y).sum() - (dwt * wt).sum()) <= 1e-12 * scale
@@ -67,40 +69,52 @@ def test_definition_gradients_are_adjoint(shape, seed):
 @given(convolutions(), st.integers(0, 9))
 def test_fast_paths_equal_the_definition(shape, seed):
     operands = arrays(seed, *shape)
-    for got, expected in zip(run("dense", *operands, shape[-4:]), run("conv", *operands, shape[-4:])):
+    for got, expected in zip(run("dense", *operands, shape[-1]), run("conv", *operands, shape[-1])):
         assert relative_error(got, expected) <= 1e-12
 
 
-@pytest.mark.parametrize("shape", [(5, 28, 28, 16, 32, 3, 3, 2, 2, 1, 1), (5, 14, 14, 32, 48, 1, 1, 2, 2, 0, 0),
-                                   (3, 28, 28, 1, 64, 3, 3, 1, 1, 1, 1), (2, 9, 8, 3, 70, 5, 5, 3, 3, 2, 2)])
+@pytest.mark.parametrize("shape", [(5, 28, 28, 16, 32, Window(3, 3, 2, 2, 1, 1)), (5, 14, 14, 32, 48, Window(1, 1, 2, 2, 0, 0)),
+                                   (3, 28, 28, 1, 64, WINDOW), (2, 9, 8, 3, 70, Window(5, 5, 3, 3, 2, 2))])
 def test_float32(shape):
     operands = arrays(1, *shape)
-    results = run("dense", *(a.astype(np.float32) for a in operands), shape[-4:])
-    for got, expected in zip(results, run("conv", *operands, shape[-4:])):
+    results = run("dense", *(a.astype(np.float32) for a in operands), shape[-1])
+    for got, expected in zip(results, run("conv", *operands, shape[-1])):
         assert got.dtype == np.float32 and relative_error(got, expected) <= 1e-5
 
 
 @settings(deadline=None, max_examples=40)
 @given(st.integers(1, 5), st.integers(1, 13), st.integers(1, 13), st.sampled_from([16, 17, 64, 70]),
        st.sampled_from([16, 33, 64, 130]), st.integers(0, 9))
-def test_winograd(b, h, w, cin, cout, seed):
-    operands = arrays(seed, b, h, w, cin, cout, 3, 3, 1, 1, 1, 1)
+def test_winograd(B, H, W, Cin, Cout, seed):
+    operands = arrays(seed, B, H, W, Cin, Cout, WINDOW)
     x, wt, bias, dy = (a.astype(np.float32) for a in operands)
-    assert winograd.winograd_fits(w, wt.shape, (1, 1, 1, 1), x.dtype)
+    assert winograd.winograd_fits(W, Cin, Cout, WINDOW, x.dtype)
     y, dx = np.full_like(dy, np.nan), np.full_like(x, np.nan)
     winograd.winograd_conv(y, x, wt, bias, False)
-    winograd.winograd_conv(dx, dy, wt, np.zeros(cin, np.float32), True)
-    for got, expected in zip((y, dx), run("conv", *operands, (1, 1, 1, 1))):
+    winograd.winograd_conv(dx, dy, wt, np.zeros(Cin, np.float32), True)
+    for got, expected in zip((y, dx), run("conv", *operands, WINDOW)):
         assert relative_error(got, expected) <= 1e-5
 
 
-@pytest.mark.parametrize("c, h, b", [(64, 28, 3), (128, 14, 9), (256, 7, 17), (512, 4, 16)])
-def test_winograd_error_at_the_sizes_of_the_network(c, h, b):
+def test_the_transforms_of_winograd_are_products_with_their_matrices():
+    rng = np.random.default_rng(0)
+    for transform, matrix in ((winograd._image_transform, winograd.B_T), (winograd._filter_transform, winograd.G),
+                              (winograd._output_transform, winograd.A_T)):
+        x, out = rng.standard_normal((matrix.shape[1], 5)), np.empty((len(matrix), 5))
+        transform(out.reshape(-1), 0, 5, x.reshape(-1), 0, 5, 5)
+        np.testing.assert_allclose(out, matrix @ x, rtol=1e-6, atol=1e-6)  # the points are float32
+    d, g = rng.standard_normal(6), rng.standard_normal(3)
+    outputs = winograd.A_T @ ((winograd.G @ g) * (winograd.B_T @ d))
+    np.testing.assert_allclose(outputs, np.correlate(d, g), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("C, H, B", [(64, 28, 3), (128, 14, 9), (256, 7, 17), (512, 4, 16)])
+def test_winograd_error_at_the_sizes_of_the_network(C, H, B):
     # Measured: 1e-6 to 3e-6 of the largest value.
-    x, wt, _, dy = arrays(2, b, h, h, c, c, 3, 3, 1, 1, 1, 1, np.float32)
+    x, wt, _, dy = arrays(2, B, H, H, C, C, WINDOW, np.float32)
     dx, expected = np.empty_like(x), np.empty(x.shape)
-    dense_conv.dense_input_gradient(dx, dy, wt, 1, 1, 1, 1)
-    dense_conv.dense_input_gradient(expected, dy.astype(np.float64), wt.astype(np.float64), 1, 1, 1, 1)
+    dense_conv.dense_input_gradient(dx, dy, wt, WINDOW)
+    dense_conv.dense_input_gradient(expected, dy.astype(np.float64), wt.astype(np.float64), WINDOW)
     assert relative_error(dx, expected) <= 1e-5
 
 
@@ -122,15 +136,15 @@ def test_the_matrix_product_equals_its_loops_to_the_bit(m, k, n, transposed, dty
     np.testing.assert_allclose(got[:, :n], expected, atol=100 * np.finfo(dtype).eps * np.sqrt(k))
 
 
-@pytest.mark.parametrize("value, c", [(np.nan, 16), (np.inf, 16), (1e6, 32), (-1e6, 32), (3e38, 16)])
-def test_a_pixel_that_is_out_of_all_proportion_does_not_drown_its_neighbors(value, c):
+@pytest.mark.parametrize("value, C", [(np.nan, 16), (np.inf, 16), (1e6, 32), (-1e6, 32), (3e38, 16)])
+def test_a_pixel_that_is_out_of_all_proportion_does_not_drown_its_neighbors(value, C):
     # Its image is convolved by the definition, the others by Winograd's method: whatever stands beside it in the batch.
-    x, wt, bias, dy = arrays(5, 3, 9, 9, c, 20, 3, 3, 1, 1, 1, 1, np.float32)
+    x, wt, bias, dy = arrays(5, 3, 9, 9, C, 20, WINDOW, np.float32)
     plain, wild, alone = np.empty_like(dy), np.empty_like(dy), np.empty_like(dy[1:2])
-    dense_conv.dense_forward(plain, x, wt, bias, 1, 1, 1, 1)
+    dense_conv.dense_forward(plain, x, wt, bias, WINDOW)
     x[1, 4, 4, 2] = value
-    dense_conv.dense_forward(wild, x, wt, bias, 1, 1, 1, 1)
-    dense_conv.dense_forward(alone, x[1:2], wt, bias, 1, 1, 1, 1)
+    dense_conv.dense_forward(wild, x, wt, bias, WINDOW)
+    dense_conv.dense_forward(alone, x[1:2], wt, bias, WINDOW)
     assert np.array_equal(wild[[0, 2]], plain[[0, 2]]) and np.array_equal(wild[1:2], alone, equal_nan=True)
     touched = np.zeros((9, 9), bool)
     touched[3:6, 3:6] = True
@@ -139,8 +153,8 @@ def test_a_pixel_that_is_out_of_all_proportion_does_not_drown_its_neighbors(valu
         assert not np.isfinite(wild[1][touched]).any()
 
 
-SAME_SHAPES = [(40, 10, 10, 32, 48, 3, 3, 1, 1, 1, 1), (40, 9, 10, 32, 80, 3, 3, 2, 2, 1, 1),
-               (130, 4, 4, 512, 256, 3, 3, 1, 1, 1, 1), (40, 7, 6, 17, 19, 3, 3, 1, 1, 1, 1), (40, 8, 8, 24, 5, 1, 1, 2, 2, 0, 0)]
+SAME_SHAPES = [(40, 10, 10, 32, 48, WINDOW), (40, 9, 10, 32, 80, Window(3, 3, 2, 2, 1, 1)),
+               (130, 4, 4, 512, 256, WINDOW), (40, 7, 6, 17, 19, WINDOW), (40, 8, 8, 24, 5, Window(1, 1, 2, 2, 0, 0))]
 
 
 @pytest.mark.parametrize("shape", SAME_SHAPES)
@@ -151,7 +165,7 @@ def test_results_do_not_depend_on_the_number_of_threads(shape):
         results = []
         for n in (1, min(2, numba.config.NUMBA_NUM_THREADS)):
             numba.set_num_threads(n)
-            results.append(run("dense", x, wt, bias, dy, shape[-4:]))
+            results.append(run("dense", x, wt, bias, dy, shape[-1]))
     finally:
         numba.set_num_threads(before)
     for one, two in zip(*results):
@@ -161,7 +175,7 @@ def test_results_do_not_depend_on_the_number_of_threads(shape):
 @pytest.mark.parametrize("shape", SAME_SHAPES)
 def test_an_image_does_not_depend_on_its_batch(shape):
     x, wt, bias, dy = arrays(4, *shape, np.float32)
-    y, dx, _ = run("dense", x, wt, bias, dy, shape[-4:])
+    y, dx, _ = run("dense", x, wt, bias, dy, shape[-1])
     for images in (slice(0, 1), slice(7, 20)):
-        part_y, part_dx, _ = run("dense", x[images], wt, bias, dy[images], shape[-4:])
+        part_y, part_dx, _ = run("dense", x[images], wt, bias, dy[images], shape[-1])
         assert np.array_equal(part_y, y[images]) and np.array_equal(part_dx, dx[images])

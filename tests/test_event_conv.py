@@ -6,38 +6,37 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minisnn.ops import event_conv
-from minisnn.ops.event_conv import event_forward, event_weight_gradient, find_events
+from minisnn.ops import event_conv, spikes
+from minisnn.ops.event_conv import LANES, event_forward, event_weight_gradient
+from minisnn.ops.layout import Window
+from minisnn.ops.spikes import find_events
+
+SAME = Window(kh=3, kw=3, stride_h=1, stride_w=1, pad_h=1, pad_w=1)
 
 
 @st.composite
 def convolutions(draw):
-    """Arrays and geometry of one convolution of spikes; weights and gradients are small integers."""
-    kh, kw = draw(st.integers(1, 5)), draw(st.integers(1, 5))
-    stride = draw(st.integers(1, 3)), draw(st.integers(1, 3))
-    pad = draw(st.integers(0, 3)), draw(st.integers(0, 3))
-    H = draw(st.integers(max(1, kh - 2 * pad[0]), 9))
-    W = draw(st.integers(max(1, kw - 2 * pad[1]), 9))
+    """Arrays and window of one convolution of spikes; weights and gradients are small integers."""
+    window = Window(*(draw(st.integers(low, high)) for low, high in [(1, 5)] * 2 + [(1, 3)] * 2 + [(0, 3)] * 2))
+    H = draw(st.integers(max(1, window.kh - 2 * window.pad_h), 9))
+    W = draw(st.integers(max(1, window.kw - 2 * window.pad_w), 9))
     B = draw(st.integers(1, 5))
     Cin = draw(st.sampled_from([1, 2, 3, 8, 16, 20, 64]))
     Cout = draw(st.sampled_from([1, 10, 16, 32, 48, 70]))
     density = draw(st.sampled_from([0.0, 0.02, 0.1, 0.5, 1.0]))
     dtype = draw(st.sampled_from([np.float32, np.float64]))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    Ho = (H + 2 * pad[0] - kh) // stride[0] + 1
-    Wo = (W + 2 * pad[1] - kw) // stride[1] + 1
-    X = (rng.random((B, H, W, Cin)) < density).astype(np.uint8)
-    Wt = rng.integers(-9, 10, (kh, kw, Cin, Cout)).astype(dtype)
-    dY = rng.integers(-9, 10, (B, Ho, Wo, Cout)).astype(dtype)
-    initial = rng.integers(-9, 10, Cout).astype(dtype)
-    return X, Wt, dY, initial, (*stride, *pad)
+    x = (rng.random((B, H, W, Cin)) < density).astype(np.uint8)
+    wt = rng.integers(-9, 10, (window.kh, window.kw, Cin, Cout)).astype(dtype)
+    dy = rng.integers(-9, 10, (B, *window.output_shape(H, W), Cout)).astype(dtype)
+    bias = rng.integers(-9, 10, Cout).astype(dtype)
+    return x, wt, dy, bias, window
 
 
-def windows(X, Wt, geometry):
+def windows(x, wt, window):
     """The input under every kernel position, [B, Ho, Wo, Cin, kh, kw]: the dense view of the same convolution."""
-    stride_h, stride_w, pad_h, pad_w = geometry
-    padded = np.pad(X, ((0, 0), (pad_h, pad_h), (pad_w, pad_w), (0, 0))).astype(Wt.dtype)
-    return np.lib.stride_tricks.sliding_window_view(padded, Wt.shape[:2], (1, 2))[:, ::stride_h, ::stride_w]
+    padded = np.pad(x, ((0, 0), (window.pad_h,) * 2, (window.pad_w,) * 2, (0, 0))).astype(wt.dtype)
+    return np.lib.stride_tricks.sliding_window_view(padded, wt.shape[:2], (1, 2))[:, ::window.stride_h, ::window.stride_w]
 
 
 def random_spikes(shape, density, seed=0):
@@ -47,82 +46,124 @@ def random_spikes(shape, density, seed=0):
 @settings(max_examples=100, deadline=None)
 @given(convolutions())
 def test_events_equal_the_dense_convolution_and_its_weight_gradient(convolution):
-    X, Wt, dY, initial, geometry = convolution
-    under = windows(X, Wt, geometry)
-    events = find_events(X)
-    Y = np.full_like(dY, np.nan)
-    additions = event_forward(Y, events, Wt, initial, *geometry)
-    dWt = np.full_like(Wt, np.nan)
-    event_weight_gradient(dWt, dY, events, *geometry)
-    assert events.spikes == X.sum()
-    assert additions == under.sum() * Wt.shape[3]
-    assert np.array_equal(Y, np.tensordot(under, Wt, ((4, 5, 3), (0, 1, 2))) + initial)
-    assert np.array_equal(dWt, np.tensordot(under, dY, ((0, 1, 2), (0, 1, 2))).transpose(1, 2, 0, 3))
+    x, wt, dy, bias, window = convolution
+    under = windows(x, wt, window)
+    events = find_events(x)
+    y = np.full_like(dy, np.nan)
+    additions = event_forward(y, events, wt, bias, window)
+    dwt = np.full_like(wt, np.nan)
+    event_weight_gradient(dwt, dy, events, window)
+    assert events.spikes == x.sum()
+    assert additions == under.sum() * wt.shape[3] == spikes.accumulations(x, wt.shape[3], window)
+    assert spikes.taps_inside(*x.shape[1:3], window) == windows(np.ones((1, *x.shape[1:3], 1)), wt, window).sum()
+    assert np.array_equal(y, np.tensordot(under, wt, ((4, 5, 3), (0, 1, 2))) + bias)
+    assert np.array_equal(dwt, np.tensordot(under, dy, ((0, 1, 2), (0, 1, 2))).transpose(1, 2, 0, 3))
 
 
 @pytest.mark.parametrize("stride, pad", [(1, 1), (2, 0)])
 def test_the_loops_that_define_the_operation_agree(stride, pad):
-    X = random_spikes((2, 7, 6, 3), 0.3)
+    x = random_spikes((2, 7, 6, 3), 0.3)
     rng = np.random.default_rng(1)
-    Wt = rng.integers(-9, 10, (3, 2, 3, 5)).astype(np.float64)
-    initial = rng.integers(-9, 10, 5).astype(np.float64)
-    geometry = (stride, stride, pad, pad)
-    Y = np.empty((2, (7 + 2 * pad - 3) // stride + 1, (6 + 2 * pad - 2) // stride + 1, 5))
-    Y_loops = np.empty_like(Y)
-    dY = rng.integers(-9, 10, Y.shape).astype(np.float64)
-    dWt, dWt_loops = np.empty_like(Wt), np.empty_like(Wt)
-    events = find_events(X)
-    additions = event_forward(Y, events, Wt, initial, *geometry)
-    event_weight_gradient(dWt, dY, events, *geometry)
-    assert event_conv.event_forward_loops(Y_loops, X, Wt, initial, *geometry) == additions
-    event_conv.event_weight_gradient_loops(dWt_loops, dY, X, *geometry)
-    assert np.array_equal(Y, Y_loops)
-    assert np.array_equal(dWt, dWt_loops)
+    wt = rng.integers(-9, 10, (3, 2, 3, 5)).astype(np.float64)
+    bias = rng.integers(-9, 10, 5).astype(np.float64)
+    window = Window(3, 2, stride, stride, pad, pad)
+    y = np.empty((2, *window.output_shape(7, 6), 5))
+    y_loops = np.empty_like(y)
+    dy = rng.integers(-9, 10, y.shape).astype(np.float64)
+    dwt, dwt_loops = np.empty_like(wt), np.empty_like(wt)
+    events = find_events(x)
+    additions = event_forward(y, events, wt, bias, window)
+    event_weight_gradient(dwt, dy, events, window)
+    assert event_conv.event_forward_loops(y_loops, x, wt, bias, window) == additions
+    event_conv.event_weight_gradient_loops(dwt_loops, dy, x, window)
+    assert np.array_equal(y, y_loops)
+    assert np.array_equal(dwt, dwt_loops)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 6), st.integers(1, 9), st.integers(0, 40), st.sampled_from([np.float32, np.float64]), st.integers(0, 9))
+def test_add_rows_equals_its_loops_to_the_bit(runs, height, most, dtype, seed):
+    rng = np.random.default_rng(seed)
+    table, base = (rng.standard_normal((n, LANES)).astype(dtype).reshape(-1) for n in (height + 3, runs))
+    ends = np.cumsum(rng.integers(0, most + 1, runs)).astype(np.uint64)
+    rows = (rng.integers(0, height, int(ends[-1])) * LANES).astype(np.uint32)
+    begin, shift = np.append(np.zeros(1, np.uint64), ends), (rng.integers(0, 4, runs) * LANES).astype(np.uint32)
+    results = [np.full(5 + runs * (LANES + 2), np.nan, dtype) for _ in range(2)]
+    for y, add in zip(results, (event_conv.add_rows, event_conv.add_rows_loops)):
+        add(y, 5, LANES + 2, base, 0, LANES, table, rows, begin, begin[1:], shift, runs)
+    np.testing.assert_array_equal(*results)
+    gaps = results[0][5:].reshape(runs, -1)[:, LANES:]
+    assert np.isnan(results[0][:5]).all() and np.isnan(gaps).all()  # the gap between runs is nobody's
+
+
+@settings(max_examples=40, deadline=None)
+@given(convolutions())
+def test_gathering_rows_equals_its_loops(convolution):
+    x, wt, dy, _, window = convolution
+    Wo, Cin, events = dy.shape[2], x.shape[3], find_events(x)
+    for b, oy in np.ndindex(dy.shape[:2]):
+        rows, begin = np.zeros((2, Wo * wt[..., 0].size + 8), np.uint32), np.zeros((2, Wo + 1), np.uint64)
+        n, n_loops = (gather(rows[k], begin[k], events.offsets[b], events.positions, oy, Cin, window)
+                      for k, gather in enumerate((event_conv.gather_rows, event_conv.gather_rows_loops)))
+        assert n == n_loops and np.array_equal(*begin) and np.array_equal(*rows[:, :n])
 
 
 @pytest.mark.parametrize("channels", [3, 8, 40])
 @pytest.mark.parametrize("density", [0.0, 0.2, 1.0])
 def test_events_list_every_spike_once_and_in_order(channels, density):
-    X = random_spikes((3, 4, 5, channels), density)
-    events = find_events(X.view(np.bool_))
-    for b, ih, iw in np.ndindex(3, 4, 5):
-        begin, end = events.offsets[b, ih, iw : iw + 2]
-        assert events.positions[begin:end].tolist() == (iw * channels + np.flatnonzero(X[b, ih, iw])).tolist()
+    x = random_spikes((3, 4, 5, channels), density)
+    events = find_events(x.view(np.bool_))
+    for b, iy, ix in np.ndindex(3, 4, 5):
+        begin, end = events.offsets[b, iy, ix:ix + 2]
+        assert events.positions[begin:end].tolist() == (ix * channels + np.flatnonzero(x[b, iy, ix])).tolist()
+
+
+@pytest.mark.parametrize("channels", [8, 24])
+@pytest.mark.parametrize("density", [0.0, 0.3, 1.0])
+def test_listing_eight_spikes_at_a_time_equals_its_loops(channels, density):
+    x, first = random_spikes((4, 5, channels), density).reshape(-1), 5
+    offsets, positions = np.full((2, 4, 6), -1), np.full((2, first + x.size + 8), -1, np.int32)
+    spikes.list_spikes_loops(offsets[0], positions[0], x, np.uint64(first))
+    spikes.list_spikes_by_words(offsets[1], positions[1], x.view(np.uint64), np.uint64(first), spikes._BITS, spikes._COUNT)
+    assert np.array_equal(*offsets) and offsets[0, -1, -1] == first + x.sum()
+    assert np.array_equal(*positions[:, :first + x.sum()])
 
 
 def real_valued(B, seed=0):
     rng = np.random.default_rng(seed)
-    X = random_spikes((B, 8, 8, 24), 0.1)
-    return X, rng.standard_normal((3, 3, 24, 40), np.float32), rng.standard_normal((B, 8, 8, 40), np.float32)
+    x = random_spikes((B, 8, 8, 24), 0.1)
+    return x, rng.standard_normal((3, 3, 24, 40), np.float32), rng.standard_normal((B, 8, 8, 40), np.float32)
 
 
 def test_results_do_not_depend_on_the_number_of_threads():
-    X, Wt, dY = real_valued(100)
+    x, wt, dy = real_valued(100)
     before = numba.get_num_threads()
     results = []
     try:
         for threads in (1, min(2, before), before):
             numba.set_num_threads(threads)
-            Y, dWt = np.empty_like(dY), np.empty_like(Wt)
-            events = find_events(X)
-            event_forward(Y, events, Wt, np.zeros(40, np.float32), 1, 1, 1, 1)
-            event_weight_gradient(dWt, dY, events, 1, 1, 1, 1)
-            results.append((Y, dWt))
+            y, dwt = np.empty_like(dy), np.empty_like(wt)
+            events = find_events(x)
+            event_forward(y, events, wt, np.zeros(40, np.float32), SAME)
+            event_weight_gradient(dwt, dy, events, SAME)
+            results.append((y, dwt))
     finally:
         numba.set_num_threads(before)
-    for Y, dWt in results[1:]:
-        assert np.array_equal(Y, results[0][0])
-        assert np.array_equal(dWt, results[0][1])
+    for y, dwt in results[1:]:
+        assert np.array_equal(y, results[0][0])
+        assert np.array_equal(dwt, results[0][1])
 
 
 def test_wrong_arrays_are_refused():
-    X, Wt, dY = real_valued(2)
-    events = find_events(X)
+    x, wt, dy = real_valued(2)
+    events = find_events(x)
     with pytest.raises(ValueError, match="uint8"):
-        find_events(X.astype(np.float32))
+        find_events(x.astype(np.float32))
     with pytest.raises(ValueError, match="output"):
-        event_forward(dY[:, 1:], events, Wt, np.zeros(40), 1, 1, 1, 1)
+        event_forward(dy[:, 1:], events, wt, np.zeros(40), SAME)
     with pytest.raises(ValueError, match="dtype"):
-        event_forward(dY.astype(np.float64), events, Wt, np.zeros(40), 1, 1, 1, 1)
+        event_forward(dy.astype(np.float64), events, wt, np.zeros(40), SAME)
     with pytest.raises(ValueError, match="channels"):
-        event_forward(dY, events, Wt[:, :, :8], np.zeros(40), 1, 1, 1, 1)
+        event_forward(dy, events, wt[:, :, :8], np.zeros(40), SAME)
+    with pytest.raises(ValueError, match="kernel"):
+        event_forward(dy, events, wt, np.zeros(40), SAME._replace(kw=2))

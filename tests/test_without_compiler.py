@@ -8,7 +8,7 @@ import sys
 import numpy as np
 
 from minisnn import Tensor, models, nn, ops, optim
-from minisnn.ops.event_conv import spikes_per_image
+from minisnn.ops.spikes import spikes_per_image
 
 
 def results():

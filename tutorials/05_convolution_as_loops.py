@@ -4,8 +4,8 @@
 # After this page you can write a convolution and both of its gradients as loops, read the backward loop off the
 # forward one, say what stride and padding do, count the products, and turn the loops into one matrix product.
 #
-# You need: tutorial 1. Explains: `minisnn/ops/conv.py`, and the loops at the head of
-# `minisnn/ops/dense_conv.py`. Paper: Table IX, whose networks are 20 convolutions and a linear layer.
+# You need: tutorial 1. Explains: `minisnn/ops/conv.py`, and the loops at the head of `minisnn/ops/dense_conv.py`,
+# whose names it uses. Paper: Table IX, whose networks are 20 convolutions and a linear layer.
 #
 # A convolution looks at an image through a small window, the *kernel*. At each place it multiplies what it sees
 # by its weights, adds up, and writes one number. `stride` is how many pixels the window moves each time,
@@ -26,21 +26,21 @@ def output_size(size, kernel, stride, padding):
     return (size + 2 * padding - kernel) // stride + 1  # the places that the window can take along one axis
 
 def meetings(x_shape, w_shape, stride, padding):
-    """Who meets whom: output pixel (i, j), kernel entry (u, v) and input pixel (p, q)."""
+    """Who meets whom: output pixel (oy, ox), kernel tap (ky, kx) and input pixel (iy, ix)."""
     (H, W), (kh, kw) = x_shape[-2:], w_shape[-2:]
-    for i in range(output_size(H, kh, stride, padding)):
-        for j in range(output_size(W, kw, stride, padding)):
-            for u, v in np.ndindex(kh, kw):
-                p, q = i * stride + u - padding, j * stride + v - padding
-                if 0 <= p < H and 0 <= q < W:  # elsewhere lie the zeros, which add nothing
-                    yield i, j, u, v, p, q
+    for oy in range(output_size(H, kh, stride, padding)):
+        for ox in range(output_size(W, kw, stride, padding)):
+            for ky, kx in np.ndindex(kh, kw):
+                iy, ix = oy * stride + ky - padding, ox * stride + kx - padding
+                if 0 <= iy < H and 0 <= ix < W:  # elsewhere lie the zeros, which add nothing
+                    yield oy, ox, ky, kx, iy, ix
 
 def conv_forward(x, w, stride=1, padding=0):
     """x: [Cin, H, W], w: [Cout, Cin, kh, kw] -> y: [Cout, Ho, Wo]."""
     y = np.zeros((len(w), *(output_size(n, k, stride, padding) for n, k in zip(x.shape[1:], w.shape[2:]))))
-    for i, j, u, v, p, q in meetings(x.shape, w.shape, stride, padding):
+    for oy, ox, ky, kx, iy, ix in meetings(x.shape, w.shape, stride, padding):
         for co, ci in np.ndindex(w.shape[:2]):
-            y[co, i, j] += w[co, ci, u, v] * x[ci, p, q]
+            y[co, oy, ox] += w[co, ci, ky, kx] * x[ci, iy, ix]
     return y
 
 # %% [markdown]
@@ -62,10 +62,10 @@ for stride, padding in geometries:
 def conv_backward(dy, x, w, stride=1, padding=0):
     """dy: [Cout, Ho, Wo], the gradient of each output -> dx, dw."""
     dx, dw = np.zeros_like(x), np.zeros_like(w)
-    for i, j, u, v, p, q in meetings(x.shape, w.shape, stride, padding):
-        for co, ci in np.ndindex(w.shape[:2]):  # y[co, i, j] += w[co, ci, u, v] * x[ci, p, q]
-            dx[ci, p, q] += w[co, ci, u, v] * dy[co, i, j]
-            dw[co, ci, u, v] += x[ci, p, q] * dy[co, i, j]
+    for oy, ox, ky, kx, iy, ix in meetings(x.shape, w.shape, stride, padding):
+        for co, ci in np.ndindex(w.shape[:2]):  # y[co, oy, ox] += w[co, ci, ky, kx] * x[ci, iy, ix]
+            dx[ci, iy, ix] += w[co, ci, ky, kx] * dy[co, oy, ox]
+            dw[co, ci, ky, kx] += x[ci, iy, ix] * dy[co, oy, ox]
     return dx, dw
 
 for stride, padding in geometries:
@@ -146,9 +146,9 @@ for ax, (picture, title), cmap in zip(axes, pictures, ("gray", "PuOr", "cividis"
     ax.imshow(picture, cmap=cmap, vmin=-1 if cmap == "PuOr" else 0, vmax=1 if cmap in ("gray", "PuOr") else 9)
     ax.set(title=title, xticks=[], yticks=[])
     if cmap == "cividis":
-        for p, q in np.ndindex(picture.shape):
-            color = "white" if picture[p, q] < 5 else "black"
-            ax.text(q, p, f"{picture[p, q]:g}", ha="center", va="center", fontsize=8, color=color)
+        for iy, ix in np.ndindex(picture.shape):
+            color = "white" if picture[iy, ix] < 5 else "black"
+            ax.text(ix, iy, f"{picture[iy, ix]:g}", ha="center", va="center", fontsize=8, color=color)
 axes[4].semilogy(errors, color=BLUE)
 axes[4].set(title="Finding the filter", xlabel="round", ylabel="mean squared error")
 save_figure("05_convolution_as_loops")

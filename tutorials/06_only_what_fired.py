@@ -9,8 +9,8 @@
 #
 # A spike is 0 or 1. A weight times 1 is the weight, a weight times 0 is nothing: where the input is spikes, a
 # convolution needs no products, and no work at all for what kept silent. Tutorial 5's loop asked each output
-# pixel what it sees. Turn it around and ask each *spike* who sees it: input pixel p meets kernel row u at output
-# row i where p = i * stride + u - padding, that is i = (p + padding - u) / stride, if that is a whole number.
+# pixel what it sees. Turn it around and ask each *spike* who sees it: input row iy meets kernel row ky at output row
+# oy where iy = oy * stride + ky - padding, that is oy = (iy + padding - ky) / stride, if that is a whole number.
 
 # %%
 import time
@@ -24,21 +24,21 @@ from helpers import BLUE, GREEN, ORANGE, exercise, save_figure
 from minisnn import ops
 from minisnn.ledger import ledger
 
-def seen_at(p, kernel, stride, padding, outputs):
-    """(output place, kernel entry) along one axis of the windows that see input place p."""
-    for u in range(kernel):
-        i, rest = divmod(p + padding - u, stride)
-        if rest == 0 and 0 <= i < outputs:
-            yield i, u
+def seen_at(i, kernel, stride, padding, outputs):
+    """(output place, kernel tap) along one axis of the windows that see input place i."""
+    for k in range(kernel):
+        o, rest = divmod(i + padding - k, stride)
+        if rest == 0 and 0 <= o < outputs:
+            yield o, k
 
 def event_conv(x, w, stride=1, padding=0):
     """x: [Cin, H, W] spikes, w: [Cout, Cin, kh, kw] -> y [Cout, Ho, Wo] and the number of additions."""
     Ho, Wo = ((n + 2 * padding - k) // stride + 1 for n, k in zip(x.shape[1:], w.shape[2:]))
     y, additions = np.zeros((len(w), Ho, Wo)), 0
-    for c, p, q in np.argwhere(x):  # the events: channel, row and column of each spike
-        for i, u in seen_at(p, w.shape[2], stride, padding, Ho):
-            for j, v in seen_at(q, w.shape[3], stride, padding, Wo):
-                y[:, i, j] += w[:, c, u, v]  # Cout additions, no product
+    for ci, iy, ix in np.argwhere(x):  # the events: channel, row and column of each spike
+        for oy, ky in seen_at(iy, w.shape[2], stride, padding, Ho):
+            for ox, kx in seen_at(ix, w.shape[3], stride, padding, Wo):
+                y[:, oy, ox] += w[:, ci, ky, kx]  # Cout additions, no product
                 additions += len(w)
     return y, additions
 

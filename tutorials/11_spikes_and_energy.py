@@ -33,10 +33,10 @@ def additions(spikes, cout, k, stride=1, padding=0):
     B, Cin, H, W = spikes.shape
     Ho, Wo = (H + 2 * padding - k) // stride + 1, (W + 2 * padding - k) // stride + 1
     count = 0
-    for _, _, i, j in np.argwhere(spikes):
-        for a in range(k):
-            for b in range(k):  # does tap (a, b) of some output pixel lie on this spike?
-                row, column = i + padding - a, j + padding - b
+    for _, _, iy, ix in np.argwhere(spikes):
+        for ky in range(k):
+            for kx in range(k):  # does tap (ky, kx) of some output pixel lie on this spike?
+                row, column = iy + padding - ky, ix + padding - kx
                 at_row = row % stride == 0 and 0 <= row // stride < Ho
                 count += cout * (at_row and column % stride == 0 and 0 <= column // stride < Wo)
     return count

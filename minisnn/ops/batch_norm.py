@@ -21,16 +21,16 @@ from .layout import channels_first_view, channels_last
 
 __all__ = ["batch_norm", "BatchNorm", "mean_and_variance", "input_gradient_terms"]
 
-PARTS = 64  # partial sums per channel: a fixed number, so that results do not depend on the number of threads
+ROW_PARTS = 64  # of the rows, each with its own sums: a fixed number, so that results do not depend on the number of threads
 
 
 @parallel_kernel
 def moments(sums, x, shift):
-    # sums: [PARTS, 2, C] float64; x: [R, C]; shift: [C], near the mean so that the squares do not cancel
+    # sums: [ROW_PARTS, 2, C] float64; x: [R, C]; shift: [C], near the mean so that the squares do not cancel
     R, C = x.shape
-    for p in prange(PARTS):
+    for p in prange(ROW_PARTS):
         sums[p] = 0.0
-        for r in range(R * p // PARTS, R * (p + 1) // PARTS):
+        for r in range(R * p // ROW_PARTS, R * (p + 1) // ROW_PARTS):
             for c in range(C):
                 d = x[r, c] - shift[c]
                 sums[p, 0, c] += d
@@ -41,19 +41,19 @@ def moments(sums, x, shift):
 def batch_norm_forward(out, x, a, b):
     # out, x: [R, C]; a, b: [C]
     R, C = x.shape
-    for p in prange(PARTS):
-        for r in range(R * p // PARTS, R * (p + 1) // PARTS):
+    for p in prange(ROW_PARTS):
+        for r in range(R * p // ROW_PARTS, R * (p + 1) // ROW_PARTS):
             for c in range(C):
                 out[r, c] = a[c] * x[r, c] + b[c]
 
 
 @parallel_kernel
 def batch_norm_sums(sums, dout, x, mean):
-    # sums: [PARTS, 2, C] float64; dout, x: [R, C]; mean: [C]
+    # sums: [ROW_PARTS, 2, C] float64; dout, x: [R, C]; mean: [C]
     R, C = x.shape
-    for p in prange(PARTS):
+    for p in prange(ROW_PARTS):
         sums[p] = 0.0
-        for r in range(R * p // PARTS, R * (p + 1) // PARTS):
+        for r in range(R * p // ROW_PARTS, R * (p + 1) // ROW_PARTS):
             for c in range(C):
                 sums[p, 0, c] += dout[r, c]
                 sums[p, 1, c] += dout[r, c] * (x[r, c] - mean[c])
@@ -64,8 +64,8 @@ def batch_norm_backward(dx, dout, x, a, mean, by_mean, by_std):
     # dx, dout, x: [R, C]; the others: [C]
     # out = a * (x - mean) + bias, where the mean, and a through the variance, depend on every x of the channel
     R, C = x.shape
-    for p in prange(PARTS):
-        for r in range(R * p // PARTS, R * (p + 1) // PARTS):
+    for p in prange(ROW_PARTS):
+        for r in range(R * p // ROW_PARTS, R * (p + 1) // ROW_PARTS):
             for c in range(C):
                 dx[r, c] = a[c] * dout[r, c] - by_mean[c] - by_std[c] * (x[r, c] - mean[c])
 
@@ -73,7 +73,7 @@ def batch_norm_backward(dx, dout, x, a, mean, by_mean, by_std):
 def statistics(rows):
     """Mean and (biased) variance of each channel of [R, C], float64."""
     R, C = rows.shape
-    sums = np.empty((PARTS, 2, C))
+    sums = np.empty((ROW_PARTS, 2, C))
     shift = rows[0].copy()
     moments(sums, rows, shift)
     off, square = sums.sum(0) / R
@@ -109,7 +109,7 @@ class BatchNorm(Function):
 
     def backward(self, grad):
         dout, real = channels_last(grad).reshape(self.x.shape), grad.dtype.type
-        mean, sums = real_array(self.mean, real), np.empty((PARTS, 2, dout.shape[1]))
+        mean, sums = real_array(self.mean, real), np.empty((ROW_PARTS, 2, dout.shape[1]))
         batch_norm_sums(sums, dout, self.x, mean)
         sums = sums.sum(0)
         by_mean, by_std = np.zeros_like(sums)

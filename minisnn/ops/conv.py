@@ -1,10 +1,10 @@
-"""Convolution: one public function over two ways of computing it.
+"""Convolution: one public function over two methods of computing it.
 
 Axes: T time steps, N batch, B = T * N images, C channels, H height, W width; weights are [Cout, Cin, kh, kw] in public and
 [kh, kw, Cin, Cout] in memory, so that what one spike adds is one contiguous row.
 
-    out[b, co, i, j] = sum over ci, kh, kw of
-                       w[co, ci, kh, kw] * x[b, ci, i * stride + kh - padding, j * stride + kw - padding]
+    y[b, co, oy, ox] = sum over ci, ky, kx of
+                       w[co, ci, ky, kx] * x[b, ci, oy * stride + ky - padding, ox * stride + kx - padding]
 
 The loops are on two pages of their own: dense_conv.py multiplies everything, whatever its value; event_conv.py takes a spike
 input and only adds the weights of what fired. Here is what chooses between them, and their place on the tape.
@@ -14,52 +14,13 @@ import numpy as np
 
 from .. import ledger
 from ..engine import Function
-from ..jit import kernel
-from . import dense_conv, event_conv
+from . import dense_conv, event_conv, spikes
 from .cost import events_pay_backward, events_pay_forward
-from .pool import images, public
+from .layout import Window, images, public
 
 __all__ = ["conv2d", "Conv2d", "METHODS"]
 
 METHODS = AUTO, DENSE, EVENT = "auto", "dense", "event"
-
-
-@kernel
-def spike_bytes(out, x):
-    # out: [M] bytes; x: [M] numbers. False as soon as one is neither 0 nor 1.
-    for i in range(x.size):
-        if x[i] == 0:
-            out[i] = 0
-        elif x[i] == 1:
-            out[i] = 1
-        else:
-            return False
-    return True
-
-
-def as_spikes(x):
-    """[B, H, W, C] as bytes 0 or 1, and for each image whether it has them: where a value is neither, its bytes mean nothing."""
-    if x.dtype == np.uint8:
-        return x, np.ones(len(x), bool)
-    out = np.empty(x.shape, np.uint8)
-    return out, np.array([spike_bytes(out[b].reshape(-1), x[b].reshape(-1)) for b in range(len(x))])
-
-
-def taps_inside(size, k, stride, padding, outputs):
-    """How many (output pixel, kernel tap) pairs of one axis meet a pixel inside the map."""
-    at = np.arange(outputs)[:, None] * stride + np.arange(k) - padding
-    return int(((at >= 0) & (at < size)).sum())
-
-
-def accumulations(spikes, y_shape, w_shape, stride_h, stride_w, pad_h, pad_w):
-    """Additions of a weight that spikes [B, H, W, Cin] cause, borders exact: counted without convolving."""
-    _, Ho, Wo, Cout = y_shape
-    fired = spikes.sum((0, 3), dtype=np.int64)  # [H, W]
-    reach = [np.zeros(n, np.int64) for n in fired.shape]  # output pixels that see an input row, a column
-    for axis, (outputs, k, stride, pad) in enumerate(((Ho, w_shape[0], stride_h, pad_h), (Wo, w_shape[1], stride_w, pad_w))):
-        at = (np.arange(outputs)[:, None] * stride + np.arange(k) - pad).ravel()
-        np.add.at(reach[axis], at[(at >= 0) & (at < fired.shape[axis])], 1)
-    return int(reach[0] @ fired @ reach[1]) * Cout
 
 
 class Conv2d(Function):
@@ -69,52 +30,56 @@ class Conv2d(Function):
     reuses = "others"
 
     def forward(self, x, w, *bias, stride, padding, method):
-        self.lead, self.window = x.shape[:-3], (*stride, *padding)
-        x, self.w = images(x), np.ascontiguousarray(w.transpose(2, 3, 1, 0))
-        kh, kw, cin, cout = self.w.shape
-        B, H, W, _ = self.shape = x.shape
-        y = np.empty((B, dense_conv.output_size(H, kh, stride[0], padding[0]),
-                      dense_conv.output_size(W, kw, stride[1], padding[1]), cout), self.dtype)
-        row = np.ascontiguousarray(bias[0]) if bias else np.zeros(cout, self.dtype)
-        spikes, binary = as_spikes(x) if method != DENSE or ledger.is_open() else (None, np.zeros(B, bool))
+        self.lead, x, self.w = x.shape[:-3], images(x), np.ascontiguousarray(w.transpose(2, 3, 1, 0))
+        kh, kw, _, Cout = self.w.shape
+        self.shape, self.window = x.shape, Window(kh, kw, *stride, *padding)
+        y = np.empty((len(x), *self.window.output_shape(*x.shape[1:3]), Cout), self.dtype)
+        row = np.ascontiguousarray(bias[0]) if bias else np.zeros(Cout, self.dtype)
+        fired, binary = spikes.as_spikes(x) if method != DENSE or ledger.is_open() else (None, np.zeros(len(x), bool))
         if method == EVENT and not binary.all():
             raise ValueError("conv2d: method 'event' adds weights for spikes, but x holds values other than 0 and 1; "
                              "give method 'auto' or 'dense'")
-        taps = (taps_inside(H, kh, stride[0], padding[0], y.shape[1]) * taps_inside(W, kw, stride[1], padding[1], y.shape[2]))
-        self.events = event_conv.find_events(spikes) if binary.all() and method != DENSE else None
-        forward_by_events = backward_by_events = self.events is not None
-        if method == AUTO and self.events is not None:
-            size = self.events.spikes, B, H, W, *y.shape[1:3], taps, self.w.shape
-            forward_by_events = events_pay_forward(*size, self.window, self.dtype)
-            backward_by_events = events_pay_backward(*size)
+        self.events = spikes.find_events(fired) if binary.all() and method != DENSE else None
+        forward_by_events, backward_by_events = self.choose(method)
         if forward_by_events:
-            additions = event_conv.event_forward(y, self.events, self.w, row, *self.window)
+            additions = event_conv.event_forward(y, self.events, self.w, row, self.window)
+            ledger.record("conv2d", "conv", ac=additions)
         else:
-            dense_conv.dense_forward(y, x.astype(self.dtype, copy=False), self.w, row, *self.window,
-                                     x.dtype == np.uint8)
+            dense_conv.dense_forward(y, x.astype(self.dtype, copy=False), self.w, row, self.window, x.dtype == np.uint8)
+            if ledger.is_open():
+                self.record(fired, binary)
         if not backward_by_events:
             self.events, self.x = None, x if self.recording else None
-        if forward_by_events:
-            ledger.record("conv2d", "conv", ac=additions)
-        elif ledger.is_open():
-            binary = np.tile(binary.reshape(-1, self.lead[-1]).all(0), B // self.lead[-1])  # all images of a sample
-            ledger.record("conv2d", "conv", ac=accumulations(spikes[binary], y.shape, self.w.shape, *self.window),
-                          mac=int(B - binary.sum()) * cin * cout * taps)
         return public(y, self.lead)
+
+    def choose(self, method):
+        """Whether the forward pass and the weight gradient add events, each on its own."""
+        if self.events is None or method != AUTO:
+            return (self.events is not None,) * 2
+        size = self.events.spikes, self.shape, self.w.shape[3], self.window
+        return events_pay_forward(*size, self.dtype), events_pay_backward(*size)
+
+    def record(self, fired, binary):
+        """Enter what the images would cost, whatever method computed them; those of a sample count as spikes together."""
+        B, H, W, Cin = self.shape
+        N, Cout = self.lead[-1], self.w.shape[3]
+        binary = np.tile(binary.reshape(-1, N).all(0), B // N)
+        ledger.record("conv2d", "conv", ac=spikes.accumulations(fired[binary], Cout, self.window),
+                      mac=int(B - binary.sum()) * Cin * Cout * spikes.taps_inside(H, W, self.window))
 
     def backward(self, grad):
         dy = images(grad)
         dx = dw = None
         if self.needs[0]:
             dx = np.empty(self.shape, self.dtype)
-            dense_conv.dense_input_gradient(dx, dy, self.w, *self.window)
+            dense_conv.dense_input_gradient(dx, dy, self.w, self.window)
             dx = public(dx, self.lead)
         if self.needs[1]:
             dw = np.empty_like(self.w)
             if self.events is not None:
-                event_conv.event_weight_gradient(dw, dy, self.events, *self.window)
+                event_conv.event_weight_gradient(dw, dy, self.events, self.window)
             else:
-                dense_conv.dense_weight_gradient(dw, self.x.astype(self.dtype, copy=False), dy, *self.window)
+                dense_conv.dense_weight_gradient(dw, self.x.astype(self.dtype, copy=False), dy, self.window)
             dw = dw.transpose(3, 2, 0, 1)
         return (dx, dw) + ((dy.sum((0, 1, 2)),) if len(self.needs) > 2 else ())
 
@@ -128,7 +93,7 @@ def pair(name, value):
 
 
 def conv2d(x, w, stride=1, padding=0, method="auto", bias=None):
-    """Two-dimensional convolution (cross-correlation, as everywhere in the field): the equation in the head of this file.
+    """Two-dimensional convolution (cross-correlation, as everywhere in the field): the equation in the module docstring.
 
     Args:
         x: [T, N, Cin, H, W] or [N, Cin, H, W]; spikes or numbers.

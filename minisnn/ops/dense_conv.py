@@ -1,7 +1,9 @@
 """Dense convolution over plain arrays: plain loops that define it, and fast paths made of matrix products.
 
-Axes: B images (time steps x batch), H height, W width, C channels; images X[B,H,W,Cin], weights Wt[kh,kw,Cin,Cout],
-outputs Y[B,Ho,Wo,Cout], all C-contiguous. `sh, sw` strides, `ph, pw` zero padding. d<name> is a gradient.
+Axes: B images (time steps x batch), H height, W width, C channels; images x[B,H,W,Cin], weights wt[kh,kw,Cin,Cout],
+outputs y[B,Ho,Wo,Cout], all C-contiguous. An input pixel is (iy, ix) of channel ci, an output pixel (oy, ox) of channel co,
+a tap of the kernel (ky, kx); the Window (layout.py) says which of them meet. d<name> is a gradient. event_conv.py and
+winograd.py speak the same dialect.
 
 The fast paths copy small patches into a workspace and multiply matrices there (rows.product), inside one parallel loop per
 call. Every output is one sum in a fixed order, whatever else is computed beside it: so an image's result does not depend on
@@ -21,36 +23,31 @@ from ..jit import kernel, parallel_kernel, prange
 from .rows import COLUMNS, add, copy, product, transpose
 from .winograd import winograd_conv, winograd_fits
 
-__all__ = ["conv_forward", "conv_input_gradient", "conv_weight_gradient", "output_size", "dense_forward",
-           "dense_input_gradient", "dense_weight_gradient"]
+__all__ = ["conv_forward", "conv_input_gradient", "conv_weight_gradient", "dense_forward", "dense_input_gradient",
+           "dense_weight_gradient"]
 
 
-SMALL = 1000000  # multiplications of a product, about: its operands then lie in the second-level cache
+PRODUCT = 1000000  # multiplications of a product, about: its operands then lie in the second-level cache
 GROUPS = 8  # of images, whose weight gradients are summed apart: a fixed number, whatever the number of threads
 PIXELS = 512  # summed over by one product of a weight gradient
 ROWS = 48  # of a weight gradient, per product
 RANGE = 1000  # of the largest value of an image over the mean of its values, see above
 
 
-def output_size(size, k, stride, pad):
-    """Output pixels along one axis."""
-    return (size + 2 * pad - k) // stride + 1
-
-
-# ---------------------------------------------------------------------------------------------- the definition
+# ---- the definition --------------------------------------------------------------------------------------------------
 
 
 @kernel
-def conv_forward(y, x, wt, bias, sh, sw, ph, pw):
+def conv_forward(y, x, wt, bias, window):
     # y[B,Ho,Wo,Cout] <- x[B,H,W,Cin], wt[kh,kw,Cin,Cout], bias[Cout]
     for b in range(y.shape[0]):
         for oy in range(y.shape[1]):
             for ox in range(y.shape[2]):
                 for co in range(y.shape[3]):
                     y[b, oy, ox, co] = bias[co]
-                for ky in range(wt.shape[0]):
-                    for kx in range(wt.shape[1]):
-                        iy, ix = oy * sh + ky - ph, ox * sw + kx - pw
+                for ky in range(window.kh):
+                    for kx in range(window.kw):
+                        iy, ix = oy * window.stride_h + ky - window.pad_h, ox * window.stride_w + kx - window.pad_w
                         if 0 <= iy < x.shape[1] and 0 <= ix < x.shape[2]:
                             for ci in range(x.shape[3]):
                                 for co in range(y.shape[3]):
@@ -58,15 +55,15 @@ def conv_forward(y, x, wt, bias, sh, sw, ph, pw):
 
 
 @kernel
-def conv_input_gradient(dx, dy, wt, sh, sw, ph, pw):
+def conv_input_gradient(dx, dy, wt, window):
     # dx[B,H,W,Cin] <- dy[B,Ho,Wo,Cout], wt[kh,kw,Cin,Cout]
     dx[:] = 0
     for b in range(dy.shape[0]):
         for oy in range(dy.shape[1]):
             for ox in range(dy.shape[2]):
-                for ky in range(wt.shape[0]):
-                    for kx in range(wt.shape[1]):
-                        iy, ix = oy * sh + ky - ph, ox * sw + kx - pw
+                for ky in range(window.kh):
+                    for kx in range(window.kw):
+                        iy, ix = oy * window.stride_h + ky - window.pad_h, ox * window.stride_w + kx - window.pad_w
                         if 0 <= iy < dx.shape[1] and 0 <= ix < dx.shape[2]:
                             # y[b,oy,ox,co] += x[b,iy,ix,ci] * wt[ky,kx,ci,co]
                             for ci in range(dx.shape[3]):
@@ -75,15 +72,15 @@ def conv_input_gradient(dx, dy, wt, sh, sw, ph, pw):
 
 
 @kernel
-def conv_weight_gradient(dwt, x, dy, sh, sw, ph, pw):
+def conv_weight_gradient(dwt, x, dy, window):
     # dwt[kh,kw,Cin,Cout] <- x[B,H,W,Cin], dy[B,Ho,Wo,Cout]
     dwt[:] = 0
     for b in range(dy.shape[0]):
         for oy in range(dy.shape[1]):
             for ox in range(dy.shape[2]):
-                for ky in range(dwt.shape[0]):
-                    for kx in range(dwt.shape[1]):
-                        iy, ix = oy * sh + ky - ph, ox * sw + kx - pw
+                for ky in range(window.kh):
+                    for kx in range(window.kw):
+                        iy, ix = oy * window.stride_h + ky - window.pad_h, ox * window.stride_w + kx - window.pad_w
                         if 0 <= iy < x.shape[1] and 0 <= ix < x.shape[2]:
                             # y[b,oy,ox,co] += x[b,iy,ix,ci] * wt[ky,kx,ci,co]
                             for ci in range(x.shape[3]):
@@ -91,55 +88,40 @@ def conv_weight_gradient(dwt, x, dy, sh, sw, ph, pw):
                                     dwt[ky, kx, ci, co] += x[b, iy, ix, ci] * dy[b, oy, ox, co]
 
 
-# ---------------------------------------------------------------------------------------------- matrix products
-
-
-@kernel
-def _patches(rows, x, taps, first, count, wo, step_h, step_w, b):
-    # rows[count, taps*C] <- x[b]: pixel p = first + r of an output wo pixels wide reads, for tap t, the input pixel
-    # (p // wo * step_h + taps[t,0], p % wo * step_w + taps[t,1]), or zeros outside the image.
-    h, w, c = x.shape[1], x.shape[2], x.shape[3]
-    for r in range(count):
-        oy, ox = (first + r) // wo, (first + r) % wo
-        for t in range(taps.shape[0]):
-            iy, ix = oy * step_h + taps[t, 0], ox * step_w + taps[t, 1]
-            row = rows[r, t * c:(t + 1) * c]
-            if 0 <= iy < h and 0 <= ix < w:
-                source = x[b, iy, ix]
-                for i in range(c):
-                    row[i] = source[i]
-            else:
-                for i in range(c):
-                    row[i] = 0
+# ---- output and input gradient: one matrix product for each tap ------------------------------------------------------
 
 
 @parallel_kernel
-def _weight_panels(panels, wt, transposed, taps, cin, cout):
-    # panels[tap][N in blocks of COLUMNS columns][K][columns] <- wt[tap][Cin, Cout], or its transpose
-    k, n = (cout, cin) if transposed else (cin, cout)
+def _weight_panels(panels, wt, transposed):
+    # panels[tap][n in blocks of COLUMNS columns][k][columns] <- wt[tap][Cin, Cout], or its transpose
+    Cin, Cout = wt.shape[2:]
+    taps = wt.shape[0] * wt.shape[1]
+    k, n = (Cout, Cin) if transposed else (Cin, Cout)
     blocks = (n + COLUMNS - 1) // COLUMNS
+    weights = wt.reshape(-1)
     for task in prange(taps * blocks):
         tap, n0 = task // blocks, task % blocks * COLUMNS
         cols = min(COLUMNS, n - n0)
-        o, a = tap * cin * cout + n0 * k, tap * cin * cout
+        o, a = tap * Cin * Cout + n0 * k, tap * Cin * Cout
         if transposed:
             for k0 in range(0, k, 16):
-                transpose(panels, o + k0 * cols, cols, wt, a + n0 * k + k0, k, cols, min(16, k - k0))
+                transpose(panels, o + k0 * cols, cols, weights, a + n0 * k + k0, k, cols, min(16, k - k0))
         else:
             for r in range(k):
-                copy(panels, o + r * cols, wt, a + r * n + n0, cols)
+                copy(panels, o + r * cols, weights, a + r * n + n0, cols)
 
 
 @kernel
-def _multiply_tap(target, source, panel, rows, out, pixels, backward, k, n, h, w, ho, wo, ky, kx, sh, sw, p0, p1):
-    # For output pixels p0:p1 and one tap: target pixel += source pixel times panel[K, N]. Forward the target is the
+def _multiply_tap(target, source, panel, rows, out, pixels, backward, k, n, H, W, Ho, Wo, tap, p0, p1, window):
+    # For output pixels p0:p1 and one tap: target pixel += source pixel times panel[k, n]. Forward the target is the
     # output pixel and the source the input pixel that the tap meets; backward they change places.
+    down, right = tap // window.kw - window.pad_h, tap % window.kw - window.pad_w
     count = 0
     for p in range(p0, p1):
-        b, oy, ox = p // (ho * wo), p // wo % ho, p % wo
-        iy, ix = oy * sh + ky, ox * sw + kx
-        if 0 <= iy < h and 0 <= ix < w:
-            q = (b * h + iy) * w + ix
+        b, oy, ox = p // (Ho * Wo), p // Wo % Ho, p % Wo
+        iy, ix = oy * window.stride_h + down, ox * window.stride_w + right
+        if 0 <= iy < H and 0 <= ix < W:
+            q = (b * H + iy) * W + ix
             copy(rows, count * k, source, (p if backward else q) * k, k)
             pixels[count] = q if backward else p
             count += 1
@@ -152,9 +134,14 @@ def _multiply_tap(target, source, panel, rows, out, pixels, backward, k, n, h, w
 
 
 @parallel_kernel
-def _multiply_taps(target, source, panels, bias, backward, batch, k, n, h, w, ho, wo, kh, kw, sh, sw, ph, pw, images,
-                   block, workers):
-    size = h * w if backward else ho * wo
+def _multiply_taps(target, source, panels, bias, backward, images, block, workers, window):
+    # target[B,..,n] <- bias[n] and the products of source[B,..,k] with every tap's panel; `images` images to a task,
+    # `block` output pixels to a product
+    batch, k, n = source.shape[0], source.shape[3], target.shape[3]
+    H, W = target.shape[1:3] if backward else source.shape[1:3]
+    Ho, Wo = source.shape[1:3] if backward else target.shape[1:3]
+    size = target.shape[1] * target.shape[2]
+    results, operands = target.reshape(-1), source.reshape(-1)
     for worker in prange(workers):
         rows = np.empty(block * k, source.dtype)
         out = np.empty(block * min(n, COLUMNS), source.dtype)
@@ -162,38 +149,35 @@ def _multiply_taps(target, source, panels, bias, backward, batch, k, n, h, w, ho
         for b0 in range(worker * images, batch, workers * images):
             b1 = min(b0 + images, batch)
             for p in range(b0 * size, b1 * size):
-                copy(target, p * n, bias, 0, n)
-            for p0 in range(b0 * ho * wo, b1 * ho * wo, block):
-                p1 = min(p0 + block, b1 * ho * wo)
-                for tap in range(kh * kw):
-                    _multiply_tap(target, source, panels[tap * k * n:(tap + 1) * k * n], rows, out, pixels, backward,
-                                  k, n, h, w, ho, wo, tap // kw - ph, tap % kw - pw, sh, sw, p0, p1)
+                copy(results, p * n, bias, 0, n)
+            for p0 in range(b0 * Ho * Wo, b1 * Ho * Wo, block):
+                p1 = min(p0 + block, b1 * Ho * Wo)
+                for tap in range(window.kh * window.kw):
+                    _multiply_tap(results, operands, panels[tap * k * n:(tap + 1) * k * n], rows, out, pixels, backward,
+                                  k, n, H, W, Ho, Wo, tap, p0, p1, window)
 
 
-def _dense(target, source, wt, bias, backward, sh, sw, ph, pw):
-    kh, kw, cin, cout = wt.shape
-    image, output = (target, source) if backward else (source, target)
-    h, w, ho, wo = *image.shape[1:3], *output.shape[1:3]
+def _dense(target, source, wt, bias, backward, window):
     k, n = source.shape[3], target.shape[3]
     if n <= COLUMNS and not backward:  # they lie so already
         panels = wt.reshape(-1)
     else:
         panels = np.empty(wt.size, wt.dtype)
-        _weight_panels(panels, wt.reshape(-1), backward, kh * kw, cin, cout)
-    block = min(SMALL // (k * min(n, COLUMNS)), 256)
+        _weight_panels(panels, wt, backward)
+    block = min(PRODUCT // (k * min(n, COLUMNS)), 256)
     if block < 8:  # so few rows would not pay for reading the weights
         block = 256
-    images = max(1, block // (ho * wo))
-    block = min(block, images * ho * wo)
-    _multiply_taps(target.reshape(-1), source.reshape(-1), panels, bias, backward, image.shape[0], k, n, h, w, ho, wo,
-                   kh, kw, sh, sw, ph, pw, images, block, numba.get_num_threads())
+    Ho, Wo = (source if backward else target).shape[1:3]
+    images = max(1, block // (Ho * Wo))
+    block = min(block, images * Ho * Wo)
+    _multiply_taps(target, source, panels, bias, backward, images, block, numba.get_num_threads(), window)
 
 
 @parallel_kernel
-def _forward_by_image(y, x, wt, bias, sh, sw, ph, pw):
+def _forward_by_image(y, x, wt, bias, window):
     # Matrix products of so few input channels would only move memory.
     for b in prange(x.shape[0]):
-        conv_forward(y[b:b + 1], x[b:b + 1], wt, bias, sh, sw, ph, pw)
+        conv_forward(y[b:b + 1], x[b:b + 1], wt, bias, window)
 
 
 @kernel
@@ -211,39 +195,63 @@ def _is_wild(x):
 
 
 @parallel_kernel
-def _convolve_wild_images(y, x, wt, bias):
+def _convolve_wild_images(y, x, wt, bias, window):
     for b in prange(x.shape[0]):
         if _is_wild(x[b].reshape((-1, x.shape[3]))):
-            conv_forward(y[b:b + 1], x[b:b + 1], wt, bias, 1, 1, 1, 1)
+            conv_forward(y[b:b + 1], x[b:b + 1], wt, bias, window)
 
 
-def dense_forward(y, x, wt, bias, sh, sw, ph, pw, tame=False):
+def dense_forward(y, x, wt, bias, window, tame=False):
     """Write the convolution of x with wt, plus bias, into y. ``tame`` promises that no image needs the definition: spikes."""
-    kh, kw, cin, cout = wt.shape
-    if winograd_fits(x.shape[2], wt.shape, (sh, sw, ph, pw), x.dtype):
+    if winograd_fits(x.shape[2], *wt.shape[2:], window, x.dtype):
         winograd_conv(y, x, wt, bias, False)
         if not tame:
-            _convolve_wild_images(y, x, wt, bias)
-        return
-    if cin < 8:
-        return _forward_by_image(y, x, wt, bias, sh, sw, ph, pw)
-    _dense(y, x, wt, bias, False, sh, sw, ph, pw)
+            _convolve_wild_images(y, x, wt, bias, window)
+    elif wt.shape[2] < 8:
+        _forward_by_image(y, x, wt, bias, window)
+    else:
+        _dense(y, x, wt, bias, False, window)
 
 
-def dense_input_gradient(dx, dy, wt, sh, sw, ph, pw):
+def dense_input_gradient(dx, dy, wt, window):
     """Write the gradient by the convolution's input into dx."""
-    kh, kw, cin, cout = wt.shape
-    no_bias = np.zeros(cin, dx.dtype)
-    if winograd_fits(dx.shape[2], wt.shape, (sh, sw, ph, pw), dx.dtype):
-        return winograd_conv(dx, dy, wt, no_bias, True)
-    _dense(dx, dy, wt, no_bias, True, sh, sw, ph, pw)
+    no_bias = np.zeros(wt.shape[2], dx.dtype)
+    if winograd_fits(dx.shape[2], *wt.shape[2:], window, dx.dtype):
+        winograd_conv(dx, dy, wt, no_bias, True)
+    else:
+        _dense(dx, dy, wt, no_bias, True, window)
+
+
+# ---- weight gradient: one matrix product over the pixels of a few images ---------------------------------------------
+
+
+@kernel
+def _patches(rows, x, Ho, Wo, window):
+    # rows[Ho*Wo, kh*kw*Cin] <- x[H,W,Cin]: for each output pixel what it sees under each tap, zeros outside the image
+    H, W, Cin = x.shape
+    for oy in range(Ho):
+        for ox in range(Wo):
+            seen = rows[oy * Wo + ox]
+            for ky in range(window.kh):
+                for kx in range(window.kw):
+                    iy, ix = oy * window.stride_h + ky - window.pad_h, ox * window.stride_w + kx - window.pad_w
+                    tap = ky * window.kw + kx
+                    row = seen[tap * Cin:(tap + 1) * Cin]
+                    if 0 <= iy < H and 0 <= ix < W:
+                        source = x[iy, ix]
+                        for ci in range(Cin):
+                            row[ci] = source[ci]
+                    else:
+                        for ci in range(Cin):
+                            row[ci] = 0
 
 
 @parallel_kernel
-def _weight_gradient_parts(parts, x, dy, taps, sh, sw, block):
+def _weight_gradient_parts(parts, x, dy, block, window):
     # parts[G, taps*Cin, Cout] <- sums over groups of images, `block` images to a product
-    batch, ho, wo, n = dy.shape
-    k, groups, pixels = parts.shape[1], parts.shape[0], dy.shape[1] * dy.shape[2]
+    batch, Ho, Wo, n = dy.shape
+    groups, k = parts.shape[:2]
+    pixels = Ho * Wo
     gradient = dy.reshape(-1)
     for g in prange(groups):
         rows = np.empty((block * pixels, k), x.dtype)
@@ -254,22 +262,22 @@ def _weight_gradient_parts(parts, x, dy, taps, sh, sw, block):
         for b0 in range(batch * g // groups, last, block):
             b1 = min(b0 + block, last)
             for b in range(b0, b1):
-                _patches(rows[(b - b0) * pixels:], x, taps, 0, pixels, wo, sh, sw, b)
+                _patches(rows[(b - b0) * pixels:], x[b], Ho, Wo, window)
+            seen, summed = rows.reshape(-1), (b1 - b0) * pixels
             for i0 in range(0, k, ROWS):
                 m = min(ROWS, k - i0)
                 for n0 in range(0, n, COLUMNS):
                     cols = min(COLUMNS, n - n0)
-                    product(out, 0, cols, rows.reshape(-1), i0, 1, k, gradient, b0 * pixels * n + n0, n, m, (b1 - b0) * pixels, cols)
+                    product(out, 0, cols, seen, i0, 1, k, gradient, b0 * pixels * n + n0, n, m, summed, cols)
                     for i in range(m):
                         add(part, (i0 + i) * n + n0, out, i * cols, cols)
 
 
-def dense_weight_gradient(dwt, x, dy, sh, sw, ph, pw):
+def dense_weight_gradient(dwt, x, dy, window):
     """Write the gradient by the convolution's weights into dwt."""
-    kh, kw, cin, cout = dwt.shape
-    taps = np.array([(ky - ph, kx - pw) for ky in range(kh) for kx in range(kw)], np.int64).reshape(-1, 2)
-    parts = np.empty((min(GROUPS, len(x)), kh * kw * cin, cout), dwt.dtype)
+    kh, kw, Cin, Cout = dwt.shape
+    parts = np.empty((min(GROUPS, len(x)), kh * kw * Cin, Cout), dwt.dtype)
     # A product over few pixels would mostly wait for the weights' memory, one over many for the patches'.
     block = max(1, PIXELS // (dy.shape[1] * dy.shape[2]))
-    _weight_gradient_parts(parts, x, dy, taps, sh, sw, block)
-    parts.sum(axis=0, out=dwt.reshape(-1, cout))
+    _weight_gradient_parts(parts, x, dy, block, window)
+    parts.sum(axis=0, out=dwt.reshape(-1, Cout))

@@ -1,25 +1,67 @@
-"""Where the numbers lie: public arrays are [T, N, C, H, W], memory is channels last.
+"""Where the numbers lie, and which pixels meet: public arrays are [T, N, C, H, W], memory is channels last.
 
-Axes: T time steps, N batch, C channels, H height, W width.
+Axes: T time steps, N batch, B = T * N images, C channels, H height, W width; Ho, Wo height and width of an output.
 
 With the channels of a pixel side by side in memory, one spike adds one contiguous row of weights, batch norm reads whole rows
 of channels, and a matrix product needs no transposition. So operations work on contiguous [..., H, W, C] arrays and hand out
 views of them with the axes in the public order; going back and forth between operations costs nothing.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
-__all__ = ["channels_last", "channels_first_view", "to_memory", "from_memory", "by_time"]
+__all__ = ["Window", "output_size", "channels_last", "channels_first_view", "images", "public", "to_memory", "from_memory",
+           "by_time"]
+
+
+def output_size(size, k, stride, pad):
+    """Output pixels along one axis: how many places a window of k pixels can take."""
+    return (size + 2 * pad - k) // stride + 1
+
+
+class Window(NamedTuple):
+    """Kernel size, stride and zero padding of a convolution, in pixels; compiled loops take it as one argument.
+
+    Under tap (ky, kx) of the kernel, output pixel (oy, ox) sees input pixel (iy, ix) with
+
+        iy = oy * stride_h + ky - pad_h,    ix = ox * stride_w + kx - pad_w
+    """
+
+    kh: int
+    kw: int
+    stride_h: int
+    stride_w: int
+    pad_h: int
+    pad_w: int
+
+    def output_shape(self, H, W):
+        """(Ho, Wo) for maps of H x W."""
+        return (output_size(H, self.kh, self.stride_h, self.pad_h), output_size(W, self.kw, self.stride_w, self.pad_w))
 
 
 def channels_last(x):
     """[..., C, H, W] -> contiguous [..., H, W, C]; a copy only where the memory is not in that order already."""
-    return np.ascontiguousarray(np.moveaxis(x, -3, -1))
+    n = x.ndim
+    return np.ascontiguousarray(x.transpose(*range(n - 3), n - 2, n - 1, n - 3))
 
 
 def channels_first_view(x):
     """[..., H, W, C] -> a view [..., C, H, W]."""
-    return np.moveaxis(x, -1, -3)
+    n = x.ndim
+    return x.transpose(*range(n - 3), n - 1, n - 3, n - 2)
+
+
+def images(x):
+    """[..., C, H, W] -> contiguous [B, H, W, C]; spikes as bytes."""
+    last = channels_last(x)
+    last = last.view(np.uint8) if last.dtype == np.bool_ else last
+    return last.reshape((-1,) + last.shape[-3:])
+
+
+def public(y, lead):
+    """[B, H, W, C] -> a view [..., C, H, W] with the leading axes of the input."""
+    return channels_first_view(y.reshape(lead + y.shape[1:]))
 
 
 def to_memory(x):

@@ -1,6 +1,6 @@
 """Pooling over space, forward and backward.
 
-Axes: B = T * N images, C channels, H height, W width; i, j an output pixel, h, w an input pixel.
+Axes: B = T * N images, C channels, H height, W width, Ho and Wo of the output; oy, ox an output pixel, iy, ix an input pixel.
 Images lie channels last in memory, so the innermost loop of every kernel runs over the channels of one pixel.
 """
 
@@ -8,76 +8,64 @@ import numpy as np
 
 from ..engine import Function
 from ..jit import parallel_kernel, prange
-from .layout import channels_first_view, channels_last
+from .layout import images, output_size, public
 
 __all__ = ["max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "global_avg_pool2d"]
 
 
 @parallel_kernel
-def max_pool_forward(out, winner, x, kernel, stride, padding):
-    # out: [B, Ho, Wo, C]; winner: int32, the same shape, h * W + w of the maximum; x: [B, H, W, C]
+def max_pool_forward(y, winner, x, k, stride, pad):
+    # y: [B, Ho, Wo, C]; winner: int32, the same shape, iy * W + ix of the maximum; x: [B, H, W, C]
     B, H, W, C = x.shape
     for b in prange(B):
-        for i in range(out.shape[1]):
-            for j in range(out.shape[2]):
-                winner[b, i, j] = -1
-                for h in range(max(0, i * stride - padding), min(H, i * stride - padding + kernel)):
-                    for w in range(max(0, j * stride - padding), min(W, j * stride - padding + kernel)):
+        for oy in range(y.shape[1]):
+            for ox in range(y.shape[2]):
+                winner[b, oy, ox] = -1
+                for iy in range(max(0, oy * stride - pad), min(H, oy * stride - pad + k)):
+                    for ix in range(max(0, ox * stride - pad), min(W, ox * stride - pad + k)):
                         for c in range(C):  # only a larger value replaces, of equal ones the first wins; and so does NaN
-                            v = x[b, h, w, c]
-                            if winner[b, i, j, c] < 0 or v > out[b, i, j, c] or v != v:
-                                out[b, i, j, c] = x[b, h, w, c]
-                                winner[b, i, j, c] = h * W + w
+                            v = x[b, iy, ix, c]
+                            if winner[b, oy, ox, c] < 0 or v > y[b, oy, ox, c] or v != v:
+                                y[b, oy, ox, c] = x[b, iy, ix, c]
+                                winner[b, oy, ox, c] = iy * W + ix
 
 
 @parallel_kernel
-def max_pool_backward(dx, dout, winner):
-    # dx: [B, H * W, C], zero; dout, winner: [B, Ho, Wo, C]
+def max_pool_backward(dx, dy, winner):
+    # dx: [B, H * W, C], zero; dy, winner: [B, Ho, Wo, C]
     for b in prange(dx.shape[0]):
-        for i in range(dout.shape[1]):
-            for j in range(dout.shape[2]):
-                for c in range(dout.shape[3]):
-                    dx[b, winner[b, i, j, c], c] += dout[b, i, j, c]
+        for oy in range(dy.shape[1]):
+            for ox in range(dy.shape[2]):
+                for c in range(dy.shape[3]):  # y[b, oy, ox, c] = x[b, winner, c]
+                    dx[b, winner[b, oy, ox, c], c] += dy[b, oy, ox, c]
 
 
 @parallel_kernel
-def average_pool_forward(out, x, rows, columns, divisor):
-    # out: [B, Ho, Wo, C]; x: [B, H, W, C]; rows: [Ho, 2], columns: [Wo, 2], first and end of each bin; divisor: [Ho, Wo]
+def average_pool_forward(y, x, rows, columns, divisor):
+    # y: [B, Ho, Wo, C]; x: [B, H, W, C]; rows: [Ho, 2], columns: [Wo, 2], first and end of each bin; divisor: [Ho, Wo]
     for b in prange(x.shape[0]):
-        out[b] = 0
-        for i in range(out.shape[1]):
-            for j in range(out.shape[2]):
-                for h in range(rows[i, 0], rows[i, 1]):
-                    for w in range(columns[j, 0], columns[j, 1]):
+        y[b] = 0
+        for oy in range(y.shape[1]):
+            for ox in range(y.shape[2]):
+                for iy in range(rows[oy, 0], rows[oy, 1]):
+                    for ix in range(columns[ox, 0], columns[ox, 1]):
                         for c in range(x.shape[3]):
-                            out[b, i, j, c] += x[b, h, w, c]
+                            y[b, oy, ox, c] += x[b, iy, ix, c]
                 for c in range(x.shape[3]):
-                    out[b, i, j, c] /= divisor[i, j]
+                    y[b, oy, ox, c] /= divisor[oy, ox]
 
 
 @parallel_kernel
-def average_pool_backward(dx, dout, rows, columns, divisor):
-    # dx: [B, H, W, C]; dout: [B, Ho, Wo, C]; the others as in average_pool_forward
+def average_pool_backward(dx, dy, rows, columns, divisor):
+    # dx: [B, H, W, C]; dy: [B, Ho, Wo, C]; the others as in average_pool_forward
     for b in prange(dx.shape[0]):
         dx[b] = 0
-        for i in range(dout.shape[1]):
-            for j in range(dout.shape[2]):
-                for h in range(rows[i, 0], rows[i, 1]):
-                    for w in range(columns[j, 0], columns[j, 1]):
-                        for c in range(dx.shape[3]):
-                            dx[b, h, w, c] += dout[b, i, j, c] / divisor[i, j]
-
-
-def images(x):
-    """[..., C, H, W] -> contiguous [B, H, W, C]; spikes as bytes."""
-    last = channels_last(x)
-    last = last.view(np.uint8) if last.dtype == np.bool_ else last
-    return last.reshape((-1,) + last.shape[-3:])
-
-
-def public(y, lead):
-    """[B, H, W, C] -> a view [..., C, H, W] with the leading axes of the input."""
-    return channels_first_view(y.reshape(lead + y.shape[1:]))
+        for oy in range(dy.shape[1]):
+            for ox in range(dy.shape[2]):
+                for iy in range(rows[oy, 0], rows[oy, 1]):
+                    for ix in range(columns[ox, 0], columns[ox, 1]):
+                        for c in range(dx.shape[3]):  # y[b, oy, ox, c] += x[b, iy, ix, c] / divisor[oy, ox]
+                            dx[b, iy, ix, c] += dy[b, oy, ox, c] / divisor[oy, ox]
 
 
 class MaxPool(Function):
@@ -85,17 +73,16 @@ class MaxPool(Function):
 
     makes_spikes = True
     reuses = "none"
-
     takes_spikes = True
 
     def forward(self, x, kernel, stride, padding):
         self.lead, binary, x = x.shape[:-3], x.dtype == np.bool_, images(x)
         self.shape = x.shape
-        size = [(n + 2 * padding - kernel) // stride + 1 for n in x.shape[1:3]]
-        out = np.empty((x.shape[0], *size, x.shape[3]), x.dtype)
-        self.winner = np.empty(out.shape, np.int32)
-        max_pool_forward(out, self.winner, x, kernel, stride, padding)
-        return public(out.view(np.bool_) if binary else out, self.lead)
+        size = [output_size(n, kernel, stride, padding) for n in x.shape[1:3]]
+        y = np.empty((x.shape[0], *size, x.shape[3]), x.dtype)
+        self.winner = np.empty(y.shape, np.int32)
+        max_pool_forward(y, self.winner, x, kernel, stride, padding)
+        return public(y.view(np.bool_) if binary else y, self.lead)
 
     def backward(self, grad):
         B, H, W, C = self.shape
@@ -108,15 +95,14 @@ class AveragePool(Function):
     """See ``avg_pool2d`` and ``adaptive_avg_pool2d``."""
 
     reuses = "none"
-
     takes_spikes = True
 
     def forward(self, x, rows, columns, divisor):
         self.lead, x = x.shape[:-3], images(x)
         self.shape, self.bins = x.shape, (rows, columns, divisor.astype(self.dtype))
-        out = np.empty((x.shape[0], len(rows), len(columns), x.shape[3]), self.dtype)
-        average_pool_forward(out, x, *self.bins)
-        return public(out, self.lead)
+        y = np.empty((x.shape[0], len(rows), len(columns), x.shape[3]), self.dtype)
+        average_pool_forward(y, x, *self.bins)
+        return public(y, self.lead)
 
     def backward(self, grad):
         dx = np.empty(self.shape, self.dtype)
@@ -140,8 +126,8 @@ def _check_window(name, x, kernel, stride, padding):
 def max_pool2d(x, kernel, stride=None, padding=0):
     """The largest value in each window; the pool of spikes is spikes.
 
-    out[i, j] = max of x[h, w] for h in i * stride - padding + [0, kernel), and w likewise; what lies outside does not count.
-    The gradient goes to the first of equal values in row order, and NaN passes, as in PyTorch.
+    y[oy, ox] = max of x[iy, ix] for iy in oy * stride - padding + [0, kernel), and ix likewise.
+    Pixels outside do not count. The gradient goes to the first of equal values in row order, and NaN passes, as in PyTorch.
 
     Args:
         x: [..., C, H, W].
@@ -161,7 +147,7 @@ def max_pool2d(x, kernel, stride=None, padding=0):
 def avg_pool2d(x, kernel, stride=None, padding=0):
     """The mean of each window; pixels outside count as 0, as in PyTorch.
 
-    out[i, j] = sum of x[h, w] / kernel^2 for h in i * stride - padding + [0, kernel), and w likewise.
+    y[oy, ox] = sum of x[iy, ix] / kernel^2 for iy in oy * stride - padding + [0, kernel), and ix likewise.
 
     Args, Returns and Raises as for ``max_pool2d``.
     """
@@ -169,7 +155,7 @@ def avg_pool2d(x, kernel, stride=None, padding=0):
     _check_window("avg_pool2d", x, kernel, stride, padding)
     bins = []
     for n in x.shape[-2:]:
-        first = np.arange((n + 2 * padding - kernel) // stride + 1) * stride - padding
+        first = np.arange(output_size(n, kernel, stride, padding)) * stride - padding
         bins.append(np.stack([np.maximum(first, 0), np.minimum(first + kernel, n)], 1))
     divisor = np.full((len(bins[0]), len(bins[1])), kernel * kernel)
     return AveragePool.apply(x, rows=bins[0], columns=bins[1], divisor=divisor)

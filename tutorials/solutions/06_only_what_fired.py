@@ -10,7 +10,7 @@ def additions_of(x, cout, kernel, stride, padding):
     windows = []  # along each axis: how many windows see a place
     for size in x.shape[1:]:
         outputs = (size + 2 * padding - kernel) // stride + 1
-        windows.append([len(list(seen_at(p, kernel, stride, padding, outputs))) for p in range(size)])  # noqa: F821
+        windows.append([len(list(seen_at(i, kernel, stride, padding, outputs))) for i in range(size)])  # noqa: F821
     return cout * int((x.sum(0) * np.outer(*windows)).sum())
 
 
@@ -20,20 +20,20 @@ def wrong_additions_of(x, cout, kernel, stride, padding):
 
 def event_weight_gradient(dy, x, w_shape, stride, padding):
     dw = np.zeros(w_shape)
-    for c, p, q in np.argwhere(x):
-        for i, u in seen_at(p, w_shape[2], stride, padding, dy.shape[1]):  # noqa: F821
-            for j, v in seen_at(q, w_shape[3], stride, padding, dy.shape[2]):  # noqa: F821
-                dw[:, c, u, v] += dy[:, i, j]
+    for ci, iy, ix in np.argwhere(x):
+        for oy, ky in seen_at(iy, w_shape[2], stride, padding, dy.shape[1]):  # noqa: F821
+            for ox, kx in seen_at(ix, w_shape[3], stride, padding, dy.shape[2]):  # noqa: F821
+                dw[:, ci, ky, kx] += dy[:, oy, ox]
     return dw
 
 
 def wrong_event_weight_gradient(dy, x, w_shape, stride, padding):
     dw = np.zeros(w_shape)
-    for c, p, q in np.argwhere(x):
-        for u, v in np.ndindex(w_shape[2:]):
-            i, j = (p + padding - u) // stride, (q + padding - v) // stride  # rounds where no window begins
-            if 0 <= i < dy.shape[1] and 0 <= j < dy.shape[2]:
-                dw[:, c, u, v] += dy[:, i, j]
+    for ci, iy, ix in np.argwhere(x):
+        for ky, kx in np.ndindex(w_shape[2:]):
+            oy, ox = (iy + padding - ky) // stride, (ix + padding - kx) // stride  # rounds where no window begins
+            if 0 <= oy < dy.shape[1] and 0 <= ox < dy.shape[2]:
+                dw[:, ci, ky, kx] += dy[:, oy, ox]
     return dw
 
 
