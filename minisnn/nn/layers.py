@@ -157,7 +157,7 @@ class Attention(Module):
 class MaxPool2d(Module):
     """The largest value of each window (``ops.max_pool2d``)."""
 
-    def __init__(self, kernel: int | tuple[int, int], stride: int | tuple[int, int] | None = None, padding: int | tuple[int, int] = 0) -> None:
+    def __init__(self, kernel: int, stride: int | None = None, padding: int = 0) -> None:
         self.window = kernel, stride, padding
 
     def forward(self, x: Tensor) -> Tensor:
@@ -167,7 +167,7 @@ class MaxPool2d(Module):
 class AvgPool2d(Module):
     """The mean of each window (``ops.avg_pool2d``)."""
 
-    def __init__(self, kernel: int | tuple[int, int], stride: int | tuple[int, int] | None = None, padding: int | tuple[int, int] = 0) -> None:
+    def __init__(self, kernel: int, stride: int | None = None, padding: int = 0) -> None:
         self.window = kernel, stride, padding
 
     def forward(self, x: Tensor) -> Tensor:

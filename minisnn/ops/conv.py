@@ -10,10 +10,14 @@ The loops are on two pages of their own: dense_conv.py multiplies everything, wh
 input and only adds the weights of what fired. Here is what chooses between them, and their place on the tape.
 """
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 
 from .. import ledger
-from ..engine import Function
+from ..engine import Function, Tensor
 from . import dense_conv, event_conv, spikes
 from .cost import events_pay_backward, events_pay_forward
 from .layout import Window, images, public
@@ -35,6 +39,7 @@ class Conv2d(Function):
         self.shape, self.window = x.shape, Window(kh, kw, *stride, *padding)
         y = np.empty((len(x), *self.window.output_shape(*x.shape[1:3]), Cout), self.dtype)
         row = np.ascontiguousarray(bias[0]) if bias else np.zeros(Cout, self.dtype)
+        fired: Any
         fired, binary = spikes.as_spikes(x) if method != DENSE or ledger.is_open() else (None, np.zeros(len(x), bool))
         if method == EVENT and not binary.all():
             raise ValueError("conv2d: method 'event' adds weights for spikes, but x holds values other than 0 and 1; "
@@ -49,7 +54,8 @@ class Conv2d(Function):
             if ledger.is_open():
                 self.record(fired, binary)
         if not backward_by_events:
-            self.events, self.x = None, x if self.recording else None
+            self.events = None
+            self.x: Any = x if self.recording else None
         return public(y, self.lead)
 
     def choose(self, method):
@@ -92,7 +98,7 @@ def pair(name, value):
     return tuple(int(v) for v in both)
 
 
-def conv2d(x, w, stride=1, padding=0, method="auto", bias=None):
+def conv2d(x: Tensor, w: Tensor, stride: int | tuple[int, int] = 1, padding: int | tuple[int, int] = 0, method: str = "auto", bias: Tensor | None = None) -> Tensor:
     """Two-dimensional convolution (cross-correlation, as everywhere in the field): the equation in the module docstring.
 
     Args:
@@ -114,16 +120,16 @@ def conv2d(x, w, stride=1, padding=0, method="auto", bias=None):
     Raises:
         ValueError: shapes that do not fit together, a number out of range, an unknown method, or "event" on numbers.
     """
-    stride, padding = pair("stride", stride), pair("padding", padding)
+    steps, pads = pair("stride", stride), pair("padding", padding)
     if method not in METHODS:
         raise ValueError(f"conv2d: method is {method!r}; give one of {', '.join(METHODS)}")
     if x.ndim < 4 or w.ndim != 4 or x.shape[-3] != w.shape[1]:
         raise ValueError(f"conv2d: x {x.shape} and w {w.shape}; give [..., Cin, H, W] and [Cout, Cin, kh, kw]")
-    if min(stride) < 1 or min(padding) < 0:
-        raise ValueError(f"conv2d: stride {stride}, padding {padding}; give a stride of at least 1 and a padding of at least 0")
-    if any(n + 2 * p < k for n, p, k in zip(x.shape[-2:], padding, w.shape[2:])) or 0 in x.shape + w.shape:
-        raise ValueError(f"conv2d: a kernel of {w.shape[2:]} does not fit into maps of {x.shape[-2:]} with padding {padding}, "
+    if min(steps) < 1 or min(pads) < 0:
+        raise ValueError(f"conv2d: stride {steps}, padding {pads}; give a stride of at least 1 and a padding of at least 0")
+    if any(n + 2 * p < k for n, p, k in zip(x.shape[-2:], pads, w.shape[2:])) or 0 in x.shape + w.shape:
+        raise ValueError(f"conv2d: a kernel of {w.shape[2:]} does not fit into maps of {x.shape[-2:]} with padding {pads}, "
                          f"or x {x.shape} or w {w.shape} is empty")
     if bias is not None and bias.shape != w.shape[:1]:
         raise ValueError(f"conv2d: bias has shape {bias.shape}; give one number for each of the {w.shape[0]} output channels")
-    return Conv2d.apply(x, w, *(() if bias is None else (bias,)), stride=stride, padding=padding, method=method)
+    return Conv2d.apply(x, w, *(() if bias is None else (bias,)), stride=steps, padding=pads, method=method)

@@ -9,16 +9,20 @@ Counts: B images; H, W input and Ho, Wo output pixels of a side; Cin, Cout chann
 inside the map.
 """
 
+from __future__ import annotations
+
 import math
 
+from ..types import DType
 from .event_conv import LANES
+from .layout import Window
 from .spikes import taps_inside
 from .winograd import tile_points, winograd_fits
 
 __all__ = ["events_pay_forward", "events_pay_backward"]
 
 
-def events_pay_forward(spikes, x_shape, Cout, window, dtype):
+def events_pay_forward(spikes: int, x_shape: tuple[int, ...], Cout: int, window: Window, dtype: DType) -> bool:
     """Whether adding a weight row for each of ``spikes`` is expected to be faster than multiplying everything.
 
     Args:
@@ -45,7 +49,7 @@ def events_pay_forward(spikes, x_shape, Cout, window, dtype):
     return event < dense
 
 
-def events_pay_backward(spikes, x_shape, Cout, window):
+def events_pay_backward(spikes: int, x_shape: tuple[int, ...], Cout: int, window: Window) -> bool:
     """The same for the weight gradient; arguments as for ``events_pay_forward``."""
     B, H, W, Cin = x_shape
     (Ho, Wo), taps = window.output_shape(H, W), taps_inside(H, W, window)

@@ -16,10 +16,13 @@ RANGE times the mean of those that are not 0, are convolved by the definition in
 has no say. Gradients, whose error matters against the largest value only, take the fast path as they are.
 """
 
+from __future__ import annotations
+
 import numba
 import numpy as np
 
 from ..jit import kernel, parallel_kernel, prange
+from .layout import Window
 from .rows import COLUMNS, add, copy, product, transpose
 from .winograd import winograd_conv, winograd_fits
 
@@ -201,9 +204,9 @@ def _convolve_wild_images(y, x, wt, bias, window):
             conv_forward(y[b:b + 1], x[b:b + 1], wt, bias, window)
 
 
-def dense_forward(y, x, wt, bias, window, tame=False):
+def dense_forward(y: np.ndarray, x: np.ndarray, wt: np.ndarray, bias: np.ndarray, window: Window, tame: bool = False) -> None:
     """Write the convolution of x with wt, plus bias, into y. ``tame`` promises that no image needs the definition: spikes."""
-    if winograd_fits(x.shape[2], *wt.shape[2:], window, x.dtype):
+    if winograd_fits(x.shape[2], wt.shape[2], wt.shape[3], window, x.dtype):
         winograd_conv(y, x, wt, bias, False)
         if not tame:
             _convolve_wild_images(y, x, wt, bias, window)
@@ -213,10 +216,10 @@ def dense_forward(y, x, wt, bias, window, tame=False):
         _dense(y, x, wt, bias, False, window)
 
 
-def dense_input_gradient(dx, dy, wt, window):
+def dense_input_gradient(dx: np.ndarray, dy: np.ndarray, wt: np.ndarray, window: Window) -> None:
     """Write the gradient by the convolution's input into dx."""
     no_bias = np.zeros(wt.shape[2], dx.dtype)
-    if winograd_fits(dx.shape[2], *wt.shape[2:], window, dx.dtype):
+    if winograd_fits(dx.shape[2], wt.shape[2], wt.shape[3], window, dx.dtype):
         winograd_conv(dx, dy, wt, no_bias, True)
     else:
         _dense(dx, dy, wt, no_bias, True, window)
@@ -273,7 +276,7 @@ def _weight_gradient_parts(parts, x, dy, block, window):
                         add(part, (i0 + i) * n + n0, out, i * cols, cols)
 
 
-def dense_weight_gradient(dwt, x, dy, window):
+def dense_weight_gradient(dwt: np.ndarray, x: np.ndarray, dy: np.ndarray, window: Window) -> None:
     """Write the gradient by the convolution's weights into dwt."""
     kh, kw, Cin, Cout = dwt.shape
     parts = np.empty((min(GROUPS, len(x)), kh * kw * Cin, Cout), dwt.dtype)

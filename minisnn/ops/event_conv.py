@@ -25,12 +25,16 @@ define them, and the top rung equal to the first, on whole numbers, where no sum
    images, and the groups are added up in the end; they depend on the shapes alone, so no sum depends on the threads.
 """
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 import numba
 import numpy as np
 
 from ..jit import kernel, parallel_kernel, prange
+from .layout import Window
+from .spikes import Events
 
 __all__ = ["LANES", "event_forward", "event_weight_gradient", "event_forward_loops", "event_weight_gradient_loops"]
 
@@ -268,7 +272,7 @@ def _forward(additions, y, offsets, positions, wt, bias, window):
         additions[t] = _forward_share(np.int64(t), threads, y, offsets, positions, wt, bias, window)
 
 
-def event_forward(y, events, wt, bias, window):
+def event_forward(y: np.ndarray, events: Events, wt: np.ndarray, bias: np.ndarray, window: Window) -> int:
     """Convolve spikes: every output pixel adds the weight rows of the spikes that it sees, in ascending order.
 
     Args:
@@ -423,7 +427,7 @@ def _weight_gradient(threads, dwt, dy, rows, bounds, at, window):
         _gradient_share(np.int64(t), threads, dwt, dy, rows, bounds, at, window)
 
 
-def event_weight_gradient(dwt, dy, events, window):
+def event_weight_gradient(dwt: np.ndarray, dy: np.ndarray, events: Events, window: Window) -> None:
     """Gradient of event_forward in its weights: every weight row adds the output gradients that its spikes reached.
 
     The order of summation depends on the shapes and the spikes, not on the number of threads.

@@ -20,12 +20,11 @@ import numpy as np
 from .. import ledger
 from ..engine import Function, Tensor
 from ..jit import kernel, parallel_kernel, prange
-from ..ops.lif import Neuron
 from ..surrogate import Surrogate, derivative_kernel
 from .attention import DIMENSIONS, attention_scores, check_attention, feature_gradient_rows, record_attention
 from .batch_norm import batch_norm_backward, check_batch_norm, input_gradient_terms, mean_and_variance, real_array
 from .layout import channels_first_view, channels_last
-from .lif import charge, check_neurons, check_potentials, fires, reset, uncharge, unfire
+from .lif import Neuron, charge, check_neurons, check_potentials, fires, reset, uncharge, unfire
 
 __all__ = ["norm_fire", "NormFire"]
 

@@ -4,9 +4,11 @@ Axes: B = T * N images, C channels, H height, W width, Ho and Wo of the output; 
 Images lie channels last in memory, so the innermost loop of every kernel runs over the channels of one pixel.
 """
 
+from __future__ import annotations
+
 import numpy as np
 
-from ..engine import Function
+from ..engine import Function, Tensor
 from ..jit import parallel_kernel, prange
 from .layout import images, output_size, public
 
@@ -123,7 +125,7 @@ def _check_window(name, x, kernel, stride, padding):
         raise ValueError(f"{name}: a window of {kernel} does not fit into maps of {x.shape[-2:]} with padding {padding}")
 
 
-def max_pool2d(x, kernel, stride=None, padding=0):
+def max_pool2d(x: Tensor, kernel: int, stride: int | None = None, padding: int = 0) -> Tensor:
     """The largest value in each window; the pool of spikes is spikes.
 
     y[oy, ox] = max of x[iy, ix] for iy in oy * stride - padding + [0, kernel), and ix likewise.
@@ -144,7 +146,7 @@ def max_pool2d(x, kernel, stride=None, padding=0):
     return MaxPool.apply(x, kernel=int(kernel), stride=int(stride), padding=int(padding))
 
 
-def avg_pool2d(x, kernel, stride=None, padding=0):
+def avg_pool2d(x: Tensor, kernel: int, stride: int | None = None, padding: int = 0) -> Tensor:
     """The mean of each window; pixels outside count as 0, as in PyTorch.
 
     y[oy, ox] = sum of x[iy, ix] / kernel^2 for iy in oy * stride - padding + [0, kernel), and ix likewise.
@@ -161,7 +163,7 @@ def avg_pool2d(x, kernel, stride=None, padding=0):
     return AveragePool.apply(x, rows=bins[0], columns=bins[1], divisor=divisor)
 
 
-def adaptive_avg_pool2d(x, size):
+def adaptive_avg_pool2d(x: Tensor, size: int) -> Tensor:
     """The mean of each of size x size bins that cover the map, whatever its size.
 
     Bin i covers the rows floor(i * H / size) up to ceil((i + 1) * H / size), as in PyTorch; bins may overlap by a row.
@@ -185,7 +187,7 @@ def adaptive_avg_pool2d(x, size):
     return AveragePool.apply(x, rows=rows, columns=columns, divisor=divisor)
 
 
-def global_avg_pool2d(x):
+def global_avg_pool2d(x: Tensor) -> Tensor:
     """The mean of each map.
 
     Args:

@@ -3,13 +3,15 @@
 Axes: B images (time steps x batch), H height, W width, C channels; spikes x [B, H, W, C], bytes 0 or 1, C-contiguous.
 """
 
+from __future__ import annotations
+
 import functools
 from collections import namedtuple
 
 import numpy as np
 
 from ..jit import kernel, parallel_kernel, prange
-from .layout import output_size
+from .layout import Window, output_size
 
 __all__ = ["as_spikes", "spikes_per_image", "Events", "find_events", "taps_inside", "accumulations"]
 
@@ -40,7 +42,7 @@ def spike_bytes(out, x):
     return True
 
 
-def as_spikes(x):
+def as_spikes(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """[B, H, W, C] as bytes 0 or 1, and whether each image holds nothing else; if it does, its bytes mean nothing."""
     if x.dtype == np.uint8:
         return x, np.ones(len(x), bool)
@@ -58,7 +60,7 @@ def _count_spikes(counts, x):
         counts[b] = n
 
 
-def spikes_per_image(x):
+def spikes_per_image(x: np.ndarray) -> np.ndarray:
     """How many of the bytes 0 or 1 of each image [B, ...] are 1: int64 [B]."""
     counts = np.empty(len(x), np.int64)
     _count_spikes(counts, x)
@@ -127,7 +129,7 @@ def _list_spikes(offsets, positions, x, first, bits, count):
             list_spikes_loops(offsets[b], positions, x[b].reshape(-1), np.uint64(first[b]))
 
 
-def find_events(x):
+def find_events(x: np.ndarray) -> Events:
     """List the spikes of every image, pixel by pixel; made once in the forward pass, used again in the backward.
 
     Args:
@@ -169,14 +171,14 @@ def times_seen_by_axis(H, W, window):
 
 
 @functools.lru_cache(maxsize=256)
-def taps_inside(H, W, window):
+def taps_inside(H: int, W: int, window: Window) -> int:
     """How many (output pixel, kernel tap) pairs meet a pixel inside a map of H x W."""
     rows, columns = times_seen_by_axis(H, W, window)
     return int(rows.sum() * columns.sum())
 
 
-def accumulations(x, Cout, window):
+def accumulations(x: np.ndarray, Cout: int, window: Window) -> int:
     """Additions of a weight that the spikes x [B, H, W, C] cause, borders exact: counted without convolving."""
-    rows, columns = times_seen_by_axis(*x.shape[1:3], window)
+    rows, columns = times_seen_by_axis(x.shape[1], x.shape[2], window)
     fired = x.sum((0, 3), dtype=np.int64)  # [H, W]
     return int(rows @ fired @ columns) * Cout

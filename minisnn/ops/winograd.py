@@ -9,6 +9,8 @@ the 36 is a matrix product [tiles, k] x [k, n]. The points below are exact in bi
 near 3e-6 of the largest value; 1 and 2, the usual choice, give 8e-6.
 """
 
+from __future__ import annotations
+
 import math
 import threading
 
@@ -16,6 +18,7 @@ import numba
 import numpy as np
 
 from ..jit import kernel, parallel_kernel, prange
+from ..types import DType
 from .layout import Window
 from .rows import COLUMNS, OFFSET, STEP, copy, copy_plus, fill, product, transpose
 
@@ -276,19 +279,19 @@ def workspace(name, shape):
     return kept[:size].reshape(shape)
 
 
-def winograd_fits(W, Cin, Cout, window, dtype):
+def winograd_fits(W: int, Cin: int, Cout: int, window: Window, dtype: DType) -> bool:
     """float32, 3x3, stride 1, padding 1, enough channels to pay for the transforms, and a row of tiles that fits the
     workspace."""
     return (dtype == np.float32 and window == WINDOW and min(Cin, Cout) >= 16
             and (W + 3) // 4 * max(Cin, Cout, COLUMNS) <= CAPACITY)
 
 
-def tile_points(size):
+def tile_points(size: int) -> int:
     """Multiplications along an axis, for each pair of channels."""
     return sum(_tile_count(size, i) for i in range(6))
 
 
-def winograd_conv(y, x, wt, bias, transposed):
+def winograd_conv(y: np.ndarray, x: np.ndarray, wt: np.ndarray, bias: np.ndarray, transposed: bool) -> None:
     """Write a 3x3 convolution of stride 1 and padding 1 into y, by F(4x4, 3x3); Lavin and Gray 2016.
 
     Args:
