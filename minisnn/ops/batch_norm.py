@@ -109,9 +109,9 @@ class BatchNorm(Function):
 
     def backward(self, grad):
         dout, real = channels_last(grad).reshape(self.x.shape), grad.dtype.type
-        mean, sums = real_array(self.mean, real), np.empty((ROW_PARTS, 2, dout.shape[1]))
-        batch_norm_sums(sums, dout, self.x, mean)
-        sums = sums.sum(0)
+        mean, parts = real_array(self.mean, real), np.empty((ROW_PARTS, 2, dout.shape[1]))
+        batch_norm_sums(parts, dout, self.x, mean)
+        sums = parts.sum(0)
         by_mean, by_std = np.zeros_like(sums)
         if self.training:
             by_mean, by_std = input_gradient_terms(sums, self.a, self.var, self.eps, len(dout))

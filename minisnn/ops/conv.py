@@ -44,7 +44,7 @@ class Conv2d(Function):
         if method == EVENT and not binary.all():
             raise ValueError("conv2d: method 'event' adds weights for spikes, but x holds values other than 0 and 1; "
                              "give method 'auto' or 'dense'")
-        self.events = spikes.find_events(fired) if binary.all() and method != DENSE else None
+        self.events: Any = spikes.find_events(fired) if binary.all() and method != DENSE else None
         forward_by_events, backward_by_events = self.choose(method)
         if forward_by_events:
             additions = event_conv.event_forward(y, self.events, self.w, row, self.window)
