@@ -109,7 +109,7 @@ class BatchNorm(Function):
 
     def backward(self, grad):
         dout, real = channels_last(grad).reshape(self.x.shape), grad.dtype.type
-        mean, parts = real_array(self.mean, real), np.empty((ROW_PARTS, 2, dout.shape[1]))
+        mean, parts = real_array(self.mean, real), np.empty((ROW_PARTS, 2, self.a.size))
         batch_norm_sums(parts, dout, self.x, mean)
         sums = parts.sum(0)
         by_mean, by_std = np.zeros_like(sums)

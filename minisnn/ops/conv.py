@@ -32,6 +32,7 @@ class Conv2d(Function):
 
     takes_spikes = True
     reuses = "others"
+    events: Any  # of the input, where it is spikes and adding for them pays
 
     def forward(self, x, w, *bias, stride, padding, method):
         self.lead, x, self.w = x.shape[:-3], images(x), np.ascontiguousarray(w.transpose(2, 3, 1, 0))
@@ -44,7 +45,7 @@ class Conv2d(Function):
         if method == EVENT and not binary.all():
             raise ValueError("conv2d: method 'event' adds weights for spikes, but x holds values other than 0 and 1; "
                              "give method 'auto' or 'dense'")
-        self.events: Any = spikes.find_events(fired) if binary.all() and method != DENSE else None
+        self.events = spikes.find_events(fired) if binary.all() and method != DENSE else None
         forward_by_events, backward_by_events = self.choose(method)
         if forward_by_events:
             additions = event_conv.event_forward(y, self.events, self.w, row, self.window)
