@@ -12,12 +12,14 @@ import importlib
 __version__ = "0.1.0"
 
 _HOMES = {
-    "engine": ("Tensor", "Function", "no_grad", "is_grad_enabled", "manual_seed"), "errors": ("UsageError",),
-    "gradcheck": ("gradcheck", "GradientMismatch"), "threads": ("set_num_threads", "get_num_threads"),
+    "engine": ("Tensor", "Function", "no_grad", "is_grad_enabled", "manual_seed"),
+    "errors": ("UsageError",),
+    "gradcheck": ("gradcheck", "GradientMismatch"),
+    "threads": ("set_num_threads", "get_num_threads"),
 }
 _PARTS = ("engine", "errors", "ledger", "models", "nn", "ops", "optim", "surrogate")
 
-__all__ = [*(name for names in _HOMES.values() for name in names), *_PARTS]
+__all__ = [*(name for names in _HOMES.values() for name in names), *_PARTS]  # noqa: PLE0604 - all of them are strings
 
 
 def __getattr__(name):

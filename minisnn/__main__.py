@@ -1,4 +1,4 @@
-"""`python -m minisnn` is `minisnn`: both begin here, so that Ctrl-C is one line while the program loads and while it ends, too."""
+"""`python -m minisnn` is `minisnn`: both begin here, so that Ctrl-C is one line even while the program loads or ends."""
 
 import sys
 

@@ -94,8 +94,10 @@ def grid(models: Sequence[str], positions: Sequence[str] = ("a",), seeds: Sequen
         for spec in models:
             model, _, numbers = spec.partition("-without-")
             if model not in SYSTEMS:
-                raise UsageError(f"--models: there is no model '{model}'; give some of {', '.join(SYSTEMS)}, "
-                                 "each optionally followed by -without-1,3 to remove those shortcuts before training")
+                raise UsageError(
+                    f"--models: there is no model '{model}'; give some of {', '.join(SYSTEMS)}, "
+                    "each optionally followed by -without-1,3 to remove those shortcuts before training"
+                )
             without = tuple(sorted({int(k) for k in re.findall("[1-3]", numbers)}))
             if "-without-" in spec and not re.fullmatch("[1-3](,?[1-3])*", numbers):
                 raise UsageError(f"--models: '{spec}' removes no shortcut; give the numbers 1, 2, 3, as in {model}-without-1,3")
@@ -179,14 +181,22 @@ def measure(path, batch_size=64):
     net, data, options = run.network(), run.dataset(), run.config["options"]
     trained_on = limited(data.train, options["limit"], options["seed"])
     tested = train.evaluate(net, data.test, batch_size)
-    result = {"accuracy": tested["accuracy"], **totals(tested["report"]), "parameters": sum(p.size for p in net.parameters()),
-              "silent": [], "pruned": None, "shortcut_rates": {}}
+    result = {
+        "accuracy": tested["accuracy"],
+        **totals(tested["report"]),
+        "parameters": sum(p.size for p in net.parameters()),
+        "silent": [],
+        "pruned": None,
+        "shortcut_rates": {},
+    }
     if net.config.residual in PRUNABLE:
         found = pruning.prune(net, lambda: batches(trained_on, batch_size), lambda: batches(data.test, batch_size))
         result |= {"silent": list(found.removed), "shortcut_rates": {str(k): rate for k, rate in found.train_rates.items()}}
         if found.removed:
             result["pruned"] = totals(found.report_after) | {
-                "parameters": sum(p.size for p in found.network.parameters()), "identical": found.identical}
+                "parameters": sum(p.size for p in found.network.parameters()),
+                "identical": found.identical,
+            }
     return result
 
 
@@ -211,6 +221,7 @@ def read_cell(folder, cell):
 
 def check_cell(found):
     """Raises ValueError, with the reason, where this is not what ``train_and_measure`` writes."""
+
     def numbers(holder, names):
         for name in names:
             value = holder.get(name)
@@ -220,8 +231,11 @@ def check_cell(found):
     if not isinstance(found, dict):
         raise ValueError("it holds no results")
     numbers(found, MEASURED)
-    if not isinstance(found.get("silent"), list) or not all(k in SHORTCUTS for k in found["silent"] if isinstance(k, int)) or \
-            not all(isinstance(k, int) for k in found["silent"]):
+    if (
+        not isinstance(found.get("silent"), list)
+        or not all(k in SHORTCUTS for k in found["silent"] if isinstance(k, int))
+        or not all(isinstance(k, int) for k in found["silent"])
+    ):
         raise ValueError(f"silent is {str(found.get('silent'))[:40]!r}")
     if found.get("pruned") is not None:
         if not isinstance(found["pruned"], dict):
@@ -232,14 +246,23 @@ def check_cell(found):
 # ---- all cells ---------------------------------------------------------------------------------------------------------
 
 
-def run(cells: Sequence[Cell], options: dict[str, Any], folder: Path, jobs: int = 1, threads: int | None = None, scheduler: str | None = None, tell: Callable[[Cell, dict[str, Any], dict[Cell, dict[str, Any]]], None] | None = None) -> dict[Cell, dict[str, Any]]:
+def run(
+    cells: Sequence[Cell],
+    options: dict[str, Any],
+    folder: Path,
+    jobs: int = 1,
+    threads: int | None = None,
+    scheduler: str | None = None,
+    tell: Callable[[Cell, dict[str, Any], dict[Cell, dict[str, Any]]], None] | None = None,
+) -> dict[Cell, dict[str, Any]]:
     """Train and measure the cells that are not done yet.
 
     Args:
         cells: [Cell].
         options: {name: value} of train.Options, shared by all cells.
         folder: of the ablation, new, or one to continue.
-        jobs: worker processes beside each other; 1 trains in this one. As with all of Python's multiprocessing, a script that asks
+        jobs: worker processes beside each other; 1 trains in this one. As with all of Python's multiprocessing, a script
+        that asks
             for more keeps its own commands under ``if __name__ == "__main__":``.
         threads: in total, divided among the workers; None for one per core.
         scheduler: address of a Dask scheduler whose workers train the cells; they must see ``folder`` under the same path.
@@ -249,7 +272,8 @@ def run(cells: Sequence[Cell], options: dict[str, Any], folder: Path, jobs: int 
         {Cell: result}, in the order of ``cells``; see ``run_cell``.
 
     Raises:
-        UsageError: the folder holds an ablation with other options, another process works in it, or the scheduler is not to be had.
+        UsageError: the folder holds an ablation with other options, another process works in it, or the scheduler is not to
+        be had.
     """
     folder = new_folder(Path(folder).absolute())
     with locks.holding(folder):
@@ -319,7 +343,8 @@ def pool_of(jobs):
 @contextlib.contextmanager
 def lost_workers():
     """Turns what a pool says of a process that was killed, or of a lost connection, into WorkersLost; cells return their own
-    errors."""
+    errors.
+    """
     try:
         yield
     except Exception as error:
@@ -371,8 +396,10 @@ def claim(folder, options):
         other = [name for name in sorted(before | now) if before.get(name) != now.get(name)]
         if other:
             name = other[0]
-            raise UsageError(f"{folder} holds an ablation with {name} {before.get(name)}, not {now.get(name)}; give the same "
-                             "options to continue it, or another --out")
+            raise UsageError(
+                f"{folder} holds an ablation with {name} {before.get(name)}, not {now.get(name)}; give the same "
+                "options to continue it, or another --out"
+            )
         return
     if any(not files.PART.fullmatch(entry.name) and entry.name != locks.FILE for entry in folder.iterdir()):
         raise UsageError(f"{folder} is there already and is no ablation; give another --out")
@@ -408,8 +435,13 @@ def summarise(results: dict[Cell, dict[str, Any]]) -> list[dict[str, Any]]:
     rows = []
     for system, members in groups.items():
         cell = members[0][0]
-        row = {"system": system, "model": cell.model, "position": cell.position if has_position(cell.model) else "",
-               "without": ",".join(map(str, cell.without)), "seeds": len(members)}
+        row = {
+            "system": system,
+            "model": cell.model,
+            "position": cell.position if has_position(cell.model) else "",
+            "without": ",".join(map(str, cell.without)),
+            "seeds": len(members),
+        }
         for key in ("accuracy", "last_accuracy", "spikes", "mac", "ac", "energy_mj", "pruned_mj", "spikes_per_neuron"):
             values = [(r["pruned"] or r)["energy_mj"] if key == "pruned_mj" else r[key] for _, r in members]
             row[key], row[f"{key}_sd"] = float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None
@@ -422,16 +454,35 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     """The table as Markdown, like the paper's Tables III and IV: mean ± deviation over the seeds."""
     scale = 1e3 if rows and max(row["energy_mj"] for row in rows) < 0.1 else 1.0
     unit = "µJ" if scale == 1e3 else "mJ"
-    head = ["model", "seeds", "accuracy (%)", "last epoch (%)", "spikes (K)", "MAC (M)", "AC (M)", f"energy ({unit})",
-            "silent shortcuts (in how many seeds)",
-            f"pruned ({unit})"]
+    head = [
+        "model",
+        "seeds",
+        "accuracy (%)",
+        "last epoch (%)",
+        "spikes (K)",
+        "MAC (M)",
+        "AC (M)",
+        f"energy ({unit})",
+        "silent shortcuts (in how many seeds)",
+        f"pruned ({unit})",
+    ]
     lines = [head, ["---", "---:", "---:", "---:", "---:", "---:", "---:", "---:", "---", "---:"]]
     for row in rows:
         silent = ", ".join(f"{k} ({n})" for k, n in row["silent"].items())
-        lines.append([row["system"], str(row["seeds"]), spread(row, "accuracy", 100, 2), spread(row, "last_accuracy", 100, 2),
-                      spread(row, "spikes", 1e-3, 2), spread(row, "mac", 1e-6, 3), spread(row, "ac", 1e-6, 3),
-                      spread(row, "energy_mj", scale, 2), silent or "-",
-                      spread(row, "pruned_mj", scale, 2) if silent else "-"])
+        lines.append(
+            [
+                row["system"],
+                str(row["seeds"]),
+                spread(row, "accuracy", 100, 2),
+                spread(row, "last_accuracy", 100, 2),
+                spread(row, "spikes", 1e-3, 2),
+                spread(row, "mac", 1e-6, 3),
+                spread(row, "ac", 1e-6, 3),
+                spread(row, "energy_mj", scale, 2),
+                silent or "-",
+                spread(row, "pruned_mj", scale, 2) if silent else "-",
+            ]
+        )
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
@@ -465,8 +516,18 @@ def write_tables(results, folder):
     from .figures import plots, style
 
     folder, rows = Path(folder), summarise(results)
-    columns = ("accuracy", "last_accuracy", "spikes", "mac", "ac", "energy_mj", "spikes_per_neuron", "parameters", "silent",
-               "training_seconds")
+    columns = (
+        "accuracy",
+        "last_accuracy",
+        "spikes",
+        "mac",
+        "ac",
+        "energy_mj",
+        "spikes_per_neuron",
+        "parameters",
+        "silent",
+        "training_seconds",
+    )
     cells = []
     for cell, result in results.items():
         pruned = result.get("pruned") or {}
@@ -477,9 +538,12 @@ def write_tables(results, folder):
     files.write_text(folder / "table.csv", table_csv(rows))
     files.write_text(folder / "table.md", markdown(rows))
     if rows:
-        points = [(row["system"], row["accuracy"], row["accuracy_sd"] or 0.0, row["pruned_mj"], row["pruned_mj_sd"] or 0.0)
-                  for row in rows]
+        points = [
+            (row["system"], row["accuracy"], row["accuracy_sd"] or 0.0, row["pruned_mj"], row["pruned_mj_sd"] or 0.0)
+            for row in rows
+        ]
         with files.replace(folder / "figure.png") as file:
-            style.write_png(plots.accuracy_against_energy(points, "Mean and deviation over the seeds, silent shortcuts pruned"),
-                            file)
+            style.write_png(
+                plots.accuracy_against_energy(points, "Mean and deviation over the seeds, silent shortcuts pruned"), file
+            )
     return rows

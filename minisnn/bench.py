@@ -64,10 +64,11 @@ class Peer:
 
     def __init__(self, python: str) -> None:
         self.process: Any = None
-        has_torch = subprocess.run([python, "-c", "import torch"], capture_output=True).returncode == 0
+        has_torch = subprocess.run([python, "-c", "import torch"], capture_output=True, check=False).returncode == 0
         if has_torch:
-            self.process = subprocess.Popen([python, "-c", PEER, str(threads.get_num_threads())], stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, text=True)
+            self.process = subprocess.Popen(
+                [python, "-c", PEER, str(threads.get_num_threads())], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            )
 
     def times(self, *shape: float) -> dict[str, float] | None:
         """Seconds of forward, input gradient and weight gradient."""
@@ -108,7 +109,9 @@ def paired_seconds(calls, repeat):
     return np.median(times[1:], 0).tolist()
 
 
-def bench_conv(repeat: int = 7, peer: Peer | None = None, densities: Sequence[float] = DENSITIES, seed: int = 0) -> list[dict[str, Any]]:
+def bench_conv(
+    repeat: int = 7, peer: Peer | None = None, densities: Sequence[float] = DENSITIES, seed: int = 0
+) -> list[dict[str, Any]]:
     """Seconds of each pass of a 3x3 convolution of spikes, by shape and density.
 
     Args:
@@ -132,17 +135,24 @@ def bench_conv(repeat: int = 7, peer: Peer | None = None, densities: Sequence[fl
             x = (rng.random((IMAGES, h, h, c)) < density).astype(np.uint8)
             numbers, events = x.astype(np.float32), spikes.find_events(x)
             size = events.spikes, x.shape, c, window
-            row: dict[str, Any] = dict(channels=c, size=h, density=density,
-                       auto_forward="event" if events_pay_forward(*size, w.dtype) else "dense",
-                       auto_weight_gradient="event" if events_pay_backward(*size) else "dense")
+            row: dict[str, Any] = dict(
+                channels=c,
+                size=h,
+                density=density,
+                auto_forward="event" if events_pay_forward(*size, w.dtype) else "dense",
+                auto_weight_gradient="event" if events_pay_backward(*size) else "dense",
+            )
             row["event_forward"] = median_seconds(
-                lambda: event_conv.event_forward(y, spikes.find_events(x), w, zero, window), repeat)
+                lambda: event_conv.event_forward(y, spikes.find_events(x), w, zero, window), repeat
+            )
             row["torch"] = peer.times(IMAGES, c, h, density, repeat) if peer else None
             row["dense_forward"] = median_seconds(lambda: dense_conv.dense_forward(y, numbers, w, zero, window), repeat)
             row["event_weight_gradient"] = median_seconds(
-                lambda: event_conv.event_weight_gradient(dw, dy, events, window), repeat)
+                lambda: event_conv.event_weight_gradient(dw, dy, events, window), repeat
+            )
             row["dense_weight_gradient"] = median_seconds(
-                lambda: dense_conv.dense_weight_gradient(dw, numbers, dy, window), repeat)
+                lambda: dense_conv.dense_weight_gradient(dw, numbers, dy, window), repeat
+            )
             row["dense_input_gradient"] = median_seconds(lambda: dense_conv.dense_input_gradient(dx, dy, w, window), repeat)
             rows.append(row)
     return rows
@@ -178,10 +188,23 @@ def bench_lif(repeat: int = 7, seed: int = 0) -> dict[str, float]:
 class Stopwatch:
     """Seconds spent in each of the loops that a step calls, by replacing them for a while by timed ones."""
 
-    LOOPS = ((dense_conv, ("dense_forward", "dense_input_gradient", "dense_weight_gradient")),
-             (spikes, ("find_events",)), (event_conv, ("event_forward", "event_weight_gradient")),
-             (fused, ("mean_and_variance", "norm_pool_forward", "attention_scores", "norm_fire_forward", "norm_fire_backward",
-                      "norm_attention_backward", "batch_norm_backward")))
+    LOOPS = (
+        (dense_conv, ("dense_forward", "dense_input_gradient", "dense_weight_gradient")),
+        (spikes, ("find_events",)),
+        (event_conv, ("event_forward", "event_weight_gradient")),
+        (
+            fused,
+            (
+                "mean_and_variance",
+                "norm_pool_forward",
+                "attention_scores",
+                "norm_fire_forward",
+                "norm_fire_backward",
+                "norm_attention_backward",
+                "batch_norm_backward",
+            ),
+        ),
+    )
 
     def __init__(self):
         self.seconds: dict[str, float] = collections.defaultdict(float)
@@ -203,6 +226,7 @@ class Stopwatch:
                 return loop(*arguments, **options)
             finally:
                 self.seconds[name] += time.perf_counter() - start
+
         return call
 
 
@@ -211,13 +235,27 @@ def digits_like(timesteps, batch_size, size, seed):
     rng = np.random.default_rng(seed)
     at = (np.arange(size) - size / 2) / (size / 4)
     strokes = rng.normal(0, 0.6, (batch_size, 6, 2))
-    image = np.exp(-((at[None, None, :, None] - strokes[:, :, 0, None, None]) ** 2
-                     + (at[None, None, None, :] - strokes[:, :, 1, None, None]) ** 2) * 8).max(1)
+    image = np.exp(
+        -(
+            (at[None, None, :, None] - strokes[:, :, 0, None, None]) ** 2
+            + (at[None, None, None, :] - strokes[:, :, 1, None, None]) ** 2
+        )
+        * 8
+    ).max(1)
     x = np.repeat(np.where(image > 0.2, image, 0)[None, :, None].astype(np.float32), timesteps, 0)
     return Tensor(x), ops.one_hot(rng.integers(0, 10, batch_size), 10)
 
 
-def bench_step(width: int = 64, timesteps: int = 16, batch_size: int = 8, model: str = "syna-t", repeat: int = 5, seed: int = 0, x: Tensor | None = None, y: np.ndarray | None = None) -> dict[str, Any]:
+def bench_step(
+    width: int = 64,
+    timesteps: int = 16,
+    batch_size: int = 8,
+    model: str = "syna-t",
+    repeat: int = 5,
+    seed: int = 0,
+    x: Tensor | None = None,
+    y: np.ndarray | None = None,
+) -> dict[str, Any]:
     """A training step (forward, backward, Adam) and an inference of a network with initial weights on 28x28 images.
 
     Returns:
@@ -249,10 +287,22 @@ def bench_step(width: int = 64, timesteps: int = 16, batch_size: int = 8, model:
     net.eval()
     with no_grad():
         inference, counting = paired_seconds((lambda: net(x), lambda: counted(net, x)), repeat)
-    return dict(model=model, width=width, timesteps=timesteps, batch_size=batch_size, forward=forward, backward=backward,
-                optimizer=update, step=float(np.median(np.sum(parts[2:], 1))), inference=inference, counting=counting,
-                peak_mb=peak, firing_rate=rate, losses=losses,
-                operations={name: s / repeat for name, s in sorted(watch.seconds.items(), key=lambda item: -item[1])})
+    return dict(
+        model=model,
+        width=width,
+        timesteps=timesteps,
+        batch_size=batch_size,
+        forward=forward,
+        backward=backward,
+        optimizer=update,
+        step=float(np.median(np.sum(parts[2:], 1))),
+        inference=inference,
+        counting=counting,
+        peak_mb=peak,
+        firing_rate=rate,
+        losses=losses,
+        operations={name: s / repeat for name, s in sorted(watch.seconds.items(), key=lambda item: -item[1])},
+    )
 
 
 def counted(net, x):
@@ -271,7 +321,14 @@ def firing_rate(net, x):
     return ledger.firing_rate(entries)
 
 
-def bench_rate(width: int = 64, timesteps: int = 16, batch_size: int = 8, biases: Sequence[float] = (-0.6, -0.2, 0.2, 0.5, 0.8, 1.1, 1.5), repeat: int = 3, seed: int = 0) -> list[dict[str, Any]]:
+def bench_rate(
+    width: int = 64,
+    timesteps: int = 16,
+    batch_size: int = 8,
+    biases: Sequence[float] = (-0.6, -0.2, 0.2, 0.5, 0.8, 1.1, 1.5),
+    repeat: int = 3,
+    seed: int = 0,
+) -> list[dict[str, Any]]:
     """The training step of the OR network against its firing rate, which the bias of every batch norm sets.
 
     Returns:
@@ -286,7 +343,7 @@ def bench_rate(width: int = 64, timesteps: int = 16, batch_size: int = 8, biases
                 p.data[...] = bias
         for module in net.modules():
             if hasattr(module, "method"):
-                setattr(module, "method", "event" if module is not net.stem.conv else "dense")
+                module.method = "event" if module is not net.stem.conv else "dense"
         rate, times = firing_rate(net, x), []
         with Stopwatch() as watch:
             for _ in range(repeat + 1):

@@ -68,7 +68,8 @@ class Recordings:
 
     tonic: str  # name of tonic's class, and of the folder
     read: str  # function of data/events.py: (path, tonic's class) -> events
-    label: str  # function of data/recordings.py: (path, tonic's class, number of classes) -> label, or None where the path tells none
+    # function of data/recordings.py: (path, tonic's class, number of classes) -> label, or None where the path tells none
+    label: str
     ending: str  # of a recording's file
     parts: dict  # official part: its folder; empty where there is no official split
     layout: str  # for messages
@@ -90,51 +91,118 @@ class DataSet:
 
 DIGITS = tuple("0123456789")
 CLOTHES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
-GESTURES = ("hand clapping", "right hand wave", "left hand wave", "right arm clockwise", "right arm counter-clockwise",
-            "left arm clockwise", "left arm counter-clockwise", "arm roll", "air drums", "air guitar", "other gestures")
+GESTURES = (
+    "hand clapping",
+    "right hand wave",
+    "left hand wave",
+    "right arm clockwise",
+    "right arm counter-clockwise",
+    "left arm clockwise",
+    "left arm counter-clockwise",
+    "arm roll",
+    "air drums",
+    "air guitar",
+    "other gestures",
+)
 
-# Augmentation: Fashion-MNIST and CIFAR10-DVS have the paper's (Table X): a flip, and for CIFAR10-DVS shifts of up to 5 of 128 and
+# Augmentation: Fashion-MNIST and CIFAR10-DVS have the paper's (Table X): a flip, and for CIFAR10-DVS shifts of up to 5 of
+# 128 and
 # 2.5 of 48 pixels. MNIST, for which the paper has none: digits as people write them differ a little in place, slant and size.
 # scikit-learn's digits are few, so they are moved further.
 CATALOGUE = {
     "digits": DataSet(
-        Stem(1, 16, 10), "images", Recipe(batch_size=32, lr=5e-3, warmup=0.5, gain=1.7), DIGITS,
-        Moves((1.5 / 16, 1.5 / 16), degrees=12, zoom=0.12)),
+        Stem(1, 16, 10),
+        "images",
+        Recipe(batch_size=32, lr=5e-3, warmup=0.5, gain=1.7),
+        DIGITS,
+        Moves((1.5 / 16, 1.5 / 16), degrees=12, zoom=0.12),
+    ),
     "mnist": DataSet(
-        Stem(1, 28, 10), "images", Recipe(epochs=3, batch_size=32, lr=5e-3, warmup=0.25, gain=1.7), DIGITS,
+        Stem(1, 28, 10),
+        "images",
+        Recipe(epochs=3, batch_size=32, lr=5e-3, warmup=0.25, gain=1.7),
+        DIGITS,
         Moves((1 / 28, 1 / 28), degrees=7, zoom=0.07),
-        IdxFiles("MNIST/raw", "https://ossci-datasets.s3.amazonaws.com/mnist/", {
-            "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
-            "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
-            "t10k-images-idx3-ubyte.gz": "9fb629c4189551a2d022fa330f9573f3",
-            "t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c"})),
+        IdxFiles(
+            "MNIST/raw",
+            "https://ossci-datasets.s3.amazonaws.com/mnist/",
+            {
+                "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+                "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
+                "t10k-images-idx3-ubyte.gz": "9fb629c4189551a2d022fa330f9573f3",
+                "t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c",
+            },
+        ),
+    ),
     "fashion-mnist": DataSet(
-        Stem(1, 28, 10), "images", Recipe(epochs=5, batch_size=32, lr=5e-3, warmup=0.25, gain=1.7), CLOTHES, Moves(flip=True),
-        IdxFiles("FashionMNIST/raw", "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/", {
-            "train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
-            "train-labels-idx1-ubyte.gz": "25c81989df183df01b3e8a0aad5dffbe",
-            "t10k-images-idx3-ubyte.gz": "bef4ecab320f06d8554ea6380940ec79",
-            "t10k-labels-idx1-ubyte.gz": "bb300cfdad3c16e7a12a480ee83cd310"}, ("/usr/share/datasets/fashion-mnist",))),
+        Stem(1, 28, 10),
+        "images",
+        Recipe(epochs=5, batch_size=32, lr=5e-3, warmup=0.25, gain=1.7),
+        CLOTHES,
+        Moves(flip=True),
+        IdxFiles(
+            "FashionMNIST/raw",
+            "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+            {
+                "train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+                "train-labels-idx1-ubyte.gz": "25c81989df183df01b3e8a0aad5dffbe",
+                "t10k-images-idx3-ubyte.gz": "bef4ecab320f06d8554ea6380940ec79",
+                "t10k-labels-idx1-ubyte.gz": "bb300cfdad3c16e7a12a480ee83cd310",
+            },
+            ("/usr/share/datasets/fashion-mnist",),
+        ),
+    ),
     "gestures": DataSet(
-        Stem(2, 32, 11), "gestures", Recipe(timesteps=8, epochs=15, batch_size=16, warmup=0.5), GESTURES,
-        Moves((2 / 32, 2 / 32)), events=True),
+        Stem(2, 32, 11),
+        "gestures",
+        Recipe(timesteps=8, epochs=15, batch_size=16, warmup=0.5),
+        GESTURES,
+        Moves((2 / 32, 2 / 32)),
+        events=True,
+    ),
     "nmnist": DataSet(
-        Stem(2, 34, 10), "recordings",
+        Stem(2, 34, 10),
+        "recordings",
         Recipe(timesteps=10, batch_size=16, warmup=0.5),  # small batches: a copy with few recordings needs the steps
-        DIGITS, Moves((2 / 34, 2 / 34), degrees=10, zoom=0.1),
-        Recordings("NMNIST", "read_bin", "number_of_folder", ".bin", {"train": "Train", "test": "Test"},
-                   "NMNIST/Train/<digit>/*.bin and NMNIST/Test/<digit>/*.bin", 1.2), events=True),
+        DIGITS,
+        Moves((2 / 34, 2 / 34), degrees=10, zoom=0.1),
+        Recordings(
+            "NMNIST",
+            "read_bin",
+            "number_of_folder",
+            ".bin",
+            {"train": "Train", "test": "Test"},
+            "NMNIST/Train/<digit>/*.bin and NMNIST/Test/<digit>/*.bin",
+            1.2,
+        ),
+        events=True,
+    ),
     "dvsgesture": DataSet(
-        Stem(2, 128, 11, kernel=7, stride=2, max_pool=True, space_kernel=7), "recordings",
+        Stem(2, 128, 11, kernel=7, stride=2, max_pool=True, space_kernel=7),
+        "recordings",
         Recipe(timesteps=16, batch_size=16, warmup=0.5, augment=False),  # the paper trains it without augmentation
-        (), Moves((6 / 128, 6 / 128)),
-        Recordings("DVSGesture", "read_npy", "number_of_file", ".npy", {"train": "ibmGestureTrain", "test": "ibmGestureTest"},
-                   "DVSGesture/ibmGestureTrain/<user>_<light>/<label>.npy and DVSGesture/ibmGestureTest/...", 2.9), events=True),
+        (),
+        Moves((6 / 128, 6 / 128)),
+        Recordings(
+            "DVSGesture",
+            "read_npy",
+            "number_of_file",
+            ".npy",
+            {"train": "ibmGestureTrain", "test": "ibmGestureTest"},
+            "DVSGesture/ibmGestureTrain/<user>_<light>/<label>.npy and DVSGesture/ibmGestureTest/...",
+            2.9,
+        ),
+        events=True,
+    ),
     "cifar10dvs": DataSet(
-        Stem(2, 128, 10, stride=2, pool_first=48, max_pool=True), "recordings",
+        Stem(2, 128, 10, stride=2, pool_first=48, max_pool=True),
+        "recordings",
         Recipe(timesteps=16, batch_size=16, lr=1e-3),  # the paper's rate
-        (), Moves((5 / 128, 2.5 / 48), flip=True),
-        Recordings("CIFAR10DVS", "read_aedat4", "name_of_folder", ".aedat4", {}, "CIFAR10DVS/<class>/*.aedat4", 7.1), events=True),
+        (),
+        Moves((5 / 128, 2.5 / 48), flip=True),
+        Recordings("CIFAR10DVS", "read_aedat4", "name_of_folder", ".aedat4", {}, "CIFAR10DVS/<class>/*.aedat4", 7.1),
+        events=True,
+    ),
     "cifar10": DataSet(Stem(3, 32, 10)),  # in the authors' code only
 }
 NAMES = tuple(name for name, row in CATALOGUE.items() if row.module)

@@ -71,7 +71,8 @@ def load_facts(path: Path) -> dict[str, Any]:
 
 def read(path, only=None):
     """{name: ndarray} of an .npz file's members, or of one of them. What their headers declare is held against the size of the
-    file before memory is taken."""
+    file before memory is taken.
+    """
     try:
         with open(path, "rb") as raw, zipfile.ZipFile(raw) as archive:
             size, members = os.fstat(raw.fileno()).st_size, {}
@@ -109,10 +110,14 @@ def facts_of(path, members):
     except Exception as error:  # JSON of any other shape, however deep
         raise damaged(path, error) from None
     if version != FORMAT:
-        raise UsageError(f"{path} has format {str(version)[:20]}, this minisnn reads format {FORMAT}; use the version that wrote it")
+        raise UsageError(
+            f"{path} has format {str(version)[:20]}, this minisnn reads format {FORMAT}; use the version that wrote it"
+        )
     return facts
 
 
 def damaged(path, error):
-    return UsageError(f"{path} is not a checkpoint of minisnn, or it was cut short or damaged ({first_line(error)}); "
-                      "train again, or restore a copy")
+    return UsageError(
+        f"{path} is not a checkpoint of minisnn, or it was cut short or damaged ({first_line(error)}); "
+        "train again, or restore a copy"
+    )

@@ -90,24 +90,59 @@ class Report:
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, ready for JSON."""
-        totals = ("accounting", "timesteps", "samples", "e_mac", "e_ac", "spikes", "ac", "mac", "attention_mac", "energy_mj",
-                  "neurons", "spikes_per_neuron", "firing_rate", "joined_rates")
+        totals = (
+            "accounting",
+            "timesteps",
+            "samples",
+            "e_mac",
+            "e_ac",
+            "spikes",
+            "ac",
+            "mac",
+            "attention_mac",
+            "energy_mj",
+            "neurons",
+            "spikes_per_neuron",
+            "firing_rate",
+            "joined_rates",
+        )
         return {name: getattr(self, name) for name in totals} | {"layers": [dataclasses.asdict(row) for row in self.layers]}
 
     def rows(self) -> list[list[str]]:
         """The table as lists of text: a head, a row for each layer, the total."""
         head = ["layer", "kind", "firing rate", "spikes", "AC", "MAC", "share", "energy"]
-        rows = [[label(r.name), r.kind, "" if r.firing_rate is None else f"{r.firing_rate:.4f}", count(r.spikes), count(r.ac),
-                 count(r.mac), f"{r.share:.1%}", f"{r.energy_mj:.3g} mJ"] for r in self.layers]
-        total = ["total", "", f"{self.firing_rate:.4f}", count(self.spikes), count(self.ac), count(self.mac), "100.0%",
-                 f"{self.energy_mj:.4g} mJ"]
+        rows = [
+            [
+                label(r.name),
+                r.kind,
+                "" if r.firing_rate is None else f"{r.firing_rate:.4f}",
+                count(r.spikes),
+                count(r.ac),
+                count(r.mac),
+                f"{r.share:.1%}",
+                f"{r.energy_mj:.3g} mJ",
+            ]
+            for r in self.layers
+        ]
+        total = [
+            "total",
+            "",
+            f"{self.firing_rate:.4f}",
+            count(self.spikes),
+            count(self.ac),
+            count(self.mac),
+            "100.0%",
+            f"{self.energy_mj:.4g} mJ",
+        ]
         return [head, *rows, total]
 
     def __str__(self):
         rows = self.rows()
         widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
-        lines = ["  ".join(cell.ljust(w) if k < 2 else cell.rjust(w) for k, (cell, w) in enumerate(zip(row, widths))).rstrip()
-                 for row in rows]
+        lines = [
+            "  ".join(cell.ljust(w) if k < 2 else cell.rjust(w) for k, (cell, w) in enumerate(zip(row, widths))).rstrip()
+            for row in rows
+        ]
         rule = "-" * sum(widths, 2 * len(widths) - 2)
         return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
 
@@ -206,8 +241,7 @@ def measure(net: Module, x: Any, e_mac: float = E_MAC, e_ac: float = E_AC, fold_
     ordered = [row for row in rows.values() if row.kind != "norm"] + [row for row in rows.values() if row.kind == "norm"]
     price(ordered, e_mac, e_ac)
     rates = {row.name: row.firing_rate for row in ordered}
-    joined = [fired[k][0] / fired[k][1] if k in fired else rates.get(f"stages.{k}.main.1")
-              for k, _ in enumerate(stages)]
+    joined = [fired[k][0] / fired[k][1] if k in fired else rates.get(f"stages.{k}.main.1") for k, _ in enumerate(stages)]
     return Report("measured", timesteps, samples, ordered, joined, e_mac, e_ac)
 
 
@@ -236,12 +270,30 @@ def add_entry(rows, steps, entry, fold_norm):
 
 # ---- the published scripts -------------------------------------------------------------------------------------------
 
-UNITS = ["stem", *(f"features.{k}" for k in range(4)),
-         *(f"stages.{s}.{part}" for s in range(3) for part in ("main.0", "main.1", "shortcut", "after.0", "after.1"))]
+UNITS = [
+    "stem",
+    *(f"features.{k}" for k in range(4)),
+    *(f"stages.{s}.{part}" for s in range(3) for part in ("main.0", "main.1", "shortcut", "after.0", "after.1")),
+]
 
 
-def published(preset: str, timesteps: int, firing_rates: Sequence[float], joined_rates: Sequence[float], pruned: Sequence[int] = (), width: int = 64, residual: str = "or", attention: str | None = None, position: str = "a",
-              ma: bool = True, ia: bool = True, ia_rates: Sequence[float] | None = None, size: int | None = None, e_mac: float = E_MAC, e_ac: float = E_AC) -> Report:
+def published(
+    preset: str,
+    timesteps: int,
+    firing_rates: Sequence[float],
+    joined_rates: Sequence[float],
+    pruned: Sequence[int] = (),
+    width: int = 64,
+    residual: str = "or",
+    attention: str | None = None,
+    position: str = "a",
+    ma: bool = True,
+    ia: bool = True,
+    ia_rates: Sequence[float] | None = None,
+    size: int | None = None,
+    e_mac: float = E_MAC,
+    e_ac: float = E_AC,
+) -> Report:
     """Spikes, operations and energy per sample as the authors' scripts count them, from firing rates.
 
     Eq. 11 (in the head of this file) with these rules, quirks included:
@@ -296,8 +348,11 @@ def published(preset: str, timesteps: int, firing_rates: Sequence[float], joined
             raise ValueError(f"{what} has {len(rates)} numbers; give {n}")
     stem, T, w = CATALOGUE[preset].stem, timesteps, width
     rate = {name: float(r) for name, r in zip(UNITS, firing_rates)} | {f"stages.{k - 1}.shortcut": 0.0 for k in gone}
-    for what, rates, top in (("firing_rates", list(rate.values()), 1), ("joined_rates", joined_rates, 2),  # ADD joins 1 + 1
-                             ("ia_rates", () if ia_rates is None else ia_rates, 1)):
+    for what, rates, top in (
+        ("firing_rates", list(rate.values()), 1),
+        ("joined_rates", joined_rates, 2),  # ADD joins 1 + 1
+        ("ia_rates", () if ia_rates is None else ia_rates, 1),
+    ):
         if not all(0 <= r <= top for r in rates):
             raise ValueError(f"{what} is {[*map(float, rates)]}; give spikes per neuron and step, from 0 to {top}")
     rows: list[Layer] = []
@@ -308,15 +363,31 @@ def published(preset: str, timesteps: int, firing_rates: Sequence[float], joined
         products = (cin * k * k - 1) * side * side * cout * T
         neurons = cout * side * side
         norm.mac += neurons * T
-        rows.append(Layer(name, "conv", rate[name], neurons, spikes=rate[name] * T * neurons, mac=products if full else 0.0,
-                          ac=0.0 if full else products * input_rate))
+        rows.append(
+            Layer(
+                name,
+                "conv",
+                rate[name],
+                neurons,
+                spikes=rate[name] * T * neurons,
+                mac=products if full else 0.0,
+                ac=0.0 if full else products * input_rate,
+            )
+        )
 
     def attend(name, channels, side, k=3, own_rate=None):
         """One attention module; ``own_rate`` for IA, whose neurons fire."""
         dimension, pixels = DIMENSIONS[str(attention)], side * side
-        rows.append(Layer(f"{name}.attention", "attention", own_rate, 0.0,
-                          (own_rate or 0.0) * dimension.places(T, pixels, channels),
-                          mac=dimension.published_products(T, pixels, channels, k)))
+        rows.append(
+            Layer(
+                f"{name}.attention",
+                "attention",
+                own_rate,
+                0.0,
+                (own_rate or 0.0) * dimension.places(T, pixels, channels),
+                mac=dimension.published_products(T, pixels, channels, k),
+            )
+        )
 
     side = stem.pool_first or size or stem.size
     side = (side + 2 * (stem.kernel // 2) - stem.kernel) // stem.stride + 1
@@ -369,7 +440,17 @@ def published_of(net: ResNet21, measured: Report, **options: Any) -> Report:
     rates, all_rates = measured.rates, {row.name: row.firing_rate for row in measured.layers}
     pruned = [k for k in SHORTCUTS if net.stages[k - 1].shortcut is None]
     ia_rates = [all_rates.get(f"stages.{s}.shortcut.attention") or 0.0 for s in range(3)]
-    return published(c.preset, measured.timesteps, [rates.get(name, 0.0) for name in UNITS], measured.joined_rates, pruned,
-                     c.width, c.residual, c.attention, c.position, c.ma, c.ia,
-                     **{"ia_rates": ia_rates if c.attention and c.ia else None, "e_mac": measured.e_mac,
-                        "e_ac": measured.e_ac} | options)
+    return published(
+        c.preset,
+        measured.timesteps,
+        [rates.get(name, 0.0) for name in UNITS],
+        measured.joined_rates,
+        pruned,
+        c.width,
+        c.residual,
+        c.attention,
+        c.position,
+        c.ma,
+        c.ia,
+        **{"ia_rates": ia_rates if c.attention and c.ia else None, "e_mac": measured.e_mac, "e_ac": measured.e_ac} | options,
+    )

@@ -54,7 +54,7 @@ class Tensor:
         TypeError: the data is not numeric, or the dtype is neither float32 nor float64.
     """
 
-    __slots__ = ("storage", "dtype", "requires_grad", "grad", "_node", "_retains", "_changes", "__weakref__")
+    __slots__ = ("__weakref__", "_changes", "_node", "_retains", "dtype", "grad", "requires_grad", "storage")
     __array_ufunc__ = None  # so that ndarray * Tensor reaches Tensor.__rmul__
 
     if TYPE_CHECKING:  # the operations are methods too (ops/elementary.py)
@@ -97,7 +97,8 @@ class Tensor:
 
     def changed_in_place(self) -> None:
         """Say that the numbers in ``storage`` were overwritten: what an operation kept of them before is no longer right, and
-        its ``backward`` refuses to run. Optimizers and ``load_state_dict`` do this, and so does ``x.data -= ...``."""
+        its ``backward`` refuses to run. Optimizers and ``load_state_dict`` do this, and so does ``x.data -= ...``.
+        """
         self._changes[0] += 1
 
     shape = property(lambda self: self.storage.shape)
@@ -163,12 +164,15 @@ class Tensor:
         if not is_grad_enabled():
             raise RuntimeError("backward() was called under no_grad(); leave that block first")
         if not self.requires_grad:
-            raise RuntimeError("backward() on a tensor without a graph: none of its inputs requires a gradient, "
-                               "or it was made under no_grad()")
+            raise RuntimeError(
+                "backward() on a tensor without a graph: none of its inputs requires a gradient, or it was made under no_grad()"
+            )
         if grad is None:
             if self.size != 1:
-                raise RuntimeError(f"backward() on shape {self.shape} needs the gradient of that shape as its argument; "
-                                   "only a tensor of one element does without")
+                raise RuntimeError(
+                    f"backward() on shape {self.shape} needs the gradient of that shape as its argument; "
+                    "only a tensor of one element does without"
+                )
             grad = np.ones(self.shape, self.dtype)
         grad = np.asarray(grad.data if isinstance(grad, Tensor) else clean(np.asarray(grad)), self.dtype)
         _check("backward()", self, grad)
@@ -261,9 +265,11 @@ class Function:
             if tensor._changes[0] == version or self.reuses == "none":
                 continue
             if self.reuses == "all" or any(needed for i, needed in enumerate(self.needs) if i != k):
-                raise RuntimeError(f"backward() through {type(self).__name__}: its input {k}, of shape {tensor.shape}, was changed "
-                                   "in place after the forward pass (by an optimizer's step, say), so the gradient would be "
-                                   "wrong; call backward() first, or compute the result again")
+                raise RuntimeError(
+                    f"backward() through {type(self).__name__}: its input {k}, of shape {tensor.shape}, was changed "
+                    "in place after the forward pass (by an optimizer's step, say), so the gradient would be "
+                    "wrong; call backward() first, or compute the result again"
+                )
 
     def forward(self, *arrays: Any, **options: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__} has no forward")
@@ -288,11 +294,12 @@ def _sorted_graph(root):
             seen.add(id(tensor))
             stack.append((tensor, True))
             if getattr(tensor._node, "freed", False):
-                raise RuntimeError(f"backward() a second time through {type(tensor._node).__name__}, whose saved arrays were "
-                                   "freed; compute the result again, or pass retain_graph=True the first time")
-            for parent in tensor._node.inputs if tensor._node else ():
-                if parent.requires_grad:
-                    stack.append((parent, False))
+                raise RuntimeError(
+                    f"backward() a second time through {type(tensor._node).__name__}, whose saved arrays were "
+                    "freed; compute the result again, or pass retain_graph=True the first time"
+                )
+            parents = tensor._node.inputs if tensor._node else ()
+            stack += [(parent, False) for parent in parents if parent.requires_grad]
     return order
 
 
@@ -302,13 +309,16 @@ def _check(name, tensor, grad):
     if not isinstance(grad, (np.ndarray, np.generic)):
         raise RuntimeError(f"{name} gave a {type(grad).__name__} for a gradient; it must be an array")
     if grad.shape != tensor.shape or grad.dtype != tensor.dtype:
-        raise RuntimeError(f"{name} gave a gradient of shape {grad.shape} and dtype {grad.dtype} "
-                           f"for a tensor of shape {tensor.shape} and dtype {tensor.dtype}")
+        raise RuntimeError(
+            f"{name} gave a gradient of shape {grad.shape} and dtype {grad.dtype} "
+            f"for a tensor of shape {tensor.shape} and dtype {tensor.dtype}"
+        )
 
 
 def clean(array):
     """Booleans with the bytes 0 and 1, on which the loops rely: ``array`` itself, or a copy where NumPy takes other bytes for
-    True (a black-and-white Pillow image, a mask's ``.view(bool)``, ``np.frombuffer``). Anything else is returned as it is."""
+    True (a black-and-white Pillow image, a mask's ``.view(bool)``, ``np.frombuffer``). Anything else is returned as it is.
+    """
     if array.dtype != np.bool_ or not (array.view(np.uint8) > 1).any():
         return array
     return array.view(np.uint8) != 0
@@ -329,8 +339,7 @@ def is_grad_enabled() -> bool:
 
 @contextlib.contextmanager
 def no_grad() -> Iterator[None]:
-    """Within ``with no_grad():`` (or a function decorated by ``@no_grad()``) operations are computed but not remembered; those
-    of other threads are."""
+    """Operations of this thread are computed, but not remembered: within the ``with`` statement, or as a decorator."""
     before, _mode.recording = _mode.recording, False
     try:
         yield
@@ -344,7 +353,7 @@ def manual_seed(seed: int) -> None:
     Raises:
         ValueError: a negative seed. TypeError: one that is no whole number.
     """
-    global _generator
+    global _generator  # noqa: PLW0603 - the one thing that it changes
     _generator = np.random.default_rng(seed)
 
 

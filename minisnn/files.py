@@ -83,7 +83,9 @@ def read_json(path: Path, fix: str) -> Any:
 
 
 def remove_parts(folder: Path) -> None:
-    """Remove the files in a folder that ``replace`` had not finished when its process was killed. The caller holds the folder."""
+    """Remove the files in a folder that ``replace`` had not finished when its process was killed. The caller holds the
+    folder.
+    """
     with contextlib.suppress(OSError):
         for entry in os.scandir(folder):
             if PART.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):

@@ -18,7 +18,9 @@ class GradientMismatch(AssertionError):
     """The analytic and the numeric gradient differ."""
 
 
-def gradcheck(f: Callable[..., Tensor], inputs: Any, eps: float = 1e-6, rtol: float = 1e-5, atol: float = 1e-8, seed: int = 0) -> bool:
+def gradcheck(
+    f: Callable[..., Tensor], inputs: Any, eps: float = 1e-6, rtol: float = 1e-5, atol: float = 1e-8, seed: int = 0
+) -> bool:
     """Compare the gradient of ``f`` with central finite differences, in float64.
 
     The output is projected on a random vector v, the inputs are moved along a random direction d, and one number is compared,
@@ -46,8 +48,10 @@ def gradcheck(f: Callable[..., Tensor], inputs: Any, eps: float = 1e-6, rtol: fl
     inputs = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
     for k, x in enumerate(inputs):
         if not isinstance(x, Tensor) or x.dtype != np.float64:
-            raise TypeError(f"gradcheck: input {k} is {x.dtype if isinstance(x, Tensor) else type(x).__name__}; "
-                            "give float64 Tensors, finite differences need the precision")
+            raise TypeError(
+                f"gradcheck: input {k} is {x.dtype if isinstance(x, Tensor) else type(x).__name__}; "
+                "give float64 Tensors, finite differences need the precision"
+            )
     checked = [k for k, x in enumerate(inputs) if x.requires_grad]
     if not checked:
         raise ValueError("gradcheck: no input requires a gradient; make one with Tensor(..., requires_grad=True)")
@@ -92,5 +96,7 @@ def _name_the_worst(k, analytic, slope):
         if np.isnan(difference):
             break
     difference, index, numeric = worst
-    raise GradientMismatch(f"gradient of input {k} is wrong, most at entry {index}: analytic {analytic[index]:.9g}, "
-                           f"numeric {numeric:.9g}, difference {difference:.3g}")
+    raise GradientMismatch(
+        f"gradient of input {k} is wrong, most at entry {index}: analytic {analytic[index]:.9g}, "
+        f"numeric {numeric:.9g}, difference {difference:.3g}"
+    )

@@ -33,14 +33,15 @@ def compiled(loop, **options):
     return dispatcher
 
 
-def compile_with_registers(compile, signature):
+def compile_with_registers(compile_plainly, signature):
     """Compile with LLVM's SLP vectorizer, which turns sums that are written as many names or as a tuple into vector registers;
     without it they stay scalar, seven times slower. The switch is Numba's and belongs to the whole process, so it is set only
-    while this thread holds the compiler's lock."""
+    while this thread holds the compiler's lock.
+    """
     with global_compiler_lock:
         before, numba.config.SLP_VECTORIZE = numba.config.SLP_VECTORIZE, 1  # type: ignore[attr-defined]
         try:
-            return compile(signature)
+            return compile_plainly(signature)
         finally:
             numba.config.SLP_VECTORIZE = before  # type: ignore[attr-defined]
 
@@ -52,7 +53,8 @@ def kernel(loop: Callable) -> Callable:
 
 def contracted_kernel(loop: Callable) -> Callable:
     """Compile a serial loop in which a product and its addition may round once, together, where the CPU can (fused
-    multiply-add): the matrix product is a third faster for it. The order of its sums stays as written."""
+    multiply-add): the matrix product is a third faster for it. The order of its sums stays as written.
+    """
     return compiled(loop, fastmath={"contract"})
 
 

@@ -1,10 +1,10 @@
-"""Compiled loops on disk, so that only the first start compiles: Numba's cache, made safe against edited sources and damaged files.
+"""Compiled loops on disk, so that only the first start compiles: Numba's cache, safe against edited sources and damaged files.
 
 Numba keeps a compiled loop until the file that holds it changes. But a loop has the loops that it calls compiled into it, and
-the constants that it reads, from whatever file they come: edit ``charge`` in ops/lif.py, and the fused operation in ops/fused.py
-would silently continue with the old neuron. Here a loop is kept until any file changes that its own file imports, directly or
-not. And a cache never keeps the program from running: a damaged file is compiled anew and replaced, a folder that cannot be
-written costs one line.
+the constants that it reads, from whatever file they come: edit ``charge`` in ops/lif.py, and the fused operation in
+ops/fused.py would silently continue with the old neuron. Here a loop is kept until any file changes that its own file imports,
+directly or not. And a cache never keeps the program from running: a damaged file is compiled anew and replaced, a folder that
+cannot be written costs one line.
 
 The files lie where Numba puts them, in ``__pycache__`` beside the source, else in the user's cache folder, or where
 ``NUMBA_CACHE_DIR`` says.
@@ -32,7 +32,7 @@ IMPORT = re.compile(r"^\s*from\s+(\.+|minisnn\b\.?)([\w.]*)\s+import\s+(?:\(([^)
 DIGEST = hashlib.blake2b().digest_size
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def imported_files(path):
     """The files of this package that a file of it imports: a frozenset of paths."""
     found = set()
@@ -45,9 +45,11 @@ def imported_files(path):
     return frozenset(found)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def source_stamp(path: Path) -> str:
-    """A hash of a file and of all that it imports from this package, directly or not; of all of the package for a file outside."""
+    """A hash of a file and of all that it imports from this package, directly or not; of all of the package for a file
+    outside.
+    """
     path = pathlib.Path(path).resolve()
     reached = set()
     waiting = [path] if path.is_relative_to(PACKAGE) else [path, *PACKAGE.rglob("*.py")]
@@ -84,8 +86,9 @@ class _CheckedFiles(caching.IndexDataCacheFile):
 
 
 class _Places(caching.FunctionCache._impl_class):  # type: ignore[misc, valid-type]
-    """The places that Numba tries; without a home folder (``HOME`` unset, no entry in passwd) not the user's, which would then be a
-    folder named "~" in the current one."""
+    """The places that Numba tries; without a home folder (``HOME`` unset, no entry in passwd) not the user's, which would
+    then be a folder named "~" in the current one.
+    """
 
     @property
     def _locator_classes(self):
@@ -135,5 +138,9 @@ class KernelCache(caching.FunctionCache):
         if not KernelCache.said:
             KernelCache.said = True
             reason = error.strerror if isinstance(error, OSError) and error.strerror else "no folder can be written"
-            print(f"minisnn: compiled kernels are not kept ({reason}), so every start compiles them; set NUMBA_CACHE_DIR to a "
-                  f"folder that can be written{'' if os.environ.get('HOME') else ', or HOME'}", file=sys.stderr, flush=True)
+            print(
+                f"minisnn: compiled kernels are not kept ({reason}), so every start compiles them; set NUMBA_CACHE_DIR to a "
+                f"folder that can be written{'' if os.environ.get('HOME') else ', or HOME'}",
+                file=sys.stderr,
+                flush=True,
+            )

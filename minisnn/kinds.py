@@ -66,7 +66,11 @@ def some_of(members: tuple[int, ...], what: str) -> Kind:
         return tuple(sorted({int(part) for part in text.split(",") if part})) or None
 
     example = ",".join(map(str, members[::2]))
-    return Kind(read, lambda value: set(value) <= set(members), f"numbers of {what} from {members[0]} to {members[-1]}, such as {example}")
+    return Kind(
+        read,
+        lambda value: set(value) <= set(members),
+        f"numbers of {what} from {members[0]} to {members[-1]}, such as {example}",
+    )
 
 
 above_zero = real(lambda value: 0 < value <= 3.4e38, "a number above 0 that float32 holds")

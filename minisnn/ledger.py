@@ -46,7 +46,8 @@ _asked = _Asked()
 @contextlib.contextmanager
 def ledger() -> Iterator[list[Entry]]:
     """Collect the entries of this thread into the list that the ``with`` statement names. Ledgers nest: only the innermost
-    one records."""
+    one records.
+    """
     before, _asked.entries = _asked.entries, []
     try:
         yield _asked.entries
@@ -68,8 +69,9 @@ def record(op: str, kind: str, **counts: int) -> None:
 
 @contextlib.contextmanager
 def scope(layer: str, **layer_of: str) -> Iterator[None]:
-    """Entries made within carry this layer's name; those of a kind that ``layer_of`` has another name for, that one: an operation
-    may do the work of several layers at once."""
+    """Entries made within carry this layer's name; those of a kind that ``layer_of`` has another name for, that one: an
+    operation may do the work of several layers at once.
+    """
     before = _asked.layer, _asked.layer_of
     _asked.layer, _asked.layer_of = layer, layer_of
     try:

@@ -27,7 +27,9 @@ def holding(folder: Path) -> Iterator[None]:
         handle = take(os.fspath(folder))
     except OSError as error:
         if error.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
-            raise UsageError(f"{folder} is in use by another minisnn; wait until that has ended, or give another folder") from None
+            raise UsageError(
+                f"{folder} is in use by another minisnn; wait until that has ended, or give another folder"
+            ) from None
         if error.errno in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL):  # a file system without locks
             handle = None
         else:

@@ -21,7 +21,8 @@ LARGEST = 32 << 20  # bytes; glibc takes no larger threshold, and still maps wha
 
 def keep_freed_memory() -> None:
     """Ask glibc to keep what is freed for the next array, unless ``MINISNN_KEEP_MEMORY`` is 0; with another C library nothing
-    happens, and nothing is lost but time."""
+    happens, and nothing is lost but time.
+    """
     if os.environ.get("MINISNN_KEEP_MEMORY") == "0":
         return
     try:

@@ -36,7 +36,7 @@ def sgd_step(p, g, m, lr, momentum, weight_decay):
         p[i] -= lr * m[i]
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def axes_in_memory(strides):
     """The axes in the order of the memory, the widest step first."""
     return tuple(np.argsort([-s for s in strides], kind="stable"))
@@ -114,13 +114,17 @@ class Optimizer:
         check_numbers(k, p)
         for name in self.states:
             if self.state[name][k].shape != p.shape:
-                raise ValueError(f"{name_of(k, p)} had shape {self.state[name][k].shape} when the optimizer was made; make a new "
-                                 "optimizer for parameters of another shape")
+                raise ValueError(
+                    f"{name_of(k, p)} had shape {self.state[name][k].shape} when the optimizer was made; make a new "
+                    "optimizer for parameters of another shape"
+                )
         if not isinstance(p.grad, np.ndarray):
             raise TypeError(f"the gradient of {name_of(k, p)} is {type(p.grad).__name__}; give an ndarray")
         if p.grad.shape != p.shape or p.grad.dtype != p.dtype:
-            raise ValueError(f"the gradient of {name_of(k, p)} has shape {p.grad.shape} and dtype {p.grad.dtype}; it must have "
-                             f"those of the parameter, whose dtype is {p.dtype}")
+            raise ValueError(
+                f"the gradient of {name_of(k, p)} has shape {p.grad.shape} and dtype {p.grad.dtype}; it must have "
+                f"those of the parameter, whose dtype is {p.dtype}"
+            )
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """{name: ndarray}: the number of steps and the running means."""
@@ -157,11 +161,20 @@ class Adam(Optimizer):
 
     states = ("m", "v")
 
-    def __init__(self, parameters: Iterable[Tensor], lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8, weight_decay: float = 0.0) -> None:
+    def __init__(
+        self,
+        parameters: Iterable[Tensor],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
         super().__init__(parameters, lr)
         if not (all(0 <= b < 1 for b in betas) and weight_decay >= 0 and eps >= 0):
-            raise ValueError(f"betas {betas}, eps {eps}, weight_decay {weight_decay}; give betas from 0 up to but not 1, "
-                             "and nothing negative")
+            raise ValueError(
+                f"betas {betas}, eps {eps}, weight_decay {weight_decay}; give betas from 0 up to but not 1, "
+                "and nothing negative"
+            )
         self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
 
     def update(self, p: np.ndarray, g: np.ndarray, *means: np.ndarray) -> None:
@@ -188,11 +201,15 @@ class SGD(Optimizer):
 
     states = ("m",)
 
-    def __init__(self, parameters: Iterable[Tensor], lr: float = 1e-2, momentum: float = 0.9, weight_decay: float = 0.0) -> None:
+    def __init__(
+        self, parameters: Iterable[Tensor], lr: float = 1e-2, momentum: float = 0.9, weight_decay: float = 0.0
+    ) -> None:
         super().__init__(parameters, lr)
         if not (0 <= momentum < 1 and weight_decay >= 0):
-            raise ValueError(f"momentum {momentum}, weight_decay {weight_decay}; give a momentum from 0 up to but not 1, "
-                             "and no negative decay")
+            raise ValueError(
+                f"momentum {momentum}, weight_decay {weight_decay}; give a momentum from 0 up to but not 1, "
+                "and no negative decay"
+            )
         self.momentum, self.weight_decay = momentum, weight_decay
 
     def update(self, p: np.ndarray, g: np.ndarray, *means: np.ndarray) -> None:

@@ -37,9 +37,9 @@ class Option:
     of_system: bool = False  # belongs to one system of an ablation, which sets it itself
 
 
-def declared(default: Any, kind: Kind, group: str, help: str, *rest: Any, **more: Any) -> Any:
+def declared(default: Any, kind: Kind, group: str, text: str, *rest: Any, **more: Any) -> Any:
     """A field with its declaration. A default of None means the data set's own (catalogue.py), where a recipe has one."""
-    return dataclasses.field(default=default, metadata={"option": Option(kind, group, help, *rest, **more)})
+    return dataclasses.field(default=default, metadata={"option": Option(kind, group, text, *rest, **more)})
 
 
 @dataclasses.dataclass
@@ -51,30 +51,44 @@ class Options:
     """
 
     dataset: str = declared("digits", one_of(NAMES), WHAT, f"one of {', '.join(NAMES)} (default: digits)", "NAME")
-    model: str = declared("syna-t", one_of(SYSTEMS), WHAT, f"one of {', '.join(SYSTEMS)} (default: syna-t)", "NAME", of_system=True)
-    position: str = declared("a", one_of(POSITIONS), WHAT, "of attention in each pair of convolutions, a to d (default: a)", "P",
-                             of_system=True)
+    model: str = declared(
+        "syna-t", one_of(SYSTEMS), WHAT, f"one of {', '.join(SYSTEMS)} (default: syna-t)", "NAME", of_system=True
+    )
+    position: str = declared(
+        "a", one_of(POSITIONS), WHAT, "of attention in each pair of convolutions, a to d (default: a)", "P", of_system=True
+    )
     width: int = declared(None, whole(8, multiple=8), WHAT, "channels of the first layer, a multiple of 8", "W")
     timesteps: int = declared(None, whole(), WHAT, "time steps", "T", "-T")
     epochs: int = declared(None, whole(), HOW, "passes over the training samples", "E")
     batch_size: int = declared(None, whole(), HOW, "samples at once", "B", "-b")
     lr: float = declared(None, above_zero, HOW, "highest learning rate; falls to 0 along half a cosine", "LR")
-    warmup: float = declared(None, real(lambda value: value >= 0, "a number of 0 or more"), HOW,
-                                    "epochs over which the rate rises first", "E")
+    warmup: float = declared(
+        None, real(lambda value: value >= 0, "a number of 0 or more"), HOW, "epochs over which the rate rises first", "E"
+    )
     loss: str = declared(None, one_of(("mse", "ce")), HOW, "mse, the paper's, or ce, cross-entropy")
     optimizer: str = declared(None, one_of(("adam", "sgd")), HOW, "what moves the weights")
-    gain: float = declared(None, above_zero, HOW,
-                                  "initial weight of the batch norms: a higher one lets more neurons fire at first", "G")
+    gain: float = declared(
+        None, above_zero, HOW, "initial weight of the batch norms: a higher one lets more neurons fire at first", "G"
+    )
     augment: bool = declared(None, switch, HOW, "vary the training samples at random")
     limit: int | None = declared(None, whole(), HOW, "train on N of the samples only, drawn by the seed (default: all)", "N")
-    removed: tuple = declared((), some_of(SHORTCUTS, "shortcuts"), WHAT, "do without these shortcuts, numbers from 1 to 3", "K,K",
-                              flag="--remove", of_system=True)
+    removed: tuple = declared(
+        (),
+        some_of(SHORTCUTS, "shortcuts"),
+        WHAT,
+        "do without these shortcuts, numbers from 1 to 3",
+        "K,K",
+        flag="--remove",
+        of_system=True,
+    )
     seed: int = 0  # of weights, order and augmentation
-    split_seed: int = declared(0, whole(0), HOW,
-                               "of the split into training and test of data that brings none along (default: 0)", "N")
+    split_seed: int = declared(
+        0, whole(0), HOW, "of the split into training and test of data that brings none along (default: 0)", "N"
+    )
     threads: int = None  # type: ignore[assignment]  # by default all
-    data_dir: str | None = declared(None, path, WHAT, "where data lies (default: the variable MINISNN_DATA, else ~/.cache/minisnn)",
-                                    "DIR")
+    data_dir: str | None = declared(
+        None, path, WHAT, "where data lies (default: the variable MINISNN_DATA, else ~/.cache/minisnn)", "DIR"
+    )
     data_options: dict = dataclasses.field(default_factory=dict)  # further arguments of data.load, such as EVENT_OPTIONS
 
     def __post_init__(self) -> None:
@@ -103,16 +117,31 @@ class Options:
         """Arguments of ``models.build``, without the preset."""
         system = SYSTEMS[self.model]
         if self.removed and not RESIDUALS[system["residual"]].neutral:
-            raise UsageError(f"--remove: the model '{self.model}' cannot do without a shortcut; omit --remove or take another --model")
-        return {**system, "position": self.position, "width": self.width, "timesteps": self.timesteps, "seed": self.seed,
-                "removed": list(self.removed)}
+            raise UsageError(
+                f"--remove: the model '{self.model}' cannot do without a shortcut; omit --remove or take another --model"
+            )
+        return {
+            **system,
+            "position": self.position,
+            "width": self.width,
+            "timesteps": self.timesteps,
+            "seed": self.seed,
+            "removed": list(self.removed),
+        }
 
     def load(self, keep_out: list | None = None) -> Dataset:
         """The data set; ``keep_out``: the recordings that a run has held out before."""
         from . import data
 
-        return data.load(self.dataset, self.data_dir, self.timesteps, self.split_seed, augment=self.augment,
-                         keep_out=keep_out, **self.data_options)
+        return data.load(
+            self.dataset,
+            self.data_dir,
+            self.timesteps,
+            self.split_seed,
+            augment=self.augment,
+            keep_out=keep_out,
+            **self.data_options,
+        )
 
     def of_the_run(self) -> dict[str, Any]:
         """The options that config.json keeps: all but those that belong to the machine."""
@@ -125,16 +154,28 @@ OPTIONS: dict[str, Option] = {f.name: f.metadata["option"] for f in dataclasses.
 
 # Of data sets of events, by the names of the arguments of data.load; what is not given is the data set's own.
 EVENT_OPTIONS = {
-    "slicing": Option(one_of(("count", "time")), EVENTS,
-                      "cut a recording into T slices of equally many events, or of equal time (default: count)"),
+    "slicing": Option(
+        one_of(("count", "time")),
+        EVENTS,
+        "cut a recording into T slices of equally many events, or of equal time (default: count)",
+    ),
     "frame_size": Option(whole(8), EVENTS, "add up pixels to frames of S x S (default: the sensor's size)", "S"),
     "window": Option(above_zero, EVENTS, "cut recordings into samples of MS milliseconds (default: whole recordings)", "MS"),
     "stride": Option(above_zero, EVENTS, "from one window's start to the next (default: half a window)", "MS"),
-    "split_at": Option(above_zero, EVENTS, "train on the windows before MS of each recording, test on those after (default: the official "
-                       "split, or one recording in ten held out)", "MS"),
+    "split_at": Option(
+        above_zero,
+        EVENTS,
+        "train on the windows before MS of each recording, test on those after (default: the official "
+        "split, or one recording in ten held out)",
+        "MS",
+    ),
     "skip_bad": Option(switch, EVENTS, "omit recordings that cannot be used, and count them"),
-    "cache": Option(path, EVENTS, "where frames are kept, 'none' for nowhere (default: the variable MINISNN_CACHE, else "
-                    "~/.cache/minisnn/frames)", "DIR"),
+    "cache": Option(
+        path,
+        EVENTS,
+        "where frames are kept, 'none' for nowhere (default: the variable MINISNN_CACHE, else ~/.cache/minisnn/frames)",
+        "DIR",
+    ),
     "cache_limit": Option(above_zero, EVENTS, "most that the folder may take (default: 4)", "GB"),
 }
 
@@ -170,8 +211,11 @@ def flag(name: str) -> str:
 def command(options: Options) -> str:
     """The command that repeats a run."""
     words: list[Any] = ["train"]
-    for name, value in ({name: getattr(options, name) for name in OPTIONS} | {"seed": options.seed, "threads": options.threads}
-                        | options.of_the_run()["data_options"]).items():
+    for name, value in (
+        {name: getattr(options, name) for name in OPTIONS}
+        | {"seed": options.seed, "threads": options.threads}
+        | options.of_the_run()["data_options"]
+    ).items():
         if isinstance(value, bool):
             words.append(flag(name) if value else f"--no-{flag(name)[2:]}")
         elif value not in (None, ()):

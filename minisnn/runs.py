@@ -1,14 +1,15 @@
 """The folder of a run: what was asked for, what came of it, and the network.
 
-    config.json         every option, the network, the data set's facts, the versions used
-    metrics.csv         a row for each epoch
-    firing_rates.csv    a row for each epoch, a column for each LIF layer
-    last.npz, best.npz  parameters, buffers, optimizer, schedule and random state (see checkpoint.py)
-    figures/            what `minisnn plot` draws
+config.json         every option, the network, the data set's facts, the versions used
+metrics.csv         a row for each epoch
+firing_rates.csv    a row for each epoch, a column for each LIF layer
+last.npz, best.npz  parameters, buffers, optimizer, schedule and random state (see checkpoint.py)
+figures/            what `minisnn plot` draws
 """
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -30,15 +31,31 @@ from .types import Path
 __all__ = ["Run", "versions", "WHICH", "COLUMNS"]
 
 CONFIG, METRICS, RATES = "config.json", "metrics.csv", "firing_rates.csv"
-COLUMNS = ("epoch", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "seconds", "samples_per_second", "firing_rate",
-           "lr", "waiting")  # of metrics.csv
+COLUMNS = (
+    "epoch",
+    "train_loss",
+    "train_accuracy",
+    "test_loss",
+    "test_accuracy",
+    "seconds",
+    "samples_per_second",
+    "firing_rate",
+    "lr",
+    "waiting",
+)  # of metrics.csv
 WHICH = ("best", "last")
 # What config.json must hold for a run to be opened.
 HOLDS: dict[tuple[str, ...], Any] = {
-         ("command",): str, ("parameters",): int, ("network",): dict, ("dataset",): dict, ("options",): dict,
-         **{("options", name): str for name in ("dataset", "model")},
-         **{("options", name): int for name in ("timesteps", "seed", "split_seed")},
-         ("options", "data_dir"): (str, type(None)), ("options", "data_options"): dict}
+    ("command",): str,
+    ("parameters",): int,
+    ("network",): dict,
+    ("dataset",): dict,
+    ("options",): dict,
+    **{("options", name): str for name in ("dataset", "model")},
+    **{("options", name): int for name in ("timesteps", "seed", "split_seed")},
+    ("options", "data_dir"): (str, type(None)),
+    ("options", "data_options"): dict,
+}
 NETWORK = "network/"  # prefix of parameters and buffers within a checkpoint
 
 
@@ -50,10 +67,8 @@ def versions() -> dict[str, str]:
 
     found = {"minisnn": __version__, "python": platform.python_version()}
     for package in ("numpy", "numba", "llvmlite", "tonic", "scikit-learn"):
-        try:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            pass
     return found | {"machine": platform.machine(), "system": platform.platform()}
 
 
@@ -80,8 +95,10 @@ class Run:
         try:
             config = files.read_json(path / CONFIG, "restore it or train again")
         except FileNotFoundError:
-            raise UsageError(f"{path} is not the folder of a run: it holds no {CONFIG}; "
-                             f"`{terminal.command('train', '--out', path)}` makes one") from None
+            raise UsageError(
+                f"{path} is not the folder of a run: it holds no {CONFIG}; "
+                f"`{terminal.command('train', '--out', path)}` makes one"
+            ) from None
         except NotADirectoryError:
             raise UsageError(f"{path} is a file; give the folder of a run") from None
         for names, kinds in HOLDS.items():
@@ -89,8 +106,10 @@ class Run:
             for name in names:
                 value = value.get(name) if isinstance(value, dict) else None
             if not isinstance(value, kinds) or isinstance(value, bool):
-                raise UsageError(f"{path / CONFIG} does not describe a run: {' '.join(names)} is {str(value)[:40]!r}; "
-                                 "restore it or train again")
+                raise UsageError(
+                    f"{path / CONFIG} does not describe a run: {' '.join(names)} is {str(value)[:40]!r}; "
+                    "restore it or train again"
+                )
         for name in data.CACHE_OPTIONS:  # they belong to the machine that wrote them, or may be meant to do harm
             config["options"]["data_options"].pop(name, None)
         return cls(path, config)
@@ -107,12 +126,15 @@ class Run:
         try:
             taken = [name for name in (CONFIG, METRICS, RATES, "last.npz", "best.npz") if (folder / name).exists()]
             if taken:
-                raise UsageError(f"{folder} already holds a run ({taken[0]}); give another --out, or continue it with "
-                                 f"`{terminal.command('train', '--resume', folder)}`")
+                raise UsageError(
+                    f"{folder} already holds a run ({taken[0]}); give another --out, or continue it with "
+                    f"`{terminal.command('train', '--resume', folder)}`"
+                )
             files.write_text(folder / CONFIG, json.dumps(config, indent=2) + "\n")
         except OSError as error:
-            raise UsageError(f"{folder} cannot be written ({error.strerror or error}); {files.remedy(error)}, or give another "
-                             "--out") from None
+            raise UsageError(
+                f"{folder} cannot be written ({error.strerror or error}); {files.remedy(error)}, or give another --out"
+            ) from None
         return cls(folder, config)
 
     @property
@@ -130,7 +152,8 @@ class Run:
 
     def load(self, which: str = "best") -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """(arrays, facts) of a checkpoint. The last one is written first; where a run was broken off before it had written the
-        best one as well, and the last epoch was the best, the last one is both."""
+        best one as well, and the last epoch was the best, the last one is both.
+        """
         if which not in WHICH:
             raise UsageError(f"a run keeps the checkpoints {' and '.join(WHICH)}, not '{which}'")
         last, best = self.path / "last.npz", self.path / "best.npz"
@@ -144,8 +167,9 @@ class Run:
         arrays, facts = checkpoint.load(last if which == "last" else best)
         for name, array in arrays.items():
             if array.dtype.kind not in "biuf" or not np.isfinite(array).all():
-                raise UsageError(f"{self.path / which}.npz is damaged: {name} holds {what_is_wrong(array)}; restore it or "
-                                 "train again")
+                raise UsageError(
+                    f"{self.path / which}.npz is damaged: {name} holds {what_is_wrong(array)}; restore it or train again"
+                )
         return arrays, facts
 
     def load_facts(self, which: str) -> dict[str, Any]:
@@ -170,22 +194,26 @@ class Run:
         try:
             return models.build(**self.config["network"])
         except (TypeError, ValueError, KeyError, AttributeError, OverflowError, MemoryError) as error:
-            raise UsageError(f"{self.path / CONFIG} describes no network ({files.first_line(error)}); restore it or "
-                             "train again") from None
+            raise UsageError(
+                f"{self.path / CONFIG} describes no network ({files.first_line(error)}); restore it or train again"
+            ) from None
 
     def fill(self, net: ResNet21, arrays: dict[str, np.ndarray], which: str) -> None:
         """Take over a checkpoint's parameters and buffers."""
         try:
             net.load_state_dict({name.removeprefix(NETWORK): a for name, a in arrays.items() if name.startswith(NETWORK)})
         except ValueError as error:
-            raise UsageError(f"{self.path / which}.npz does not belong to the network in {CONFIG}: "
-                             f"{files.first_line(error)}; "
-                             "restore the pair from one run") from None
+            raise UsageError(
+                f"{self.path / which}.npz does not belong to the network in {CONFIG}: "
+                f"{files.first_line(error)}; "
+                "restore the pair from one run"
+            ) from None
 
     @property
     def held_out(self) -> list[str] | None:
         """Names of the recordings kept for testing, or None: of a copy that has grown since, a new draw would test on what the
-        run was trained on."""
+        run was trained on.
+        """
         return self.config["dataset"].get("held_out") or None
 
     def dataset(self, **overrides: Any) -> data.Dataset:
@@ -196,8 +224,12 @@ class Run:
                 options that belong to the run's data set.
         """
         options = self.config["options"]
-        arguments = {"name": options["dataset"], "data_dir": options.get("data_dir"), "timesteps": options["timesteps"],
-                     "seed": options["split_seed"]}
+        arguments = {
+            "name": options["dataset"],
+            "data_dir": options.get("data_dir"),
+            "timesteps": options["timesteps"],
+            "seed": options["split_seed"],
+        }
         overrides = {key: value for key, value in overrides.items() if value is not None}
         if overrides.get("name", arguments["name"]) == arguments["name"]:
             arguments |= {"keep_out": self.held_out} | options["data_options"]
@@ -262,12 +294,14 @@ class Run:
             if names[:1] != ["epoch"] or not numbers:
                 raise ValueError("no epochs")
             if missing := set(columns) - set(names):
-                raise ValueError(f"no column {sorted(missing)[0]}")
+                raise ValueError(f"no column {min(missing)}")
             if any(len(row) != len(names) for row in numbers):
                 raise ValueError("rows of different length")
             return names, numbers
         except FileNotFoundError:
-            raise UsageError(f"{path} does not exist: the run has no finished epoch yet; continue it with `{self.again}`") from None
+            raise UsageError(
+                f"{path} does not exist: the run has no finished epoch yet; continue it with `{self.again}`"
+            ) from None
         except OSError as error:
             raise UsageError(f"{path} cannot be read ({error.strerror or error}); check its permissions") from None
         except (ValueError, csv.Error, IndexError) as error:
@@ -280,9 +314,13 @@ def what_is_wrong(array):
 
 def check_facts(facts):
     """Raises ValueError, with the reason, where the facts of a checkpoint are not those of a run."""
+
     def numbers(row, count):
-        return isinstance(row, list) and len(row) == count and all(
-            isinstance(n, (int, float)) and not isinstance(n, bool) and abs(n) < 1e300 for n in row)  # and so no NaN
+        return (
+            isinstance(row, list)
+            and len(row) == count
+            and all(isinstance(n, (int, float)) and not isinstance(n, bool) and abs(n) < 1e300 for n in row)
+        )  # and so no NaN
 
     epoch, rows, layers, rates, best = (facts.get(k) for k in ("epoch", "metrics", "layers", "firing_rates", "best"))
     if isinstance(epoch, bool) or not isinstance(epoch, int) or epoch < 0:
@@ -294,10 +332,14 @@ def check_facts(facts):
             raise ValueError(f"{name} holds no {epoch} rows of {width} numbers")
     if (best is not None) != (epoch > 0):
         raise ValueError("the best epoch is missing")
-    if best is not None and not (isinstance(best, dict) and numbers([best.get(name) for name in BEST], len(BEST))
-                                 and isinstance(best.get("silent_shortcuts"), list)
-                                 and set(best["silent_shortcuts"]) <= set(SHORTCUTS)
-                                 and isinstance(best["epoch"], int) and 1 <= best["epoch"] <= epoch):
+    if best is not None and not (
+        isinstance(best, dict)
+        and numbers([best.get(name) for name in BEST], len(BEST))
+        and isinstance(best.get("silent_shortcuts"), list)
+        and set(best["silent_shortcuts"]) <= set(SHORTCUTS)
+        and isinstance(best["epoch"], int)
+        and 1 <= best["epoch"] <= epoch
+    ):
         raise ValueError("the best epoch is described by other things than numbers")
 
 
@@ -332,9 +374,10 @@ def write_run(run, net, path, which, summary):
     """
     path = pathlib.Path(path).absolute()
     before = run.config.get("pruned")
-    config = run.config | {"network": run.config["network"] | {"removed": list(net.config.removed)},
-                           "pruned": {"from": str(run.path), "checkpoint": which,
-                                      **summary} | ({"before": before} if before else {})}
+    config = run.config | {
+        "network": run.config["network"] | {"removed": list(net.config.removed)},
+        "pruned": {"from": str(run.path), "checkpoint": which, **summary} | ({"before": before} if before else {}),
+    }
     _, facts = run.load(which)
     draft = path.parent / f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part"
     try:
@@ -348,8 +391,9 @@ def write_run(run, net, path, which, summary):
         check_new(path)
         files.rename(draft, path)
     except OSError as error:
-        raise UsageError(f"--out: {path} cannot be written ({error.strerror or error}); {files.remedy(error)}, or give another "
-                         "folder") from None
+        raise UsageError(
+            f"--out: {path} cannot be written ({error.strerror or error}); {files.remedy(error)}, or give another folder"
+        ) from None
     finally:
         shutil.rmtree(draft, ignore_errors=True)  # renamed by now, unless something failed
 
@@ -379,5 +423,6 @@ def next_folder(parent, stem):
             except FileExistsError:
                 n += 1
     except OSError as error:
-        raise UsageError(f"{os.path.abspath(parent)} cannot be written ({error.strerror or error}); "
-                         "give a folder with --out") from None
+        raise UsageError(
+            f"{os.path.abspath(parent)} cannot be written ({error.strerror or error}); give a folder with --out"
+        ) from None

@@ -47,14 +47,16 @@ def begin() -> None:
     for number in SIGNALS:
         if signal.getsignal(number) not in (signal.SIG_IGN, None):
             signal.signal(number, _stop)
-    # A callback from C, such as LLVM's while it compiles, cannot pass an exception on, and Python would report it: ``check`` will.
+    # A callback from C, such as LLVM's while it compiles, cannot pass an exception on, and Python would report it: ``check``
+    # will.
     report = sys.unraisablehook
     sys.unraisablehook = lambda lost: None if isinstance(lost.exc_value, Stopped) else report(lost)
 
 
 def end() -> None:
-    """The process ends now. Where it was asked to, it does not hear that again: Python takes its handlers away before it is gone,
-    and a second Ctrl-C would then count as its death."""
+    """The process ends now. Where it was asked to, it does not hear that again: Python takes its handlers away before it is
+    gone, and a second Ctrl-C would then count as its death.
+    """
     if _Asked.times:
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
@@ -80,8 +82,9 @@ def listening() -> Iterator[None]:
 
 @contextlib.contextmanager
 def deaf_children() -> Iterator[None]:
-    """Processes that are started within the ``with`` statement have the signals blocked: they are the parent's to end, and it is
-    told. What comes meanwhile reaches the parent at the end of the block."""
+    """Processes that are started within the ``with`` statement have the signals blocked: they are the parent's to end, and
+    it is told. What comes meanwhile reaches the parent at the end of the block.
+    """
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return

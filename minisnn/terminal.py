@@ -79,8 +79,10 @@ def streams() -> Iterator[None]:
                 stream.reconfigure(errors="backslashreplace")
     nowhere = open(os.devnull, "w", encoding="utf-8")
     said = _Output(before[1] or nowhere, lambda: None)
-    out = _Output(before[0] or nowhere, lambda: print("minisnn: the output is no longer read; continuing without it",
-                                                      file=sys.stderr, flush=True))
+    out = _Output(
+        before[0] or nowhere,
+        lambda: print("minisnn: the output is no longer read; continuing without it", file=sys.stderr, flush=True),
+    )
     sys.stdout, sys.stderr = out, said
     try:
         yield

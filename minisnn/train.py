@@ -41,7 +41,9 @@ def loss_of(scores, labels, how):
     return ops.cross_entropy(scores, labels)
 
 
-def evaluate(net: nn.Module, samples: Samples, batch_size: int = 64, loss: str = "mse", seed: int = 0, limit: int | None = None) -> dict[str, Any]:
+def evaluate(
+    net: nn.Module, samples: Samples, batch_size: int = 64, loss: str = "mse", seed: int = 0, limit: int | None = None
+) -> dict[str, Any]:
     """Accuracy, loss, spikes and energy of a network on samples, in one pass.
 
     Args:
@@ -74,16 +76,23 @@ def evaluate(net: nn.Module, samples: Samples, batch_size: int = 64, loss: str =
     each = np.divide(np.diag(confusion), counts, out=np.full(classes, np.nan), where=counts > 0)
     with engine.no_grad():
         mean_loss = loss_of(Tensor(scores), labels, loss).item()
-    return {"accuracy": float(np.trace(confusion) / len(labels)), "loss": mean_loss, "confusion": confusion,
-            "class_accuracy": each, "report": report}
+    return {
+        "accuracy": float(np.trace(confusion) / len(labels)),
+        "loss": mean_loss,
+        "confusion": confusion,
+        "class_accuracy": each,
+        "report": report,
+    }
 
 
 def check_fits(net, dataset, what):
     """Raise UsageError where a network cannot read a data set."""
     samples, (out, channels) = dataset.test or dataset.train, (net.head.weight.shape[0], net.stem.conv.weight.shape[1])
     if samples.size[0] != channels or len(dataset.classes) != out:
-        raise UsageError(f"{what} reads {channels} channels into {out} classes, but {dataset.name} has {samples.size[0]} "
-                         f"channels and {len(dataset.classes)} classes; give a --dataset that fits")
+        raise UsageError(
+            f"{what} reads {channels} channels into {out} classes, but {dataset.name} has {samples.size[0]} "
+            f"channels and {len(dataset.classes)} classes; give a --dataset that fits"
+        )
 
 
 # ---- training --------------------------------------------------------------------------------------------------------
@@ -98,8 +107,9 @@ class Training:
         self.batches = -(-len(self.samples) // options.batch_size)
         make = {"adam": optim.Adam, "sgd": optim.SGD}[options.optimizer]
         self.optimizer = make(net.parameters(), lr=options.lr)
-        self.schedule = optim.CosineAnnealing(self.optimizer, options.epochs * self.batches,
-                                              warmup=round(options.warmup * self.batches))
+        self.schedule = optim.CosineAnnealing(
+            self.optimizer, options.epochs * self.batches, warmup=round(options.warmup * self.batches)
+        )
         self.epoch, self.rows, self.rates, self.layers, self.best, self.firing_rate = 0, [], [], [], None, math.nan
         self.saved = None  # the epoch that last.npz holds
 
@@ -111,8 +121,14 @@ class Training:
 
     def facts(self):
         """What the checkpoint holds as JSON. Order and augmentation of an epoch depend on (seed, epoch) and need no state."""
-        return {"epoch": self.epoch, "best": self.best, "metrics": self.rows, "layers": self.layers, "firing_rates": self.rates,
-                "random_state": engine.generator().bit_generator.state}
+        return {
+            "epoch": self.epoch,
+            "best": self.best,
+            "metrics": self.rows,
+            "layers": self.layers,
+            "firing_rates": self.rates,
+            "random_state": engine.generator().bit_generator.state,
+        }
 
     def restore(self, arrays, facts):
         """Continue from a checkpoint. Raises ValueError, KeyError, TypeError or OverflowError where it is another run's."""
@@ -128,7 +144,8 @@ class Training:
 
     def save(self, run):
         """Write the checkpoints, the last one first: it tells a reader of the best one whether that was written
-        as well. Raises NotFinite where the weights are NaN or infinite; nothing is then written."""
+        as well. Raises NotFinite where the weights are NaN or infinite; nothing is then written.
+        """
         arrays, facts = self.arrays(), self.facts()
         if not all(np.isfinite(array).all() for array in arrays.values()):
             raise NotFinite(f"weights or the optimizer's means are NaN or infinite after epoch {self.epoch}")
@@ -168,8 +185,9 @@ class Training:
             right += int((scores.data.argmax(1) == labels).sum())
             if entries:
                 self.firing_rate = ledger.firing_rate(entries)
-            bar.set_postfix_str(f"loss {total / seen:.4f}, accuracy {right / seen:.1%}, firing rate {self.firing_rate:.3f}",
-                                refresh=False)
+            bar.set_postfix_str(
+                f"loss {total / seen:.4f}, accuracy {right / seen:.1%}, firing rate {self.firing_rate:.3f}", refresh=False
+            )
             bar.update(len(labels))
         return total / seen, right / seen, time.perf_counter() - started, loader.waiting
 
@@ -187,13 +205,34 @@ class Training:
         report = found["report"]
         self.layers = list(report.rates)
         self.rates.append([self.epoch, *report.rates.values()])
-        self.rows.append([self.epoch, loss, accuracy, found["loss"], found["accuracy"], seconds, len(self.samples) / seconds,
-                          report.firing_rate, lr, waiting])
-        here = {"epoch": self.epoch, "test_accuracy": found["accuracy"], "test_loss": found["loss"], "spikes": report.spikes,
-                "ac": report.ac, "mac": report.mac, "energy_mj": report.energy_mj, "firing_rate": report.firing_rate,
-                "silent_shortcuts": report.silent_shortcuts}
-        if self.best is None or merit(found["accuracy"], found["loss"]) > merit(self.best["test_accuracy"],
-                                                                                self.best["test_loss"]):
+        self.rows.append(
+            [
+                self.epoch,
+                loss,
+                accuracy,
+                found["loss"],
+                found["accuracy"],
+                seconds,
+                len(self.samples) / seconds,
+                report.firing_rate,
+                lr,
+                waiting,
+            ]
+        )
+        here = {
+            "epoch": self.epoch,
+            "test_accuracy": found["accuracy"],
+            "test_loss": found["loss"],
+            "spikes": report.spikes,
+            "ac": report.ac,
+            "mac": report.mac,
+            "energy_mj": report.energy_mj,
+            "firing_rate": report.firing_rate,
+            "silent_shortcuts": report.silent_shortcuts,
+        }
+        if self.best is None or merit(found["accuracy"], found["loss"]) > merit(
+            self.best["test_accuracy"], self.best["test_loss"]
+        ):
             self.best = here
 
 
@@ -209,7 +248,13 @@ def best_epoch(run):
         return None
 
 
-def train(options: Options, out: Path | None = None, progress: bool = True, say: Callable[[str], None] = terminal.say, again: str | None = None) -> dict[str, Any]:
+def train(
+    options: Options,
+    out: Path | None = None,
+    progress: bool = True,
+    say: Callable[[str], None] = terminal.say,
+    again: str | None = None,
+) -> dict[str, Any]:
     """Train a network and write the folder of the run.
 
     Args:
@@ -230,19 +275,34 @@ def train(options: Options, out: Path | None = None, progress: bool = True, say:
     dataset = options.load()
     check_parts(dataset)
     net, config = new_network(options, dataset)
-    config = {"command": command(options), "options": options.of_the_run(), "network": config,
-              "dataset": {"name": dataset.name, "classes": list(dataset.classes), "note": dataset.note, **dataset.facts},
-              "parameters": sum(p.size for p in net.parameters()), "versions": versions()}
+    config = {
+        "command": command(options),
+        "options": options.of_the_run(),
+        "network": config,
+        "dataset": {"name": dataset.name, "classes": list(dataset.classes), "note": dataset.note, **dataset.facts},
+        "parameters": sum(p.size for p in net.parameters()),
+        "versions": versions(),
+    }
     folder = new_folder(out) if out else next_folder("runs", f"{options.dataset}-{options.model}")
     with locks.holding(folder):
         run = Run.create(folder, config)
         say(dataset.note)
-        say(f"{options.model}, width {options.width}, T {options.timesteps}: {config['parameters']:,} parameters; run folder "
-            f"{run.path}")
+        say(
+            f"{options.model}, width {options.width}, T {options.timesteps}: {config['parameters']:,} parameters; run folder "
+            f"{run.path}"
+        )
         return finish(run, Training(options, net, dataset), progress, say, again)
 
 
-def resume(path: Path, progress: bool = True, say: Callable[[str], None] = terminal.say, data_dir: str | None = None, thread_count: int | None = None, cache_options: dict[str, Any] | None = None, again: str | None = None) -> dict[str, Any]:
+def resume(
+    path: Path,
+    progress: bool = True,
+    say: Callable[[str], None] = terminal.say,
+    data_dir: str | None = None,
+    thread_count: int | None = None,
+    cache_options: dict[str, Any] | None = None,
+    again: str | None = None,
+) -> dict[str, Any]:
     """Continue a run after its last finished epoch, or from its beginning, to the same bits as if it had never stopped.
 
     Args:
@@ -257,8 +317,10 @@ def resume(path: Path, progress: bool = True, say: Callable[[str], None] = termi
     """
     run = Run.open(path)
     if run.config.get("pruned"):
-        raise UsageError(f"{run.path} was written by `minisnn prune` and is not trained on; continue the run that it came from, "
-                         "or train with --remove")
+        raise UsageError(
+            f"{run.path} was written by `minisnn prune` and is not trained on; continue the run that it came from, "
+            "or train with --remove"
+        )
     with locks.holding(run.path):
         files.remove_parts(run.path)
         options = options_of(run, thread_count)
@@ -279,8 +341,10 @@ def resume(path: Path, progress: bool = True, say: Callable[[str], None] = termi
             try:
                 training.restore(arrays, facts)
             except (KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
-                raise UsageError(f"{run.path / 'last.npz'} does not belong to this run ({files.first_line(error)}); restore it "
-                                 "or train again") from None
+                raise UsageError(
+                    f"{run.path / 'last.npz'} does not belong to this run ({files.first_line(error)}); restore it "
+                    "or train again"
+                ) from None
             try:
                 training.repair(run)
             except OSError as error:
@@ -304,21 +368,27 @@ def options_of(run, thread_count=None):
     try:
         options = Options(**stored, threads=thread_count)
     except TypeError as error:
-        raise UsageError(f"{run.path / 'config.json'} holds options that this version does not know "
-                         f"({files.first_line(error)}); use the version that wrote it") from None
+        raise UsageError(
+            f"{run.path / 'config.json'} holds options that this version does not know "
+            f"({files.first_line(error)}); use the version that wrote it"
+        ) from None
     except UsageError as error:
         raise UsageError(f"{run.path / 'config.json'}: {error}") from None
     return options
 
 
 def begin_again(run, options, dataset):
-    """The network with which a run began that has no checkpoint yet. Raises UsageError where config.json describes another one."""
+    """The network with which a run began that has no checkpoint yet. Raises UsageError where config.json describes another
+    one.
+    """
     net, described = new_network(options, dataset)
     differs = [name for name, value in described.items() if run.config["network"].get(name) != value]
     if differs:
-        raise UsageError(f"{run.path / 'config.json'} describes two networks: {differs[0]} is "
-                         f"{str(run.config['network'].get(differs[0]))[:40]!r} for one and {described[differs[0]]!r} by the options; "
-                         "restore it or train again")
+        raise UsageError(
+            f"{run.path / 'config.json'} describes two networks: {differs[0]} is "
+            f"{str(run.config['network'].get(differs[0]))[:40]!r} for one and {described[differs[0]]!r} by the options; "
+            "restore it or train again"
+        )
     return net
 
 
@@ -341,12 +411,18 @@ def finish(run, training, progress, say, again=None):
                 with bar.external_write_mode(file=sys.stdout):
                     say(epoch_line(training))
     except KeyboardInterrupt as stop:
-        raise stopping.Stopped(f"stopped; {saved(run, training)}. Continue with: {again}",
-                               getattr(stop, "status", 130) - 128) from None
+        raise stopping.Stopped(
+            f"stopped; {saved(run, training)}. Continue with: {again}", getattr(stop, "status", 130) - 128
+        ) from None
     except NotFinite as error:
-        raise UsageError(f"{error}; lower --lr (now {options.lr:g}). "
-                         + (f"{run.path / 'last.npz'} keeps the last good epoch, {training.saved}" if training.saved
-                            else f"No epoch of {run.path} is saved yet")) from None
+        raise UsageError(
+            f"{error}; lower --lr (now {options.lr:g}). "
+            + (
+                f"{run.path / 'last.npz'} keeps the last good epoch, {training.saved}"
+                if training.saved
+                else f"No epoch of {run.path} is saved yet"
+            )
+        ) from None
     except UsageError as error:  # of a recording that has gone, say
         raise UsageError(f"{error}; {saved(run, training)}. Then continue with: {again}") from None
     except OSError as error:
@@ -363,8 +439,10 @@ def saved(run, training):
 
 def not_written(run, training, error, again):
     """An OSError as one line: which file, what is saved, how to continue."""
-    return (f"{error.filename or run.path} cannot be written ({error.strerror or error}); {saved(run, training)}. "
-            f"{files.remedy(error).capitalize()}, then continue with: {again}")
+    return (
+        f"{error.filename or run.path} cannot be written ({error.strerror or error}); {saved(run, training)}. "
+        f"{files.remedy(error).capitalize()}, then continue with: {again}"
+    )
 
 
 def progress_bar(training, wanted):
@@ -378,8 +456,17 @@ def progress_bar(training, wanted):
     if columns >= 90:
         line = f"{{percentage:3.0f}}%|{{bar:{min(30, columns - 82)}}}| {{remaining}} left, {{rate_noinv_fmt}}{{postfix}}"
     count = len(training.samples)
-    return tqdm(total=training.options.epochs * count, initial=training.epoch * count, unit=" samples", unit_scale=True,
-                bar_format=line, ncols=columns, nrows=20, smoothing=0.05, disable=None)
+    return tqdm(
+        total=training.options.epochs * count,
+        initial=training.epoch * count,
+        unit=" samples",
+        unit_scale=True,
+        bar_format=line,
+        ncols=columns,
+        nrows=20,
+        smoothing=0.05,
+        disable=None,
+    )
 
 
 class NoBar(contextlib.nullcontext):
@@ -399,9 +486,11 @@ def epoch_line(training):
     """What a reader sees of a finished epoch."""
     row, o = dict(zip(COLUMNS, training.rows[-1])), training.options
     left = (o.epochs - training.epoch) * row["seconds"]
-    return (f"epoch {training.epoch}/{o.epochs}: loss {row['train_loss']:.4f}, accuracy {row['train_accuracy']:.2%}, test "
-            f"{row['test_accuracy']:.2%}, firing rate {row['firing_rate']:.4f}, {row['samples_per_second']:.0f} samples/s, "
-            f"{duration(left)} left")
+    return (
+        f"epoch {training.epoch}/{o.epochs}: loss {row['train_loss']:.4f}, accuracy {row['train_accuracy']:.2%}, test "
+        f"{row['test_accuracy']:.2%}, firing rate {row['firing_rate']:.4f}, {row['samples_per_second']:.0f} samples/s, "
+        f"{duration(left)} left"
+    )
 
 
 def duration(seconds):
@@ -415,8 +504,10 @@ def summary(run, training, seconds, say):
     best, last, o = training.best, dict(zip(COLUMNS, training.rows[-1])), training.options
     silent = best["silent_shortcuts"]
     say("")
-    say(f"test accuracy     {best['test_accuracy']:.2%} (epoch {best['epoch']}, the best; the last: "
-        f"{last['test_accuracy']:.2%})")
+    say(
+        f"test accuracy     {best['test_accuracy']:.2%} (epoch {best['epoch']}, the best; the last: "
+        f"{last['test_accuracy']:.2%})"
+    )
     say(f"spikes            {best['spikes']:,.0f} per sample, {best['firing_rate']:.4f} per neuron and step")
     say(f"energy            {best['energy_mj']:.4g} mJ per sample (45 nm): {best['ac']:,.0f} AC, {best['mac']:,.0f} MAC")
     say(f"silent shortcuts  {', '.join(map(str, silent)) or 'none'}" + (" (on the test set)" if silent else ""))
@@ -426,10 +517,19 @@ def summary(run, training, seconds, say):
         commands.append(("prune", run.path, "--out", f"{run.path}-pruned"))
     for k, words in enumerate(commands):
         say(("" if k else "next").ljust(18) + terminal.command(*words))
-    return {"dataset": o.dataset, "model": o.model, **best, "best_epoch": best["epoch"],
-            "last_test_accuracy": last["test_accuracy"], "epochs": training.epoch,
-            "seconds": sum(row[COLUMNS.index("seconds")] for row in training.rows), "wall_seconds": seconds,
-            "samples_per_second": last["samples_per_second"], "parameters": run.config["parameters"], "run": str(run.path)}
+    return {
+        "dataset": o.dataset,
+        "model": o.model,
+        **best,
+        "best_epoch": best["epoch"],
+        "last_test_accuracy": last["test_accuracy"],
+        "epochs": training.epoch,
+        "seconds": sum(row[COLUMNS.index("seconds")] for row in training.rows),
+        "wall_seconds": seconds,
+        "samples_per_second": last["samples_per_second"],
+        "parameters": run.config["parameters"],
+        "run": str(run.path),
+    }
 
 
 def new_network(options, dataset):
@@ -461,5 +561,7 @@ def check_parts(dataset):
     for part in ("train", "test"):
         samples = getattr(dataset, part)
         if samples is None or len(samples) == 0:
-            raise UsageError(f"{dataset.name} has no samples to {part} with here ({dataset.note}); complete the copy, or give "
-                             "another --data-dir")
+            raise UsageError(
+                f"{dataset.name} has no samples to {part} with here ({dataset.note}); complete the copy, or give "
+                "another --data-dir"
+            )

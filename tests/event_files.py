@@ -6,8 +6,9 @@ import struct
 import numpy as np
 import pytest
 
-AEDAT_EVENT = np.dtype({"names": ["t", "x", "y", "on"], "formats": ["<i8", "<i2", "<i2", "?"], "offsets": [0, 8, 10, 12],
-                        "itemsize": 16})
+AEDAT_EVENT = np.dtype(
+    {"names": ["t", "x", "y", "on"], "formats": ["<i8", "<i2", "<i2", "?"], "offsets": [0, 8, 10, 12], "itemsize": 16}
+)
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
@@ -47,23 +48,44 @@ def write_aedat4(path, x, y, t, p, size=128):
     needs_tonic()
     pytest.importorskip("aedat", reason="reading .aedat4 needs the package aedat")
     path.parent.mkdir(parents=True, exist_ok=True)
-    attributes = "".join(f'<attr key="{key}" type="string">{value}</attr>' for key, value in (
-        ("compression", "NONE"), ("originalModuleName", "test"), ("originalOutputName", "events"), ("typeIdentifier", "EVTS"),
-        ("typeDescription", "Array of events (polarity ON/OFF).")))
-    xml = (f'<dv version="2.0"><node name="outInfo" path="/outInfo/"><node name="0" path="/outInfo/0/">{attributes}'
-           f'<node name="info" path="/outInfo/0/info/"><attr key="sizeX" type="int">{size}</attr>'
-           f'<attr key="sizeY" type="int">{size}</attr><attr key="source" type="string">test</attr>'
-           "</node></node></node></dv>").encode()
+    attributes = "".join(
+        f'<attr key="{key}" type="string">{value}</attr>'
+        for key, value in (
+            ("compression", "NONE"),
+            ("originalModuleName", "test"),
+            ("originalOutputName", "events"),
+            ("typeIdentifier", "EVTS"),
+            ("typeDescription", "Array of events (polarity ON/OFF)."),
+        )
+    )
+    xml = (
+        f'<dv version="2.0"><node name="outInfo" path="/outInfo/"><node name="0" path="/outInfo/0/">{attributes}'
+        f'<node name="info" path="/outInfo/0/info/"><attr key="sizeX" type="int">{size}</attr>'
+        f'<attr key="sizeY" type="int">{size}</attr><attr key="source" type="string">test</attr>'
+        "</node></node></node></dv>"
+    ).encode()
     # fields of the header: compression, place of a table of packets, XML
-    header = (struct.pack("<I4s", 24, b"IOHE") + struct.pack("<5H6x", 10, 24, 4, 16, 8)
-              + struct.pack("<iiI4xq", 16, 0, 16, -1) + struct.pack("<I", len(xml)) + xml + b"\0")
+    header = (
+        struct.pack("<I4s", 24, b"IOHE")
+        + struct.pack("<5H6x", 10, 24, 4, 16, 8)
+        + struct.pack("<iiI4xq", 16, 0, 16, -1)
+        + struct.pack("<I", len(xml))
+        + xml
+        + b"\0"
+    )
     events = np.zeros(len(t), AEDAT_EVENT)
     events["t"], events["x"], events["y"], events["on"] = t, x, y, p
-    body = (struct.pack("<I4s", 16, b"EVTS") + struct.pack("<3H2x", 6, 8, 4) + struct.pack("<iI", 8, 4)
-            + struct.pack("<I", len(events)) + events.tobytes())
+    body = (
+        struct.pack("<I4s", 16, b"EVTS")
+        + struct.pack("<3H2x", 6, 8, 4)
+        + struct.pack("<iI", 8, 4)
+        + struct.pack("<I", len(events))
+        + events.tobytes()
+    )
     packet = struct.pack("<I", len(body)) + body
-    path.write_bytes(b"#!AER-DAT4.0\r\n" + struct.pack("<I", len(header)) + header + struct.pack("<II", 0, len(packet))
-                     + packet)
+    path.write_bytes(
+        b"#!AER-DAT4.0\r\n" + struct.pack("<I", len(header)) + header + struct.pack("<II", 0, len(packet)) + packet
+    )
 
 
 def write_nmnist(root, parts=("Train",), digits=(3, 7), each=10):
@@ -78,8 +100,9 @@ def write_dvsgesture(root, labels=(0, 2, 10), parts=("ibmGestureTrain",), durati
     for part in parts:
         for user in ("user01_led", "user02_lab"):
             for label in labels:
-                write_npy(root / "DVSGesture" / part / user / f"{label}.npy",
-                          *some_events((label, len(user)), 900, 128, duration))
+                write_npy(
+                    root / "DVSGesture" / part / user / f"{label}.npy", *some_events((label, len(user)), 900, 128, duration)
+                )
     return root
 
 

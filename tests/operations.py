@@ -115,77 +115,136 @@ def unary(name, definition, positive=False, kink=False, spelled=None, pole=False
     options.append(Sample("spikes", (fired(2, 3, 4, density=1.0 if pole else 0.5),), smooth=not kink))
     if not pole:
         options.append(Sample("at 0", (np.array([0.0, -0.0, 1.0, -1.0]),), smooth=not kink))
-    return Operation(name, getattr(ops, name), definition, tuple(options),
-                     samples_of(lambda draw, seed: (prepare(spread(draw(shapes), seed)),)), (NOT_A_TENSOR,), exact=exact,
-                     batch=lambda sample: 0 if sample.inputs[0].ndim > 1 else None,
-                     spelled=spelled or {name: method(name)}, **row)
+    return Operation(
+        name,
+        getattr(ops, name),
+        definition,
+        tuple(options),
+        samples_of(lambda draw, seed: (prepare(spread(draw(shapes), seed)),)),
+        (NOT_A_TENSOR,),
+        exact=exact,
+        batch=lambda sample: 0 if sample.inputs[0].ndim > 1 else None,
+        spelled=spelled or {name: method(name)},
+        **row,
+    )
 
 
 def power_row():
     cases = [(2, 1), (3, 1), (-1.0, 1), (0, 1), (1, 1), (0.5, 0), (-1.5, 0)]  # the exponent, and whether both signs are tried
     return Operation(
-        "power", ops.power, lambda a, exponent: a ** float(exponent),
-        tuple(Sample(f"{e}", (spread((2, 3), 0) if signs else np.abs(spread((2, 3), 0)),), dict(exponent=e))
-              for e, signs in cases)
-        + (Sample("0 to the 0", (np.zeros(2),), dict(exponent=0)), Sample("spikes", (fired(2, 3),), dict(exponent=2)),
-           Sample("one number", (np.asarray(-1.5),), dict(exponent=3))),
-        samples_of(lambda draw, seed: ((spread(draw(shapes), seed),),
-                                       dict(exponent=draw(st.sampled_from([-2, -1.0, 0, 1, 2, 3]))))),
-        (Refusal("exponent", (one(2),), dict(exponent=Tensor(2.0)), TypeError),
-         Refusal("exponent is a list", (one(2),), dict(exponent=[2.0]), TypeError),
-         NOT_A_TENSOR._replace(options=dict(exponent=2.0))),
-        exact=True, batch=lambda sample: 0 if sample.inputs[0].ndim else None,
-        spelled={"__pow__": lambda a, exponent: a**exponent})
+        "power",
+        ops.power,
+        lambda a, exponent: a ** float(exponent),
+        tuple(
+            Sample(f"{e}", (spread((2, 3), 0) if signs else np.abs(spread((2, 3), 0)),), dict(exponent=e)) for e, signs in cases
+        )
+        + (
+            Sample("0 to the 0", (np.zeros(2),), dict(exponent=0)),
+            Sample("spikes", (fired(2, 3),), dict(exponent=2)),
+            Sample("one number", (np.asarray(-1.5),), dict(exponent=3)),
+        ),
+        samples_of(
+            lambda draw, seed: ((spread(draw(shapes), seed),), dict(exponent=draw(st.sampled_from([-2, -1.0, 0, 1, 2, 3]))))
+        ),
+        (
+            Refusal("exponent", (one(2),), dict(exponent=Tensor(2.0)), TypeError),
+            Refusal("exponent is a list", (one(2),), dict(exponent=[2.0]), TypeError),
+            NOT_A_TENSOR._replace(options=dict(exponent=2.0)),
+        ),
+        exact=True,
+        batch=lambda sample: 0 if sample.inputs[0].ndim else None,
+        spelled={"__pow__": lambda a, exponent: a**exponent},
+    )
 
 
-PAIRS = {"equal": ((2, 3), (2, 3)), "numbers": ((), ()), "a number": ((), (2, 3)), "and a number": ((2, 3), ()),
-         "an axis more": ((3,), (2, 3)), "axes of 1": ((2, 1, 4), (1, 3, 1)), "one element": ((1,), (1, 1)),
-         "none": ((0, 3), (1, 3))}
+PAIRS = {
+    "equal": ((2, 3), (2, 3)),
+    "numbers": ((), ()),
+    "a number": ((), (2, 3)),
+    "and a number": ((2, 3), ()),
+    "an axis more": ((3,), (2, 3)),
+    "axes of 1": ((2, 1, 4), (1, 3, 1)),
+    "one element": ((1,), (1, 1)),
+    "none": ((0, 3), (1, 3)),
+}
 
 
 @st.composite
 def broadcastable(draw):
     """Two shapes that broadcast against each other."""
     full = draw(shapes)
-    kept = [full[draw(st.integers(0, len(full))):] for _ in "ab"]
+    kept = [full[draw(st.integers(0, len(full))) :] for _ in "ab"]
     return [tuple(draw(st.sampled_from([1, n])) for n in shape) for shape in kept]
 
 
 def binary(name, definition, symbol, divides=False):
     """An operation on two tensors, broadcast; ``symbol`` is the operator as a function."""
+
     def pair(a, b, seed=0):
         return spread(a, seed), spread(b, seed + 1)
 
     spikes = (fired(2, 3, seed=1), spread((3,), 0)) if divides else (spread((3,), 0), fired(2, 3, seed=1))
     word = {"add": "add", "sub": "sub", "mul": "mul", "div": "truediv"}[name]
     return Operation(
-        name, getattr(ops, name), definition,
+        name,
+        getattr(ops, name),
+        definition,
         tuple(Sample(k, pair(*shapes)) for k, shapes in PAIRS.items())
-        + (Sample("spikes", spikes), Sample("spikes over numbers" if divides else "both spikes",
-                                            (fired(2, 3), spread((2, 3), 0) if divides else fired(2, 3, seed=1)))),
+        + (
+            Sample("spikes", spikes),
+            Sample(
+                "spikes over numbers" if divides else "both spikes",
+                (fired(2, 3), spread((2, 3), 0) if divides else fired(2, 3, seed=1)),
+            ),
+        ),
         samples_of(lambda draw, seed: pair(*draw(broadcastable()), seed)),
-        (Refusal("could not be broadcast", (one(2, 3), one(4))),
-         Refusal("tensors of float32, float64", (np.ones(2, np.float32), one(2)), error=TypeError)),
-        exact=True, batched=(0, 1),
+        (
+            Refusal("could not be broadcast", (one(2, 3), one(4))),
+            Refusal("tensors of float32, float64", (np.ones(2, np.float32), one(2)), error=TypeError),
+        ),
+        exact=True,
+        batched=(0, 1),
         batch=lambda sample: 0 if sample.name in ("equal", "both spikes", "spikes over numbers") else None,
-        spelled={f"__{word}__": symbol, f"__r{word}__": lambda a, b: symbol(plain(a), b),
-                 "an array on the right": lambda a, b: symbol(a, plain(b))})
+        spelled={
+            f"__{word}__": symbol,
+            f"__r{word}__": lambda a, b: symbol(plain(a), b),
+            "an array on the right": lambda a, b: symbol(a, plain(b)),
+        },
+    )
 
 
-MATRICES = [((3,), (3,)), ((2, 3), (3,)), ((3,), (3, 2)), ((2, 3), (3, 4)), ((5, 2, 3), (3, 4)), ((2, 3), (5, 3, 4)),
-            ((5, 2, 3), (5, 3, 1)), ((4, 1, 2, 3), (5, 3, 2)), ((5, 2, 3), (3,)), ((3,), (5, 3, 2)), ((1, 1), (1, 1)),
-            ((3, 3), (3, 3))]
+MATRICES = [
+    ((3,), (3,)),
+    ((2, 3), (3,)),
+    ((3,), (3, 2)),
+    ((2, 3), (3, 4)),
+    ((5, 2, 3), (3, 4)),
+    ((2, 3), (5, 3, 4)),
+    ((5, 2, 3), (5, 3, 1)),
+    ((4, 1, 2, 3), (5, 3, 2)),
+    ((5, 2, 3), (3,)),
+    ((3,), (5, 3, 2)),
+    ((1, 1), (1, 1)),
+    ((3, 3), (3, 3)),
+]
 
 
 def matmul_row():
     return Operation(
-        "matmul", ops.matmul, np.matmul,
+        "matmul",
+        ops.matmul,
+        np.matmul,
         tuple(Sample(f"{a} by {b}", (spread(a, 0), spread(b, 1))) for a, b in MATRICES)
         + (Sample("spikes", (fired(4, 3), spread((3, 2), 0))),),
         samples_of(lambda draw, seed: tuple(spread(s, seed + k) for k, s in enumerate(draw(st.sampled_from(MATRICES))))),
-        (Refusal("mismatch", (one(2, 3), one(2, 3))), Refusal("scalar|dimension", (one(), one(2))),
-         Refusal("tensors of float32, float64", (np.ones(2, np.float32), one(2)), error=TypeError)),
-        exact=True, spelled={"__matmul__": lambda a, b: a @ b, "__rmatmul__": lambda a, b: a.data @ b})
+        (
+            Refusal("mismatch", (one(2, 3), one(2, 3))),
+            Refusal("scalar|dimension", (one(), one(2))),
+            Refusal("tensors of float32, float64", (np.ones(2, np.float32), one(2)), error=TypeError),
+        ),
+        exact=True,
+        spelled={"__matmul__": lambda a, b: a @ b, "__rmatmul__": lambda a, b: a.data @ b},
+    )
 
 
 @st.composite
@@ -200,69 +259,125 @@ def reductions(draw, some=False):
 
 def reduction(name, definition, ties=False, exact=True):
     """A sum, mean or extreme over axes."""
-    cases = [((), {}), ((1,), {}), ((2, 3, 4), {}), ((2, 3, 4), dict(keepdims=True)), ((2, 3, 4), dict(axis=1)),
-             ((1, 3, 1), dict(axis=0)), ((2, 3, 4), dict(axis=-1, keepdims=True)), ((2, 3, 4), dict(axis=(0, -1))),
-             ((2, 3, 4), dict(axis=(2, 0), keepdims=True))]
-    refusals = (NOT_A_TENSOR, Refusal("out of bounds", (one(2, 3),), dict(axis=2)),
-                Refusal("duplicate", (one(2, 3),), dict(axis=(0, 0))))
+    cases = [
+        ((), {}),
+        ((1,), {}),
+        ((2, 3, 4), {}),
+        ((2, 3, 4), dict(keepdims=True)),
+        ((2, 3, 4), dict(axis=1)),
+        ((1, 3, 1), dict(axis=0)),
+        ((2, 3, 4), dict(axis=-1, keepdims=True)),
+        ((2, 3, 4), dict(axis=(0, -1))),
+        ((2, 3, 4), dict(axis=(2, 0), keepdims=True)),
+    ]
+    refusals = (
+        NOT_A_TENSOR,
+        Refusal("out of bounds", (one(2, 3),), dict(axis=2)),
+        Refusal("duplicate", (one(2, 3),), dict(axis=(0, 0))),
+    )
     if name != "sum":
         refusals += (Refusal("empty|zero-size", (one(0, 2),)),)
     return Operation(
-        name, getattr(ops, name), definition,
+        name,
+        getattr(ops, name),
+        definition,
         tuple(Sample(f"{k} {shape}", (spread(shape, 0),), options) for k, (shape, options) in enumerate(cases))
         + (Sample("spikes", (fired(3, 4),), dict(axis=1), smooth=not ties),),
-        samples_of(lambda draw, seed: ((lambda shape, options: ((spread(shape, seed),), options))(*draw(reductions(ties))))),
-        refusals, exact=exact, spelled={name: method(name)}, parts=("sum", "max", "neg"))
+        samples_of(lambda draw, seed: (lambda shape, options: ((spread(shape, seed),), options))(*draw(reductions(ties)))),
+        refusals,
+        exact=exact,
+        spelled={name: method(name)},
+        parts=("sum", "max", "neg"),
+    )
 
 
-KEYS = {"number": 0, "from the end": -1, "slice": slice(1, None), "column": (slice(None), 1), "entry": (0, 1), "all": Ellipsis,
-        "new axis": (Ellipsis, None, 0), "backwards": (slice(None, None, -1), slice(None)),
-        "rows, one twice": np.array([0, 0, 2]), "entries, one twice": (np.array([0, 0, 2]), np.array([1, 1, 0])),
-        "mask": np.arange(12).reshape(3, 4) % 2 == 0,
-        "nothing": slice(0, 0)}
+KEYS = {
+    "number": 0,
+    "from the end": -1,
+    "slice": slice(1, None),
+    "column": (slice(None), 1),
+    "entry": (0, 1),
+    "all": Ellipsis,
+    "new axis": (Ellipsis, None, 0),
+    "backwards": (slice(None, None, -1), slice(None)),
+    "rows, one twice": np.array([0, 0, 2]),
+    "entries, one twice": (np.array([0, 0, 2]), np.array([1, 1, 0])),
+    "mask": np.arange(12).reshape(3, 4) % 2 == 0,
+    "nothing": slice(0, 0),
+}
 
 
 def index_row():
     return Operation(
-        "index", ops.index, lambda a, key: a[key],
+        "index",
+        ops.index,
+        lambda a, key: a[key],
         tuple(Sample(name, (spread((3, 4), 0),), dict(key=key)) for name, key in KEYS.items())
         + (Sample("spikes", (fired(3, 4),), dict(key=1)),),
-        refusals=(Refusal("out of bounds", (one(2),), dict(key=2), IndexError),
-                  Refusal("too many", (one(2),), dict(key=(0, 0)), IndexError),
-                  Refusal("boolean", (one(2),), dict(key=np.ones(3, bool)), IndexError)),
-        exact=True, spelled={"__getitem__": lambda a, key: a[key]})
+        refusals=(
+            Refusal("out of bounds", (one(2),), dict(key=2), IndexError),
+            Refusal("too many", (one(2),), dict(key=(0, 0)), IndexError),
+            Refusal("boolean", (one(2),), dict(key=np.ones(3, bool)), IndexError),
+        ),
+        exact=True,
+        spelled={"__getitem__": lambda a, key: a[key]},
+    )
 
 
 def reshape_row():
-    cases = [((2, 3, 4), (6, 4)), ((2, 3, 4), (4, -1)), ((2, 3, 4), (-1,)), ((1,), ()), ((), (1, 1)), ((0, 3), (3, 0)),
-             ((2, 3), (2, 3))]
+    cases = [
+        ((2, 3, 4), (6, 4)),
+        ((2, 3, 4), (4, -1)),
+        ((2, 3, 4), (-1,)),
+        ((1,), ()),
+        ((), (1, 1)),
+        ((0, 3), (3, 0)),
+        ((2, 3), (2, 3)),
+    ]
     return Operation(
-        "reshape", lambda a, shape: ops.reshape(a, *shape), np.reshape,
+        "reshape",
+        lambda a, shape: ops.reshape(a, *shape),
+        np.reshape,
         tuple(Sample(f"{a} to {b}", (spread(a, 0),), dict(shape=b)) for a, b in cases)
         + (Sample("spikes", (fired(4, 3),), dict(shape=(6, 2))),),
-        refusals=(Refusal("cannot reshape", (one(2, 3),), dict(shape=(4,))),
-                  Refusal("one unknown", (one(2, 3),), dict(shape=(-1, -1)))),
+        refusals=(
+            Refusal("cannot reshape", (one(2, 3),), dict(shape=(4,))),
+            Refusal("one unknown", (one(2, 3),), dict(shape=(-1, -1))),
+        ),
         exact=True,
-        spelled={"reshape": lambda a, shape: a.reshape(*shape), "reshape by a tuple": lambda a, shape: a.reshape(shape)})
+        spelled={"reshape": lambda a, shape: a.reshape(*shape), "reshape by a tuple": lambda a, shape: a.reshape(shape)},
+    )
 
 
 def transpose_row():
     orders = [(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0), (-1, 0, -2)]
     return Operation(
-        "transpose", lambda a, axes=(): ops.transpose(a, *axes), lambda a, axes=(): a.transpose(axes or None),
+        "transpose",
+        lambda a, axes=(): ops.transpose(a, *axes),
+        lambda a, axes=(): a.transpose(axes or None),
         tuple(Sample(f"{order}", (spread((2, 3, 4), 0),), dict(axes=order)) for order in orders)
-        + (Sample("reversed", (spread((2, 3, 4), 0),)), Sample("one number", (spread((), 0),)),
-           Sample("spikes", (fired(4, 1, 3),))),
-        refusals=(Refusal("axes don't match", (one(2, 3),), dict(axes=(0, 1, 2))),
-                  Refusal("repeated", (one(2, 3),), dict(axes=(0, 0))),
-                  Refusal("out of bounds", (one(2, 3),), dict(axes=(0, 2)))),
-        exact=True, spelled={"transpose": lambda a, axes=(): a.transpose(*axes),
-                             "transpose by a tuple": lambda a, axes=(): a.transpose(axes),
-                             "T": lambda a, axes=(): a.transpose(axes) if axes else a.T})
+        + (
+            Sample("reversed", (spread((2, 3, 4), 0),)),
+            Sample("one number", (spread((), 0),)),
+            Sample("spikes", (fired(4, 1, 3),)),
+        ),
+        refusals=(
+            Refusal("axes don't match", (one(2, 3),), dict(axes=(0, 1, 2))),
+            Refusal("repeated", (one(2, 3),), dict(axes=(0, 0))),
+            Refusal("out of bounds", (one(2, 3),), dict(axes=(0, 2))),
+        ),
+        exact=True,
+        spelled={
+            "transpose": lambda a, axes=(): a.transpose(*axes),
+            "transpose by a tuple": lambda a, axes=(): a.transpose(axes),
+            "T": lambda a, axes=(): a.transpose(axes) if axes else a.T,
+        },
+    )
 
 
 def joining(name, definition, uneven):
     """stack or concatenate, of any number of tensors."""
+
     def arrays_after_the_first(*tensors, axis=0):
         return getattr(ops, name)([tensors[0], *map(plain, tensors[1:])], axis)
 
@@ -270,37 +385,69 @@ def joining(name, definition, uneven):
         return tuple(spread((2, 3, 2), seed + k) for k in range(count)), dict(axis=axis)
 
     return Operation(
-        name, lambda *tensors, axis=0: getattr(ops, name)(tensors, axis), lambda *arrays, axis=0: definition(arrays, axis),
+        name,
+        lambda *tensors, axis=0: getattr(ops, name)(tensors, axis),
+        lambda *arrays, axis=0: definition(arrays, axis),
         tuple(Sample(f"{count} along {axis}", *options(count, axis)) for count in (1, 2, 3) for axis in (0, 1, -1))
-        + (Sample("spikes", (fired(2, 3), spread((2, 3), 0))),) + uneven,
+        + (Sample("spikes", (fired(2, 3), spread((2, 3), 0))),)
+        + uneven,
         samples_of(lambda draw, seed: options(draw(st.integers(1, 3)), draw(st.integers(-3, 2)), seed)),
-        (Refusal("at least one array", ()), Refusal("same shape|must match", (one(2, 3), one(3, 2)), dict(axis=0)),
-         Refusal("out of bounds", (one(2), one(2)), dict(axis=5)),
-         Refusal("tensors of float32, float64", (np.ones(2, np.float32), one(2)), error=TypeError)),
-        exact=True, spelled={"arrays after the first": arrays_after_the_first})
+        (
+            Refusal("at least one array", ()),
+            Refusal("same shape|must match", (one(2, 3), one(3, 2)), dict(axis=0)),
+            Refusal("out of bounds", (one(2), one(2)), dict(axis=5)),
+            Refusal("tensors of float32, float64", (np.ones(2, np.float32), one(2)), error=TypeError),
+        ),
+        exact=True,
+        spelled={"arrays after the first": arrays_after_the_first},
+    )
 
 
 def argmax_row():
     return Operation(
-        "argmax", lambda a, **options: a.argmax(**options), np.argmax,
-        (Sample("all", (spread((2, 3), 0),)), Sample("axis", (spread((2, 3), 0),), dict(axis=-1)),
-         Sample("the first of equal ones", (np.array([0.0, 2.0, 2.0]),)), Sample("spikes", (fired(3, 4),), dict(axis=1))),
-        refusals=(Refusal("empty", (one(0),)), Refusal("out of bounds", (one(2),), dict(axis=1))), gradient=False,
-        spelled={"argmax": method("argmax")})
+        "argmax",
+        lambda a, **options: a.argmax(**options),
+        np.argmax,
+        (
+            Sample("all", (spread((2, 3), 0),)),
+            Sample("axis", (spread((2, 3), 0),), dict(axis=-1)),
+            Sample("the first of equal ones", (np.array([0.0, 2.0, 2.0]),)),
+            Sample("spikes", (fired(3, 4),), dict(axis=1)),
+        ),
+        refusals=(Refusal("empty", (one(0),)), Refusal("out of bounds", (one(2),), dict(axis=1))),
+        gradient=False,
+        spelled={"argmax": method("argmax")},
+    )
 
 
 ELEMENTARY = [
-    binary("add", np.add, lambda a, b: a + b), binary("sub", np.subtract, lambda a, b: a - b),
-    binary("mul", np.multiply, lambda a, b: a * b), binary("div", np.divide, lambda a, b: a / b, divides=True),
-    unary("neg", np.negative, spelled={"__neg__": lambda a: -a}), unary("exp", np.exp), unary("tanh", np.tanh),
-    unary("relu", lambda a: np.maximum(a, 0), kink=True), unary("abs", np.abs, kink=True),
+    binary("add", np.add, lambda a, b: a + b),
+    binary("sub", np.subtract, lambda a, b: a - b),
+    binary("mul", np.multiply, lambda a, b: a * b),
+    binary("div", np.divide, lambda a, b: a / b, divides=True),
+    unary("neg", np.negative, spelled={"__neg__": lambda a: -a}),
+    unary("exp", np.exp),
+    unary("tanh", np.tanh),
+    unary("relu", lambda a: np.maximum(a, 0), kink=True),
+    unary("abs", np.abs, kink=True),
     unary("sigmoid", lambda a: 1 / (1 + np.exp(-a)), exact=False),
-    unary("log", np.log, positive=True, pole=True), unary("sqrt", np.sqrt, positive=True, pole=True, parts=("power",)),
-    power_row(), matmul_row(), reduction("sum", np.sum), reduction("mean", np.mean, exact=False),
-    reduction("max", np.max, ties=True), reduction("min", np.min, ties=True),
-    index_row(), reshape_row(), transpose_row(), joining("stack", np.stack, ()),
-    joining("concatenate", np.concatenate, (Sample("of several lengths",
-                                                   (spread((1, 2), 0), spread((3, 2), 1), spread((2, 2), 2))),)),
+    unary("log", np.log, positive=True, pole=True),
+    unary("sqrt", np.sqrt, positive=True, pole=True, parts=("power",)),
+    power_row(),
+    matmul_row(),
+    reduction("sum", np.sum),
+    reduction("mean", np.mean, exact=False),
+    reduction("max", np.max, ties=True),
+    reduction("min", np.min, ties=True),
+    index_row(),
+    reshape_row(),
+    transpose_row(),
+    joining("stack", np.stack, ()),
+    joining(
+        "concatenate",
+        np.concatenate,
+        (Sample("of several lengths", (spread((1, 2), 0), spread((3, 2), 1), spread((2, 2), 2))),),
+    ),
 ]
 
 
@@ -321,7 +468,7 @@ def taps(x, w, stride, padding):
     padded = np.pad(x, [(0, 0)] * (x.ndim - 2) + [(ph, ph), (pw, pw)])
     size = windows(x.shape[-2], w.shape[2], sh, ph), windows(x.shape[-1], w.shape[3], sw, pw)
     for i, j in np.ndindex(w.shape[2:]):
-        yield (i, j), padded[..., i:i + sh * size[0]:sh, j:j + sw * size[1]:sw][..., :size[0], :size[1]]
+        yield (i, j), padded[..., i : i + sh * size[0] : sh, j : j + sw * size[1] : sw][..., : size[0], : size[1]]
 
 
 def convolution(x, w, bias=None, stride=1, padding=0, method="auto"):
@@ -334,7 +481,7 @@ def convolution_counts(out, x, w, bias=None, stride=1, padding=0, method="auto")
     """A sample that holds only 0 and 1 adds, any other one multiplies; x is [..., N, Cin, H, W]."""
     counts = dict(ac=0, mac=0)
     for n in range(x.shape[-4]):
-        sample = x[..., n:n + 1, :, :, :]
+        sample = x[..., n : n + 1, :, :, :]
         binary = np.isin(sample, (0, 1)).all()
         seen = sum(part.sum() for _, part in taps(sample if binary else np.ones_like(sample), w, stride, padding))
         counts["ac" if binary else "mac"] += int(seen) * w.shape[0]
@@ -367,40 +514,73 @@ def conv2d_row():
     sparse, sparse_w = fired(4, 25, 24, 8, 8, density=0.1), numbers(40, 24, 3, 3)
     ones = dict(padding=1)
     return Operation(
-        "conv2d", lambda x, w, bias=None, **options: ops.conv2d(x, w, bias=bias, **options), convolution,
-        (Sample("numbers", (x, w, b)), Sample("[N, C, H, W]", (x[0], w), dict(method="dense")),
-         Sample("strides and paddings", (x, w, b), dict(stride=(2, 1), padding=(1, 2), method="dense")),
-         Sample("one pixel", (numbers(1, 1, 1, 1), numbers(1, 1, 1, 1))),
-         Sample("1x1", (x, numbers(5, 3, 1, 1), numbers(5)), dict(stride=2)),
-         Sample("16 channels", (numbers(2, 2, 16, 6, 7), w16), ones | dict(method="dense")),
-         Sample("spikes", (spikes, w, b), ones), Sample("spikes as events", (spikes, w, b),
-                                                        ones | dict(method="event", stride=(1, 2))),
-         Sample("spikes as numbers", (spikes, w, b), ones | dict(method="dense")),
-         Sample("few spikes", (few, w16), ones | dict(method="event")),
-         Sample("no spikes at all", (np.zeros_like(spikes), w, b), ones | dict(method="event")),
-         Sample("0 and 1", (np.where(spikes, 1.0, 0.0), w, b), ones),
-         Sample("0 and 1 in one sample", (np.where([[[[True]]], [[[False]]]], np.where(spikes, 1.0, 0.0), x), w),
-                ones | dict(method="dense")),
-         Sample("many images", (numbers(5, 8, 32, 10, 10), numbers(48, 32, 3, 3)), ones | dict(method="dense"), large=True),
-         Sample("many images, stride 2", (numbers(5, 8, 32, 9, 10), numbers(80, 32, 3, 3)),
-                ones | dict(stride=2, method="dense"), large=True),
-         Sample("many images, odd channels", (numbers(5, 8, 17, 7, 6), numbers(19, 17, 3, 3)), ones | dict(method="dense"),
-                large=True),
-         Sample("many images, 1x1", (numbers(5, 8, 24, 8, 8), numbers(5, 24, 1, 1)), dict(stride=2, method="dense"),
-                large=True),
-         Sample("many spikes", (sparse, sparse_w, numbers(40)), ones | dict(method="event"), large=True)),
+        "conv2d",
+        lambda x, w, bias=None, **options: ops.conv2d(x, w, bias=bias, **options),
+        convolution,
+        (
+            Sample("numbers", (x, w, b)),
+            Sample("[N, C, H, W]", (x[0], w), dict(method="dense")),
+            Sample("strides and paddings", (x, w, b), dict(stride=(2, 1), padding=(1, 2), method="dense")),
+            Sample("one pixel", (numbers(1, 1, 1, 1), numbers(1, 1, 1, 1))),
+            Sample("1x1", (x, numbers(5, 3, 1, 1), numbers(5)), dict(stride=2)),
+            Sample("16 channels", (numbers(2, 2, 16, 6, 7), w16), ones | dict(method="dense")),
+            Sample("spikes", (spikes, w, b), ones),
+            Sample("spikes as events", (spikes, w, b), ones | dict(method="event", stride=(1, 2))),
+            Sample("spikes as numbers", (spikes, w, b), ones | dict(method="dense")),
+            Sample("few spikes", (few, w16), ones | dict(method="event")),
+            Sample("no spikes at all", (np.zeros_like(spikes), w, b), ones | dict(method="event")),
+            Sample("0 and 1", (np.where(spikes, 1.0, 0.0), w, b), ones),
+            Sample(
+                "0 and 1 in one sample",
+                (np.where([[[[True]]], [[[False]]]], np.where(spikes, 1.0, 0.0), x), w),
+                ones | dict(method="dense"),
+            ),
+            Sample("many images", (numbers(5, 8, 32, 10, 10), numbers(48, 32, 3, 3)), ones | dict(method="dense"), large=True),
+            Sample(
+                "many images, stride 2",
+                (numbers(5, 8, 32, 9, 10), numbers(80, 32, 3, 3)),
+                ones | dict(stride=2, method="dense"),
+                large=True,
+            ),
+            Sample(
+                "many images, odd channels",
+                (numbers(5, 8, 17, 7, 6), numbers(19, 17, 3, 3)),
+                ones | dict(method="dense"),
+                large=True,
+            ),
+            Sample(
+                "many images, 1x1", (numbers(5, 8, 24, 8, 8), numbers(5, 24, 1, 1)), dict(stride=2, method="dense"), large=True
+            ),
+            Sample("many spikes", (sparse, sparse_w, numbers(40)), ones | dict(method="event"), large=True),
+        ),
         samples_of(drawn_convolution),
-        (Refusal("give", (one(1, 2, 5, 5), one(3, 1, 3, 3))), Refusal("give", (one(2, 5, 5), one(3, 2, 3, 3))),
-         Refusal("give", (one(1, 2, 5, 5), one(3, 2, 3))), Refusal("does not fit", (one(1, 2, 2, 5), one(3, 2, 3, 3))),
-         Refusal("empty", (one(1, 0, 5, 5), one(3, 0, 3, 3))), Refusal("bias", (one(1, 2, 5, 5), one(3, 2, 3, 3), one(2))),
-         Refusal("0 and 1", (one(1, 2, 5, 5) / 2, one(3, 2, 3, 3)), dict(method="event")),
-         *(Refusal(words, (one(1, 2, 5, 5), one(3, 2, 3, 3)), options) for words, options in (
-             ("stride", dict(stride=0)), ("padding", dict(padding=-1)), ("stride", dict(stride=(1, 1, 1))),
-             ("padding", dict(padding=(0.5, 1))), ("stride", dict(stride=(1.5, 1))), ("stride", dict(stride=1.5)),
-             ("method", dict(method="sparse"))))),
+        (
+            Refusal("give", (one(1, 2, 5, 5), one(3, 1, 3, 3))),
+            Refusal("give", (one(2, 5, 5), one(3, 2, 3, 3))),
+            Refusal("give", (one(1, 2, 5, 5), one(3, 2, 3))),
+            Refusal("does not fit", (one(1, 2, 2, 5), one(3, 2, 3, 3))),
+            Refusal("empty", (one(1, 0, 5, 5), one(3, 0, 3, 3))),
+            Refusal("bias", (one(1, 2, 5, 5), one(3, 2, 3, 3), one(2))),
+            Refusal("0 and 1", (one(1, 2, 5, 5) / 2, one(3, 2, 3, 3)), dict(method="event")),
+            *(
+                Refusal(words, (one(1, 2, 5, 5), one(3, 2, 3, 3)), options)
+                for words, options in (
+                    ("stride", dict(stride=0)),
+                    ("padding", dict(padding=-1)),
+                    ("stride", dict(stride=(1, 1, 1))),
+                    ("padding", dict(padding=(0.5, 1))),
+                    ("stride", dict(stride=(1.5, 1))),
+                    ("stride", dict(stride=1.5)),
+                    ("method", dict(method="sparse")),
+                )
+            ),
+        ),
         # "auto" looks at the whole batch, so it promises nothing
         batch=lambda sample: sample.inputs[0].ndim - 4 if sample.options.get("method", "auto") != "auto" else None,
-        examples=60, counts=convolution_counts, only_spikes=lambda options: options.get("method") == "event")
+        examples=60,
+        counts=convolution_counts,
+        only_spikes=lambda options: options.get("method") == "event",
+    )
 
 
 def pooled(x, kernel, stride=None, padding=0, reduce=np.max, outside=-np.inf):
@@ -409,7 +589,7 @@ def pooled(x, kernel, stride=None, padding=0, reduce=np.max, outside=-np.inf):
     x = np.pad(x, [(0, 0)] * (x.ndim - 2) + [(padding, padding)] * 2, constant_values=outside)
     out = np.empty(x.shape[:-2] + tuple(windows(n, kernel, stride, 0) for n in x.shape[-2:]), x.dtype)
     for i, j in np.ndindex(out.shape[-2:]):
-        out[..., i, j] = reduce(x[..., i * stride:i * stride + kernel, j * stride:j * stride + kernel], (-2, -1))
+        out[..., i, j] = reduce(x[..., i * stride : i * stride + kernel, j * stride : j * stride + kernel], (-2, -1))
     return out
 
 
@@ -444,20 +624,36 @@ def window_pool(name, definition, of_spikes, exact):
 
     three = dict(kernel=3, stride=2, padding=1)
     return Operation(
-        name, lambda x, **options: getattr(ops, name)(x, **options), definition,
-        (Sample("2", (spread((2, 2, 3, 4, 6), 0),), dict(kernel=2)),
-         Sample("overlapping", (spread((2, 2, 3, 5, 6), 0),), three),
-         Sample("with gaps", (spread((3, 2, 7, 5), 0),), dict(kernel=1, stride=2)),
-         Sample("[C, H, W]", (spread((2, 4, 4), 0),), dict(kernel=2)),
-         Sample("one pixel", (spread((1, 1, 1), 0),), dict(kernel=1)),
-         Sample("spikes", (fired(2, 2, 3, 5, 6),), three, smooth=not of_spikes),
-         Sample("large", (numbers(4, 5, 16, 24, 24),), three, large=True)),
+        name,
+        getattr(ops, name),
+        definition,
+        (
+            Sample("2", (spread((2, 2, 3, 4, 6), 0),), dict(kernel=2)),
+            Sample("overlapping", (spread((2, 2, 3, 5, 6), 0),), three),
+            Sample("with gaps", (spread((3, 2, 7, 5), 0),), dict(kernel=1, stride=2)),
+            Sample("[C, H, W]", (spread((2, 4, 4), 0),), dict(kernel=2)),
+            Sample("one pixel", (spread((1, 1, 1), 0),), dict(kernel=1)),
+            Sample("spikes", (fired(2, 2, 3, 5, 6),), three, smooth=not of_spikes),
+            Sample("large", (numbers(4, 5, 16, 24, 24),), three, large=True),
+        ),
         samples_of(drawn),
-        tuple(Refusal(words, (one(*shape),), dict(zip(("kernel", "stride", "padding"), window))) for shape, window, words in (
-            ((4, 4), (2,), "give"), ((1, 4, 4), (0,), "kernel 0"), ((1, 4, 4), (2.5,), "kernel 2.5"),
-            ((1, 4, 4), (2, 0), "stride 0"), ((1, 4, 4), (2, 1, 2), "padding 2"),
-            ((1, 4, 4), (2, 1, -1), "padding -1"), ((1, 2, 4), (3, 1, 0), "does not fit"), ((0, 4, 4), (2,), "empty"))),
-        exact=exact, batch=sample_of_maps, spikes=lambda inputs, options: of_spikes and inputs[0].dtype == bool)
+        tuple(
+            Refusal(words, (one(*shape),), dict(zip(("kernel", "stride", "padding"), window)))
+            for shape, window, words in (
+                ((4, 4), (2,), "give"),
+                ((1, 4, 4), (0,), "kernel 0"),
+                ((1, 4, 4), (2.5,), "kernel 2.5"),
+                ((1, 4, 4), (2, 0), "stride 0"),
+                ((1, 4, 4), (2, 1, 2), "padding 2"),
+                ((1, 4, 4), (2, 1, -1), "padding -1"),
+                ((1, 2, 4), (3, 1, 0), "does not fit"),
+                ((0, 4, 4), (2,), "empty"),
+            )
+        ),
+        exact=exact,
+        batch=sample_of_maps,
+        spikes=lambda inputs, options: of_spikes and inputs[0].dtype == bool,
+    )
 
 
 def bin_pool(name, definition, sized):
@@ -469,21 +665,31 @@ def bin_pool(name, definition, sized):
         return dict(size=size) if sized else {}
 
     return Operation(
-        name, lambda x, **options: getattr(ops, name)(x, **options), definition,
-        tuple(Sample(f"{k} {shape}", (spread(shape, 0),), options(size))
-              for k, (shape, size) in enumerate([((2, 2, 3, 4, 6), 2), ((3, 2, 5, 7), 3), ((2, 2, 2), 5), ((1, 1, 1), 1)]))
-        + (Sample("spikes", (fired(2, 2, 3, 5, 6),), options(2)),
-           Sample("large", (numbers(4, 5, 16, 24, 24),), options(5), large=True)),
+        name,
+        getattr(ops, name),
+        definition,
+        tuple(
+            Sample(f"{k} {shape}", (spread(shape, 0),), options(size))
+            for k, (shape, size) in enumerate([((2, 2, 3, 4, 6), 2), ((3, 2, 5, 7), 3), ((2, 2, 2), 5), ((1, 1, 1), 1)])
+        )
+        + (
+            Sample("spikes", (fired(2, 2, 3, 5, 6),), options(2)),
+            Sample("large", (numbers(4, 5, 16, 24, 24),), options(5), large=True),
+        ),
         samples_of(drawn),
         (Refusal("shape", (one(4, 4),), options(2)), Refusal("none of them 0", (one(0, 4, 4),), options(2)))
         + tuple(Refusal(f"{size} bins", (one(1, 4, 4),), options(size)) for size in (0, 2.0) if sized),
-        batch=sample_of_maps, parts=("adaptive_avg_pool2d",))
+        batch=sample_of_maps,
+        parts=("adaptive_avg_pool2d",),
+    )
 
 
 MAPS = [
-    conv2d_row(), window_pool("max_pool2d", pooled, True, exact=True),
+    conv2d_row(),
+    window_pool("max_pool2d", pooled, True, exact=True),
     window_pool("avg_pool2d", lambda x, **window: pooled(x, **window, reduce=np.mean, outside=0), False, exact=False),
-    bin_pool("adaptive_avg_pool2d", mean_of_bins, True), bin_pool("global_avg_pool2d", lambda x: x.mean((-2, -1)), False),
+    bin_pool("adaptive_avg_pool2d", mean_of_bins, True),
+    bin_pool("global_avg_pool2d", lambda x: x.mean((-2, -1)), False),
 ]
 
 
@@ -495,20 +701,39 @@ def linear_row():
         return tuple(spread(s, seed + k) for k, s in enumerate(((*lead, features), (outputs, features), (outputs,))))
 
     return Operation(
-        "linear", ops.linear, lambda x, w, b: x @ w.T + b,
-        (Sample("[F]", inputs((), 3, 2)), Sample("[N, F]", inputs((4,), 3, 2)), Sample("[T, N, F]", inputs((2, 3), 5, 4)),
-         Sample("one number", inputs((1,), 1, 1)), Sample("spikes", (fired(4, 6), *inputs((), 6, 3)[1:])),
-         Sample("square", inputs((3,), 3, 3)), Sample("large", (numbers(260, 512), numbers(8, 512), numbers(8)), large=True)),
-        samples_of(lambda draw, seed: inputs(draw(st.sampled_from([(), (3,), (2, 3)])), draw(st.integers(1, 6)),
-                                             draw(st.integers(1, 5)), seed)),
-        tuple(Refusal("x .* give", tuple(one(*s) for s in case)) for case in (
-            ((2, 3), (4, 2), (4,)), ((2, 3), (4, 3), (3,)), ((2, 3), (3,), (4,)), ((), (4, 3), (4,)))),
-        on_tape=True, batch=lambda sample: 0 if sample.inputs[0].ndim > 1 else None,
-        counts=lambda out, x, w, b: dict(mac=out.size * x.shape[-1]))
+        "linear",
+        ops.linear,
+        lambda x, w, b: x @ w.T + b,
+        (
+            Sample("[F]", inputs((), 3, 2)),
+            Sample("[N, F]", inputs((4,), 3, 2)),
+            Sample("[T, N, F]", inputs((2, 3), 5, 4)),
+            Sample("one number", inputs((1,), 1, 1)),
+            Sample("spikes", (fired(4, 6), *inputs((), 6, 3)[1:])),
+            Sample("square", inputs((3,), 3, 3)),
+            Sample("large", (numbers(260, 512), numbers(8, 512), numbers(8)), large=True),
+        ),
+        samples_of(
+            lambda draw, seed: inputs(
+                draw(st.sampled_from([(), (3,), (2, 3)])), draw(st.integers(1, 6)), draw(st.integers(1, 5)), seed
+            )
+        ),
+        tuple(
+            Refusal("x .* give", tuple(one(*s) for s in case))
+            for case in (((2, 3), (4, 2), (4,)), ((2, 3), (4, 3), (3,)), ((2, 3), (3,), (4,)), ((), (4, 3), (4,)))
+        ),
+        on_tape=True,
+        batch=lambda sample: 0 if sample.inputs[0].ndim > 1 else None,
+        counts=lambda out, x, w, b: dict(mac=out.size * x.shape[-1]),
+    )
 
 
-JOINS = {"add": lambda x, y: x + y, "and": lambda x, y: x * y, "iand": lambda x, y: (1 - x) * y,
-         "or": lambda x, y: (x + y) - x * y}
+JOINS = {
+    "add": lambda x, y: x + y,
+    "and": lambda x, y: x * y,
+    "iand": lambda x, y: (1 - x) * y,
+    "or": lambda x, y: (x + y) - x * y,
+}
 
 
 def join_row():
@@ -517,24 +742,41 @@ def join_row():
     def drawn(draw, seed):
         shape, kinds = draw(shapes), draw(st.sampled_from(["numbers", "spikes", "spikes and numbers"]))
         x, y = fired(2, *shape, density=0.5, seed=seed)
-        pairs = {"numbers": (spread(shape, seed), spread(shape, seed + 1)), "spikes": (x, y),
-                 "spikes and numbers": (x, y * 1.0)}
+        pairs = {
+            "numbers": (spread(shape, seed), spread(shape, seed + 1)),
+            "spikes": (x, y),
+            "spikes and numbers": (x, y * 1.0),
+        }
         return pairs[kinds], dict(how=draw(st.sampled_from(list(JOINS))))
 
     maps = (2, 2, 3, 4, 5)
     return Operation(
-        "join", ops.join, lambda x, y, how: JOINS[how](x, y),
-        tuple(Sample(f"{kind} by {how}", inputs, dict(how=how)) for how in JOINS for kind, inputs in (
-            ("numbers", (spread((2, 3), 0), spread((2, 3), 1))), ("maps", (spread(maps, 0), spread(maps, 1))),
-            ("spikes", (fired(*maps), fired(*maps, seed=1))), ("spikes and numbers", (fired(*maps), spread(maps, 1))),
-            ("one spike", (np.array(True), np.array(False)))))
+        "join",
+        ops.join,
+        lambda x, y, how: JOINS[how](x, y),
+        tuple(
+            Sample(f"{kind} by {how}", inputs, dict(how=how))
+            for how in JOINS
+            for kind, inputs in (
+                ("numbers", (spread((2, 3), 0), spread((2, 3), 1))),
+                ("maps", (spread(maps, 0), spread(maps, 1))),
+                ("spikes", (fired(*maps), fired(*maps, seed=1))),
+                ("spikes and numbers", (fired(*maps), spread(maps, 1))),
+                ("one spike", (np.array(True), np.array(False))),
+            )
+        )
         + (Sample("large", (numbers(4, 5, 16, 24, 24), numbers(4, 5, 16, 24, 24, seed=1)), dict(how="or"), large=True),),
         samples_of(drawn),
-        (Refusal("give one of add, and, iand, or", (one(2, 3), one(2, 3)), dict(how="xor")),
-         Refusal(r"\(2, 3\) \(main\) and \(3,\) \(shortcut\)", (one(2, 3), one(3)), dict(how="or"))),
-        on_tape=True, examples=80, batched=(0, 1),
+        (
+            Refusal("give one of add, and, iand, or", (one(2, 3), one(2, 3)), dict(how="xor")),
+            Refusal(r"\(2, 3\) \(main\) and \(3,\) \(shortcut\)", (one(2, 3), one(3)), dict(how="or")),
+        ),
+        on_tape=True,
+        examples=80,
+        batched=(0, 1),
         batch=lambda sample: sample.inputs[0].ndim - 4 if sample.inputs[0].ndim > 3 else None,
-        spikes=lambda inputs, options: options["how"] != "add" and all(a.dtype == bool for a in inputs))
+        spikes=lambda inputs, options: options["how"] != "add" and all(a.dtype == bool for a in inputs),
+    )
 
 
 def mse_loss_row():
@@ -542,12 +784,21 @@ def mse_loss_row():
         return spread(shape, seed), spread(shape, seed + 1)
 
     return Operation(
-        "mse_loss", ops.mse_loss, lambda x, target: ((x - target) * (x - target)).mean(),
-        (Sample("[N, K]", inputs(3, 4)), Sample("[]", inputs()), Sample("one", inputs(1, 1)),
-         Sample("[2, 3, 4]", inputs(2, 3, 4)), Sample("spikes for a target", (spread((3, 4), 0), fired(3, 4)))),
+        "mse_loss",
+        ops.mse_loss,
+        lambda x, target: ((x - target) * (x - target)).mean(),
+        (
+            Sample("[N, K]", inputs(3, 4)),
+            Sample("[]", inputs()),
+            Sample("one", inputs(1, 1)),
+            Sample("[2, 3, 4]", inputs(2, 3, 4)),
+            Sample("spikes for a target", (spread((3, 4), 0), fired(3, 4))),
+        ),
         samples_of(lambda draw, seed: inputs(draw(st.integers(1, 5)), draw(st.integers(1, 6)), seed=seed)),
         (Refusal(r"of shape \(2, 3\) against \(3,\)", (one(2, 3), one(3))), Refusal("not empty", (one(0, 3), one(0, 3)))),
-        on_tape=True, spelled={"an array for a target": lambda x, target: ops.mse_loss(x, plain(target))})
+        on_tape=True,
+        spelled={"an array for a target": lambda x, target: ops.mse_loss(x, plain(target))},
+    )
 
 
 def entropy(scores, labels):
@@ -561,15 +812,28 @@ def cross_entropy_row():
         return (spread((n, k), seed),), dict(labels=np.random.default_rng(seed).integers(0, k, n))
 
     return Operation(
-        "cross_entropy", ops.cross_entropy, entropy,
-        (Sample("[N, K]", (spread((4, 3), 0),), dict(labels=[0, 2, 1, 2])),
-         Sample("one class", (np.zeros((2, 1)),), dict(labels=[0, 0])),
-         Sample("spikes", (fired(3, 4),), dict(labels=np.array([0, 3, 1], np.uint8)))),
+        "cross_entropy",
+        ops.cross_entropy,
+        entropy,
+        (
+            Sample("[N, K]", (spread((4, 3), 0),), dict(labels=[0, 2, 1, 2])),
+            Sample("one class", (np.zeros((2, 1)),), dict(labels=[0, 0])),
+            Sample("spikes", (fired(3, 4),), dict(labels=np.array([0, 3, 1], np.uint8))),
+        ),
         samples_of(drawn),
-        tuple(Refusal(words, (one(2, 3),), dict(labels=labels)) for labels, words in (
-            ([0, 3], "from 0 to 3"), ([-1, 0], "from -1"), ([0], "whole numbers"), ([0.0, 1.0], "float64")))
+        tuple(
+            Refusal(words, (one(2, 3),), dict(labels=labels))
+            for labels, words in (
+                ([0, 3], "from 0 to 3"),
+                ([-1, 0], "from -1"),
+                ([0], "whole numbers"),
+                ([0.0, 1.0], "float64"),
+            )
+        )
         + (Refusal("give", (one(3),), dict(labels=[0, 0, 0])), Refusal("give", (one(0, 3),), dict(labels=np.zeros(0, int)))),
-        on_tape=True, rtol=(1e-5, 1e-12))
+        on_tape=True,
+        rtol=(1e-5, 1e-12),
+    )
 
 
 def one_hot_row():
@@ -577,12 +841,28 @@ def one_hot_row():
         return (np.arange(classes) == np.asarray(labels)[:, None]).astype(dtype)
 
     return Operation(
-        "one_hot", ops.one_hot, definition,
-        (Sample("two", (), dict(labels=[2, 0], classes=3)), Sample("none", (), dict(labels=np.zeros(0, int), classes=2)),
-         Sample("float64", (), dict(labels=np.array([1], np.uint8), classes=np.int64(2), dtype=np.float64))),
-        refusals=tuple(Refusal(words, (), dict(labels=labels, classes=classes)) for labels, classes, words in (
-            ([3], 3, "from 0 to 2"), ([-1], 3, "from 0"), ([0.5], 3, "float64"), ([[0]], 3, "labels"), ([0], 0, "classes is 0"),
-            ([0], True, "classes is True"), ([0], 2.0, "classes is 2.0"))), gradient=False)
+        "one_hot",
+        ops.one_hot,
+        definition,
+        (
+            Sample("two", (), dict(labels=[2, 0], classes=3)),
+            Sample("none", (), dict(labels=np.zeros(0, int), classes=2)),
+            Sample("float64", (), dict(labels=np.array([1], np.uint8), classes=np.int64(2), dtype=np.float64)),
+        ),
+        refusals=tuple(
+            Refusal(words, (), dict(labels=labels, classes=classes))
+            for labels, classes, words in (
+                ([3], 3, "from 0 to 2"),
+                ([-1], 3, "from 0"),
+                ([0.5], 3, "float64"),
+                ([[0]], 3, "labels"),
+                ([0], 0, "classes is 0"),
+                ([0], True, "classes is True"),
+                ([0], 2.0, "classes is 2.0"),
+            )
+        ),
+        gradient=False,
+    )
 
 
 LAYERS = [linear_row(), join_row(), mse_loss_row(), cross_entropy_row(), one_hot_row()]
@@ -627,31 +907,53 @@ def batch_norm_row():
 
     def sample(name, shape, training, **flags):
         inputs, statistics = norm_case(shape)
-        return Sample(f"{name} in {'training' if training else 'evaluation'}", inputs, statistics | dict(training=training),
-                      **flags)
+        return Sample(
+            f"{name} in {'training' if training else 'evaluation'}", inputs, statistics | dict(training=training), **flags
+        )
 
     x, w, zero = one(2, 3, 4, 4), one(3), dict(mean=np.zeros(3), var=np.ones(3))
     spikes = (fired(2, 2, 3, 4, 4), *norm_case((2, 2, 3, 4, 4))[0][1:])
     return Operation(
-        "batch_norm", call, batch_norm_definition,
+        "batch_norm",
+        call,
+        batch_norm_definition,
         tuple(sample(str(shape), shape, training) for shape in FULL[1:] for training in (True, False))
         + tuple(sample(str(shape), shape, False) for shape in TINY)
-        + (Sample("spikes", spikes, zero | dict(training=True)), sample("large", (4, 5, 16, 24, 24), True, large=True),
-           sample("large", (4, 5, 16, 24, 24), False, large=True)),
+        + (
+            Sample("spikes", spikes, zero | dict(training=True)),
+            sample("large", (4, 5, 16, 24, 24), True, large=True),
+            sample("large", (4, 5, 16, 24, 24), False, large=True),
+        ),
         samples_of(drawn),
-        tuple(Refusal("momentum .*eps", (x, w, w), zero | options | dict(training=training))
-              for training in (True, False) for options in (dict(momentum=-0.1), dict(momentum=1.5), dict(momentum=np.nan),
-                                                            dict(eps=0.0), dict(eps=-1e-5), dict(eps=np.inf)))
-        + (Refusal("weight has shape", (x, one(4), one(4)), dict(mean=np.zeros(4), var=np.ones(4))),
-           Refusal("bias has shape", (x, w, one(4)), zero),
-           Refusal("weight has shape", (one(3, 4), w, w), zero), Refusal("is empty", (one(0, 1, 3, 4, 4), w, w), zero),
-           Refusal("running_mean", (x, w, w), dict(mean=np.zeros(4), var=np.ones(3))),
-           Refusal("running_var", (x, w, w), dict(mean=np.zeros(3), var=np.ones(4))),
-           Refusal("one value per channel", (one(1, 1, 3, 1, 1), w, w), zero),
-           *(Refusal("channel 0 .*NaN", (value * x, w, w), zero, FloatingPointError) for value in NOT_FINITE)),
-        on_tape=True, rtol=(2e-4, 1e-11), slope_rtol=1e-4,
+        tuple(
+            Refusal("momentum .*eps", (x, w, w), zero | options | dict(training=training))
+            for training in (True, False)
+            for options in (
+                dict(momentum=-0.1),
+                dict(momentum=1.5),
+                dict(momentum=np.nan),
+                dict(eps=0.0),
+                dict(eps=-1e-5),
+                dict(eps=np.inf),
+            )
+        )
+        + (
+            Refusal("weight has shape", (x, one(4), one(4)), dict(mean=np.zeros(4), var=np.ones(4))),
+            Refusal("bias has shape", (x, w, one(4)), zero),
+            Refusal("weight has shape", (one(3, 4), w, w), zero),
+            Refusal("is empty", (one(0, 1, 3, 4, 4), w, w), zero),
+            Refusal("running_mean", (x, w, w), dict(mean=np.zeros(4), var=np.ones(3))),
+            Refusal("running_var", (x, w, w), dict(mean=np.zeros(3), var=np.ones(4))),
+            Refusal("one value per channel", (one(1, 1, 3, 1, 1), w, w), zero),
+            *(Refusal("channel 0 .*NaN", (value * x, w, w), zero, FloatingPointError) for value in NOT_FINITE),
+        ),
+        on_tape=True,
+        rtol=(2e-4, 1e-11),
+        slope_rtol=1e-4,
         batch=lambda sample: sample.inputs[0].ndim - 4 if not sample.options["training"] else None,
-        counts=lambda out, x, *rest, **options: dict(mac=x.size), refuses_nan=lambda options: options["training"])
+        counts=lambda out, x, *rest, **options: dict(mac=x.size),
+        refuses_nan=lambda options: options["training"],
+    )
 
 
 class Step(Function):
@@ -685,13 +987,25 @@ def unrolled(x, tau=2.0, v_threshold=1.0, v_reset=0.0, surrogate=ATan(), detach_
 
 EXACTLY_SMOOTH = dict(smooth=True, detach_reset=False)
 SURROGATES = [ATan(), ATan(5.0), Sigmoid(), FastSigmoid(), Triangle()]  # of every kind
-neurons = st.fixed_dictionaries(dict(
-    tau=st.sampled_from([1.0, 1.5, 2.0, 7.0]), v_threshold=st.sampled_from([1.0, 0.4]),
-    v_reset=st.sampled_from([0.0, -0.3, None]), detach_reset=st.booleans(), decay_input=st.booleans(),
-    surrogate=st.sampled_from(SURROGATES)))
-OUT_OF_RANGE = [(dict(tau=0.5), "tau"), (dict(tau=np.nan), "tau"), (dict(tau=np.inf), "tau"),
-                (dict(v_threshold=np.inf), "v_threshold"), (dict(v_reset=np.nan), "v_reset"),
-                (dict(v_reset=1.0), "not below"), (dict(v_reset=None, v_threshold=0.0), "not below")]
+neurons = st.fixed_dictionaries(
+    dict(
+        tau=st.sampled_from([1.0, 1.5, 2.0, 7.0]),
+        v_threshold=st.sampled_from([1.0, 0.4]),
+        v_reset=st.sampled_from([0.0, -0.3, None]),
+        detach_reset=st.booleans(),
+        decay_input=st.booleans(),
+        surrogate=st.sampled_from(SURROGATES),
+    )
+)
+OUT_OF_RANGE = [
+    (dict(tau=0.5), "tau"),
+    (dict(tau=np.nan), "tau"),
+    (dict(tau=np.inf), "tau"),
+    (dict(v_threshold=np.inf), "v_threshold"),
+    (dict(v_reset=np.nan), "v_reset"),
+    (dict(v_reset=1.0), "not below"),
+    (dict(v_reset=None, v_threshold=0.0), "not below"),
+]
 
 
 def corners(surrogate):
@@ -711,41 +1025,78 @@ def lif_row():
 
     maps = currents(4, 3, 2, 3, 2)
     return Operation(
-        "lif", ops.lif, unrolled,
-        (Sample("maps", (maps,)), Sample("soft reset", (maps,), dict(v_reset=None)),
-         Sample("gradient through the reset", (maps,), dict(detach_reset=False)),
-         Sample("whole input", (maps,), dict(decay_input=False, tau=4.0, v_reset=-0.3)),
-         Sample("one step of one neuron", (currents(1),)),
-         Sample("features", (currents(5, 3, 4),), dict(surrogate=Sigmoid())),
-         Sample("spikes", (fired(4, 2, 3, 3, 3),), dict(decay_input=False)),
-         *(Sample(type(s).__name__, (maps,), dict(surrogate=s), smooth=False) for s in (FastSigmoid(), Triangle())),
-         Sample("more than a block", (currents(4, 3, 5, 9, 11),), dict(v_reset=None, detach_reset=False)),
-         Sample("smooth", (maps,), dict(smooth=True)), Sample("many", (currents(3, 5, 4, 20, 20),), large=True)),
+        "lif",
+        ops.lif,
+        unrolled,
+        (
+            Sample("maps", (maps,)),
+            Sample("soft reset", (maps,), dict(v_reset=None)),
+            Sample("gradient through the reset", (maps,), dict(detach_reset=False)),
+            Sample("whole input", (maps,), dict(decay_input=False, tau=4.0, v_reset=-0.3)),
+            Sample("one step of one neuron", (currents(1),)),
+            Sample("features", (currents(5, 3, 4),), dict(surrogate=Sigmoid())),
+            Sample("spikes", (fired(4, 2, 3, 3, 3),), dict(decay_input=False)),
+            *(Sample(type(s).__name__, (maps,), dict(surrogate=s), smooth=False) for s in (FastSigmoid(), Triangle())),
+            Sample("more than a block", (currents(4, 3, 5, 9, 11),), dict(v_reset=None, detach_reset=False)),
+            Sample("smooth", (maps,), dict(smooth=True)),
+            Sample("many", (currents(3, 5, 4, 20, 20),), large=True),
+        ),
         samples_of(drawn),
         tuple(Refusal(words, (one(1),), options) for options, words in OUT_OF_RANGE)
-        + (Refusal("surrogate", (one(1),), dict(surrogate="atan"), TypeError), Refusal("time step", (one(),)),
-           Refusal("time step", (one(0, 3),)),
-           *(Refusal("NaN, infinite or too large", (np.array([[1.0, value], [1.0, 1.0]]),), error=FloatingPointError)
-             for value in NOT_FINITE)),
-        on_tape=True, rtol=(1e-4, 1e-12), smooth_twin=lambda options: options | EXACTLY_SMOOTH, fires=True, examples=60,
-        spikes=lambda inputs, options: not options.get("smooth"), batch=lambda sample: 1 if sample.inputs[0].ndim > 1 else None,
+        + (
+            Refusal("surrogate", (one(1),), dict(surrogate="atan"), TypeError),
+            Refusal("time step", (one(),)),
+            Refusal("time step", (one(0, 3),)),
+            *(
+                Refusal("NaN, infinite or too large", (np.array([[1.0, value], [1.0, 1.0]]),), error=FloatingPointError)
+                for value in NOT_FINITE
+            ),
+        ),
+        on_tape=True,
+        rtol=(1e-4, 1e-12),
+        smooth_twin=lambda options: options | EXACTLY_SMOOTH,
+        fires=True,
+        examples=60,
+        spikes=lambda inputs, options: not options.get("smooth"),
+        batch=lambda sample: 1 if sample.inputs[0].ndim > 1 else None,
         counts=lambda out, x, smooth=False, **options: {} if smooth else dict(spikes=int(out.sum()), neurons=out.size),
-        refuses_nan=lambda options: not options.get("smooth"), parts=("neuron",))
+        refuses_nan=lambda options: not options.get("smooth"),
+        parts=("neuron",),
+    )
 
 
 def neuron_row():
     def definition(dtype, tau=2.0, v_threshold=1.0, v_reset=0.0, detach_reset=True, decay_input=True):
         soft = v_reset is None
-        return np.array([0, 1, 1 / tau, 1 / tau if decay_input else 1, v_threshold, 0 if soft else v_reset, soft,
-                         -v_threshold if soft else v_reset, np.finfo(dtype).tiny, not detach_reset], dtype)
+        return np.array(
+            [
+                0,
+                1,
+                1 / tau,
+                1 / tau if decay_input else 1,
+                v_threshold,
+                0 if soft else v_reset,
+                soft,
+                -v_threshold if soft else v_reset,
+                np.finfo(dtype).tiny,
+                not detach_reset,
+            ],
+            dtype,
+        )
 
     return Operation(
-        "neuron", lambda **options: np.array(ops.neuron(**options)), definition,
-        (Sample("float32", (), dict(dtype=np.float32)),
-         Sample("soft reset", (), dict(dtype=np.float64, v_reset=None, detach_reset=False)),
-         Sample("whole input", (), dict(dtype=np.float32, tau=3.0, v_threshold=0.5, v_reset=-0.2, decay_input=False))),
+        "neuron",
+        lambda **options: np.array(ops.neuron(**options)),
+        definition,
+        (
+            Sample("float32", (), dict(dtype=np.float32)),
+            Sample("soft reset", (), dict(dtype=np.float64, v_reset=None, detach_reset=False)),
+            Sample("whole input", (), dict(dtype=np.float32, tau=3.0, v_threshold=0.5, v_reset=-0.2, decay_input=False)),
+        ),
         refusals=tuple(Refusal(words, (), dict(dtype=np.float64) | options) for options, words in OUT_OF_RANGE)
-        + (Refusal("finite numbers of float32", (), dict(dtype=np.float32, v_threshold=1e39)),), gradient=False)
+        + (Refusal("finite numbers of float32", (), dict(dtype=np.float32, v_threshold=1e39)),),
+        gradient=False,
+    )
 
 
 DIMENSIONS = {"t": (2, 3, 4), "c": (0, 3, 4), "s": (0, 2)}  # the axes that each dimension of attention pools over
@@ -797,30 +1148,48 @@ def attention_row():
         return (x, *weights), dict(dim=dim, spiking=spiking), not ties
 
     def samples(name, x, **flags):
-        return tuple(Sample(f"{kind}, {name}", (x, *attention_weights(x.shape, dim)), dict(dim=dim, spiking=spiking), **flags)
-                     for (dim, spiking), kind in ATTENTIONS.items())
+        return tuple(
+            Sample(f"{kind}, {name}", (x, *attention_weights(x.shape, dim)), dict(dim=dim, spiking=spiking), **flags)
+            for (dim, spiking), kind in ATTENTIONS.items()
+        )
 
     def refuse(dim, words, *shapes):
         return Refusal(words, (one(4, 2, 3, 2, 2), *(one(*s) for s in shapes)), dict(dim=dim))
 
     t = (1, 4), (4, 1)
     return Operation(
-        "attention", lambda x, *w, dim, **options: ops.attention(x, dim, *w, **options), attention_definition,
-        samples("numbers", numbers(4, 2, 3, 3, 2)) + samples("ties", np.round(2 * numbers(4, 2, 3, 3, 2)) + 0.5, smooth=False)
-        + samples("one number", np.full((1, 1, 1, 1, 1), 1.5)) + samples("large", numbers(4, 5, 16, 12, 12), large=True)
+        "attention",
+        lambda x, *w, dim, **options: ops.attention(x, dim, *w, **options),
+        attention_definition,
+        samples("numbers", numbers(4, 2, 3, 3, 2))
+        + samples("ties", np.round(2 * numbers(4, 2, 3, 3, 2)) + 0.5, smooth=False)
+        + samples("one number", np.full((1, 1, 1, 1, 1), 1.5))
+        + samples("large", numbers(4, 5, 16, 12, 12), large=True)
         + (Sample("spikes", (fired(4, 2, 3, 3, 2), *attention_weights((4, 2, 3, 3, 2), "t")), dict(dim="t"), smooth=False),),
         samples_of(drawn),
-        (refuse("x", "give one of t, c, s", *t), refuse(None, "give one of", *t),
-         refuse("t", r"give \[hidden, 4\] and \[4, hidden\]", (1, 3), (3, 1)),
-         refuse("t", "give", (1, 4)), refuse("t", "give", (1, 4), (4, 2)), refuse("c", r"give \[hidden, 3\]", *t),
-         refuse("s", "one kernel", *[(1, 2, 3, 3)] * 2), refuse("s", "k odd", (1, 2, 2, 2)),
-         *(refuse("s", "one kernel", *shapes) for shapes in ([(1, 2, 3, 1)], [(1, 3, 3, 3)], [(9,)], [])),
-         Refusal("x has shape", (one(4, 3, 2, 2), one(1, 4), one(4, 1)), dict(dim="t")),
-         Refusal("x has shape", (one(4, 0, 3, 2, 2), one(1, 4), one(4, 1)), dict(dim="t"))),
-        on_tape=True, rtol=(2e-5, 1e-11), fires=True, examples=120,
+        (
+            refuse("x", "give one of t, c, s", *t),
+            refuse(None, "give one of", *t),
+            refuse("t", r"give \[hidden, 4\] and \[4, hidden\]", (1, 3), (3, 1)),
+            refuse("t", "give", (1, 4)),
+            refuse("t", "give", (1, 4), (4, 2)),
+            refuse("c", r"give \[hidden, 3\]", *t),
+            refuse("s", "one kernel", *[(1, 2, 3, 3)] * 2),
+            refuse("s", "k odd", (1, 2, 2, 2)),
+            *(refuse("s", "one kernel", *shapes) for shapes in ([(1, 2, 3, 1)], [(1, 3, 3, 3)], [(9,)], [])),
+            Refusal("x has shape", (one(4, 3, 2, 2), one(1, 4), one(4, 1)), dict(dim="t")),
+            Refusal("x has shape", (one(4, 0, 3, 2, 2), one(1, 4), one(4, 1)), dict(dim="t")),
+        ),
+        on_tape=True,
+        rtol=(2e-5, 1e-11),
+        fires=True,
+        examples=120,
         smooth_twin=lambda options: options | EXACTLY_SMOOTH if options.get("spiking") else options,
-        batch=lambda sample: 1, counts=attention_counts,
-        refuses_nan=lambda options: options.get("spiking", False) and not options.get("smooth"), parts=("lif", "neuron"))
+        batch=lambda sample: 1,
+        counts=attention_counts,
+        refuses_nan=lambda options: options.get("spiking", False) and not options.get("smooth"),
+        parts=("lif", "neuron"),
+    )
 
 
 def composition(y, weight, bias, *attention, mean, var, training=True, dim=None, spiking=False, **neuron):
@@ -839,15 +1208,44 @@ def norm_fire_counts(out, y, weight, bias, *attention, mean, var, training=True,
 
 def norm_fire_row():
     kinds = {(None, False): "neurons"} | ATTENTIONS
-    constants = st.fixed_dictionaries(dict(
-        tau=st.sampled_from([1.0, 2.0, 5.0]), v_threshold=st.sampled_from([1.0, 0.4]),
-        v_reset=st.sampled_from([0.0, -0.2, None]), detach_reset=st.booleans(), decay_input=st.booleans(),
-        surrogate=st.sampled_from([ATan(), Sigmoid(), FastSigmoid(), Triangle()])))
+    constants = st.fixed_dictionaries(
+        dict(
+            tau=st.sampled_from([1.0, 2.0, 5.0]),
+            v_threshold=st.sampled_from([1.0, 0.4]),
+            v_reset=st.sampled_from([0.0, -0.2, None]),
+            detach_reset=st.booleans(),
+            decay_input=st.booleans(),
+            surrogate=st.sampled_from([ATan(), Sigmoid(), FastSigmoid(), Triangle()]),
+        )
+    )
 
-    def call(y, weight, bias, *attention, mean, var, training=True, momentum=0.1, surrogate=ATan(), dim=None, spiking=False,
-             **constants):
-        return ops.norm_fire(y, weight, bias, *running(y, mean, var), ops.neuron(y.dtype, **constants), surrogate, training,
-                             momentum, dim=dim, attention=attention, spiking=spiking)
+    def call(
+        y,
+        weight,
+        bias,
+        *attention,
+        mean,
+        var,
+        training=True,
+        momentum=0.1,
+        surrogate=ATan(),
+        dim=None,
+        spiking=False,
+        **constants,
+    ):
+        return ops.norm_fire(
+            y,
+            weight,
+            bias,
+            *running(y, mean, var),
+            ops.neuron(y.dtype, **constants),
+            surrogate,
+            training,
+            momentum,
+            dim=dim,
+            attention=attention,
+            spiking=spiking,
+        )
 
     def case(shape, dim, spiking, training, seed=0, whole=False):
         rng, C = np.random.default_rng(seed), shape[2]
@@ -865,23 +1263,37 @@ def norm_fire_row():
 
     inputs, options = case((4, 2, 3, 3, 2), None, False, True)
     return Operation(
-        "norm_fire", call, composition,
-        samples("training", (4, 2, 8, 6, 5), True) + samples("evaluation", (4, 2, 8, 6, 5), False)
+        "norm_fire",
+        call,
+        composition,
+        samples("training", (4, 2, 8, 6, 5), True)
+        + samples("evaluation", (4, 2, 8, 6, 5), False)
         + samples("ties", (4, 2, 3, 3, 2), True, whole=True)
         # 64 channels: a block holds 16 pixels, a share of this map 22 or 23, so that blocks are full and cut short
-        + samples("more than a block", (3, 2, 64, 10, 9), True) + samples("large", (3, 5, 8, 9, 7), True, large=True)
+        + samples("more than a block", (3, 2, 64, 10, 9), True)
+        + samples("large", (3, 5, 8, 9, 7), True, large=True)
         + samples("large in evaluation", (3, 5, 8, 9, 7), False, large=True)
         + (Sample("spikes", (fired(4, 2, 3, 3, 2), *inputs[1:]), options),),
         samples_of(drawn),
-        (Refusal(r"give \[T, N, C, H, W\]", (one(2, 3, 4, 4), one(3), one(3)), options),
-         Refusal("weight has shape", (inputs[0], one(4), one(4)), options),
-         Refusal("momentum", inputs, options | dict(momentum=2)),
-         Refusal("surrogate", inputs, options | dict(surrogate="atan"), TypeError),
-         Refusal(r"attention in t.*give \[hidden, 4\]", (*inputs, one(1, 3), one(3, 1)), options | dict(dim="t")),
-         *(Refusal(words, inputs, options | wrong) for wrong, words in OUT_OF_RANGE)),
-        on_tape=True, rtol=(1e-4, 1e-9), smooth_twin=None, fires=True, examples=140, spikes=lambda inputs, options: True,
-        batch=lambda sample: None if sample.options["training"] else 1, counts=norm_fire_counts,
-        refuses_nan=lambda options: True, parts=("batch_norm", "attention", "lif", "neuron"))
+        (
+            Refusal(r"give \[T, N, C, H, W\]", (one(2, 3, 4, 4), one(3), one(3)), options),
+            Refusal("weight has shape", (inputs[0], one(4), one(4)), options),
+            Refusal("momentum", inputs, options | dict(momentum=2)),
+            Refusal("surrogate", inputs, options | dict(surrogate="atan"), TypeError),
+            Refusal(r"attention in t.*give \[hidden, 4\]", (*inputs, one(1, 3), one(3, 1)), options | dict(dim="t")),
+            *(Refusal(words, inputs, options | wrong) for wrong, words in OUT_OF_RANGE),
+        ),
+        on_tape=True,
+        rtol=(1e-4, 1e-9),
+        smooth_twin=None,
+        fires=True,
+        examples=140,
+        spikes=lambda inputs, options: True,
+        batch=lambda sample: None if sample.options["training"] else 1,
+        counts=norm_fire_counts,
+        refuses_nan=lambda options: True,
+        parts=("batch_norm", "attention", "lif", "neuron"),
+    )
 
 
 NETWORK = [batch_norm_row(), lif_row(), neuron_row(), attention_row(), norm_fire_row()]

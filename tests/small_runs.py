@@ -1,5 +1,6 @@
 """Small runs for tests: the options of one that trains in a second, what a command says of it, and run folders made without
-training, whose layers all fire, but for the shortcuts that shall be silent."""
+training, whose layers all fire, but for the shortcuts that shall be silent.
+"""
 
 import dataclasses
 
@@ -50,12 +51,27 @@ def small_run(path, model="or", silent=(), epochs=3, **options):
     net, config = train.new_network(options, dataset)
     x = dataset.train.batch(range(16))
     silence(fire(net, x), silent)
-    run = Run.create(path, {"command": command(options), "options": dataclasses.asdict(options), "network": config,
-                            "dataset": dataset.facts, "parameters": 0, "versions": {}})
+    run = Run.create(
+        path,
+        {
+            "command": command(options),
+            "options": dataclasses.asdict(options),
+            "network": config,
+            "dataset": dataset.facts,
+            "parameters": 0,
+            "versions": {},
+        },
+    )
     run.save_network("best", net, {"epoch": epochs})
     rates = list(train.evaluate(net, dataset.test, limit=8)["report"].rates.items())
-    run.write_table("firing_rates.csv", ["epoch", *(name for name, _ in rates)],
-                    [[k + 1, *(rate * (k + 1) / epochs for _, rate in rates)] for k in range(epochs)])
-    run.write_table("metrics.csv", COLUMNS, [[k, 0.09 / k, 1 - 0.8 / k, 0.1 / k, 1 - 0.9 / k, 1.0, 64.0, 0.1, 1e-3, 0.0]
-                                                   for k in range(1, epochs + 1)])
+    run.write_table(
+        "firing_rates.csv",
+        ["epoch", *(name for name, _ in rates)],
+        [[k + 1, *(rate * (k + 1) / epochs for _, rate in rates)] for k in range(epochs)],
+    )
+    run.write_table(
+        "metrics.csv",
+        COLUMNS,
+        [[k, 0.09 / k, 1 - 0.8 / k, 0.1 / k, 1 - 0.9 / k, 1.0, 64.0, 0.1, 1e-3, 0.0] for k in range(1, epochs + 1)],
+    )
     return run

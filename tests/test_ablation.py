@@ -17,31 +17,56 @@ ARGUMENTS = ["--width", "8", "-T", "2", "--limit", "32", "--epochs", "1", "-b", 
 
 def test_the_grid_crosses_what_makes_a_difference():
     cells = ablation.grid(["or", "syna-t", "ia-c", "syna-c-without-1,3"], ["a", "b"], [0, 1])
-    assert [c.name for c in cells[:6]] == ["or-seed0", "syna-t-a-seed0", "syna-t-b-seed0", "ia-c-seed0",
-                                           "syna-c-a-without-13-seed0",
-                                           "syna-c-b-without-13-seed0"]
+    assert [c.name for c in cells[:6]] == [
+        "or-seed0",
+        "syna-t-a-seed0",
+        "syna-t-b-seed0",
+        "ia-c-seed0",
+        "syna-c-a-without-13-seed0",
+        "syna-c-b-without-13-seed0",
+    ]
     assert len(cells) == 12 and len({c.name for c in cells}) == 12
     assert cells[4] == Cell("syna-c", "a", 0, (1, 3)) and cells[4].system == "syna-c-a-without-1,3"
     assert ablation.grid(["or", "or"]) == [Cell("or")]
 
 
-@pytest.mark.parametrize("models, positions, word", [(["resnet"], ["a"], "resnet"), (["or"], ["e"], "'e'"),
-                                                     (["or-without-4"], ["a"], "1, 2, 3"),
-                                                     (["sew-and-without-1"], ["a"], "sew-and"),
-                                                     (["plain-without-1"], ["a"], "plain")])
+@pytest.mark.parametrize(
+    "models, positions, word",
+    [
+        (["resnet"], ["a"], "resnet"),
+        (["or"], ["e"], "'e'"),
+        (["or-without-4"], ["a"], "1, 2, 3"),
+        (["sew-and-without-1"], ["a"], "sew-and"),
+        (["plain-without-1"], ["a"], "plain"),
+    ],
+)
 def test_the_grid_refuses_by_name(models, positions, word):
     with pytest.raises(UsageError, match=word):
         ablation.grid(models, positions)
 
 
 def result(accuracy, energy, silent=(), pruned=None):
-    return {"accuracy": accuracy, "last_accuracy": accuracy - 0.1, "spikes": 2000.0, "mac": 3e6, "ac": 5e5, "energy_mj": energy,
-            "silent": list(silent), "pruned": None if pruned is None else {"energy_mj": pruned}, "spikes_per_neuron": 0.5, "seconds": 1.0}
+    return {
+        "accuracy": accuracy,
+        "last_accuracy": accuracy - 0.1,
+        "spikes": 2000.0,
+        "mac": 3e6,
+        "ac": 5e5,
+        "energy_mj": energy,
+        "silent": list(silent),
+        "pruned": None if pruned is None else {"energy_mj": pruned},
+        "spikes_per_neuron": 0.5,
+        "seconds": 1.0,
+    }
 
 
 def test_means_and_deviations_by_hand():
-    results = {Cell("or", seed=0): result(0.8, 0.020), Cell("or", seed=1): result(0.9, 0.024),
-               Cell("or", seed=2): {"error": "lost"}, Cell("syna-t", "b", 0): result(0.7, 0.02, [1, 3], pruned=0.01)}
+    results = {
+        Cell("or", seed=0): result(0.8, 0.020),
+        Cell("or", seed=1): result(0.9, 0.024),
+        Cell("or", seed=2): {"error": "lost"},
+        Cell("syna-t", "b", 0): result(0.7, 0.02, [1, 3], pruned=0.01),
+    }
     plain, attentive = ablation.summarise(results)
     assert plain["seeds"] == 2 and plain["accuracy"] == pytest.approx(0.85)
     assert plain["accuracy_sd"] == pytest.approx(0.0707107, rel=1e-5)

@@ -18,7 +18,9 @@ def test_a_step_is_the_sum_of_its_parts_and_holds_its_loops(capsys):
     step = found(capsys, "step")["step"]
     assert 0.5 < (step["forward"] + step["backward"] + step["optimizer"]) / step["step"] < 2
     timed = {name for _, names in bench.Stopwatch.LOOPS for name in names}
-    assert {"mean_and_variance", "norm_fire_forward", "norm_fire_backward", "event_forward"} <= step["operations"].keys() <= timed
+    assert (
+        {"mean_and_variance", "norm_fire_forward", "norm_fire_backward", "event_forward"} <= step["operations"].keys() <= timed
+    )
     assert 0 < sum(step["operations"].values()) < 2 * step["step"] and 0 < step["firing_rate"] < 1
 
 

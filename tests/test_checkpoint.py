@@ -22,10 +22,14 @@ def path(tmp_path):
 
 
 @settings(deadline=None, max_examples=20)
-@given(hnp.arrays(st.sampled_from([np.float32, np.float64, np.int64, np.bool_]),
-                  hnp.array_shapes(min_dims=0, max_dims=3, min_side=0)),
-       st.dictionaries(st.text(max_size=5).filter(lambda key: key != "format"),
-                       st.integers() | st.floats(allow_nan=False) | st.text()))
+@given(
+    hnp.arrays(
+        st.sampled_from([np.float32, np.float64, np.int64, np.bool_]), hnp.array_shapes(min_dims=0, max_dims=3, min_side=0)
+    ),
+    st.dictionaries(
+        st.text(max_size=5).filter(lambda key: key != "format"), st.integers() | st.floats(allow_nan=False) | st.text()
+    ),
+)
 def test_what_is_saved_comes_back(tmp_path_factory, array, facts):
     path = tmp_path_factory.mktemp("checkpoint") / "x.npz"
     checkpoint.save(path, {"array": array}, facts)
@@ -42,8 +46,9 @@ def test_no_pickle_inside(path, tmp_path):
     assert os.listdir(tmp_path) == ["last.npz"]
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"hello", b"\x93NUMPY" + bytes(50)],
-                         ids=["empty", "zip", "text", "npy"])
+@pytest.mark.parametrize(
+    "content", [b"", b"PK\x03\x04", b"hello", b"\x93NUMPY" + bytes(50)], ids=["empty", "zip", "text", "npy"]
+)
 def test_not_a_checkpoint(tmp_path, content):
     path = tmp_path / "last.npz"
     path.write_bytes(content)
@@ -126,10 +131,9 @@ def test_a_failed_write_leaves_the_old_file(path, monkeypatch):
 
 def test_a_stopped_write_leaves_the_old_file(path):
     before = path.read_bytes()
-    with pytest.raises(KeyboardInterrupt):
-        with files.replace(path) as file:
-            file.write(b"half")
-            raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt), files.replace(path) as file:
+        file.write(b"half")
+        raise KeyboardInterrupt
     assert path.read_bytes() == before and os.listdir(path.parent) == [path.name]
 
 

@@ -11,7 +11,7 @@ from small_runs import complaints, other_files
 from minisnn import cli, train
 from minisnn.data import images
 
-TINY = "--width 8 -T 2 --epochs 1 -b 16 --limit 16 --threads 1".split()
+TINY = ["--width", "8", "-T", "2", "--epochs", "1", "-b", "16", "--limit", "16", "--threads", "1"]
 
 
 @pytest.fixture(autouse=True)
@@ -117,23 +117,47 @@ def test_ctrl_c_where_nothing_is_lost(monkeypatch, capsys):
 # ---- what does not -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("arguments, culprit", [
-    ("trian", "trian"), ("train --epoch 3", "--epoch"), ("train more", "more"), ("train --epochs 0", "--epochs"),
-    ("train --epochs x", "--epochs"),
-    ("train --epochs 1.5", "--epochs"), ("train --width 12", "--width"), ("train --width 0", "--width"),
-    ("train -T 0", "--timesteps"),
-    ("train -b 0", "--batch-size"), ("train --lr 0", "--lr"), ("train --lr nan", "--lr"), ("train --lr inf", "--lr"),
-    ("train --lr -1", "--lr"),
-    ("train --limit 0", "--limit"), ("train --seed -1", "--seed"), ("train --threads 0", "--threads"),
-    ("train --threads 9999", "--threads"),
-    ("train --model resnet", "--model"), ("train --dataset imagenet", "--dataset"), ("train --position e", "--position"),
-    ("train --remove 4", "--remove"), ("train --remove x", "--remove"), ("train --remove 1 --model plain", "--remove"),
-    ("train --loss l1", "--loss"), ("train --optimizer lion", "--optimizer"), ("train --warmup -1", "--warmup"),
-    ("train --gain 0", "--gain"), ("train --gain 1e300", "--gain"),
-    ("train --warmup 9 --epochs 2", "--warmup"), ("train --dataset mnist", "data/MNIST/raw"),
-    ("train --dataset mnist --data-dir none", "none"),
-    ("train --resume none", "none"), ("evaluate none", "none"), ("evaluate", "RUN"),
-    ("evaluate x --checkpoint first", "--checkpoint")])
+@pytest.mark.parametrize(
+    "arguments, culprit",
+    [
+        ("trian", "trian"),
+        ("train --epoch 3", "--epoch"),
+        ("train more", "more"),
+        ("train --epochs 0", "--epochs"),
+        ("train --epochs x", "--epochs"),
+        ("train --epochs 1.5", "--epochs"),
+        ("train --width 12", "--width"),
+        ("train --width 0", "--width"),
+        ("train -T 0", "--timesteps"),
+        ("train -b 0", "--batch-size"),
+        ("train --lr 0", "--lr"),
+        ("train --lr nan", "--lr"),
+        ("train --lr inf", "--lr"),
+        ("train --lr -1", "--lr"),
+        ("train --limit 0", "--limit"),
+        ("train --seed -1", "--seed"),
+        ("train --threads 0", "--threads"),
+        ("train --threads 9999", "--threads"),
+        ("train --model resnet", "--model"),
+        ("train --dataset imagenet", "--dataset"),
+        ("train --position e", "--position"),
+        ("train --remove 4", "--remove"),
+        ("train --remove x", "--remove"),
+        ("train --remove 1 --model plain", "--remove"),
+        ("train --loss l1", "--loss"),
+        ("train --optimizer lion", "--optimizer"),
+        ("train --warmup -1", "--warmup"),
+        ("train --gain 0", "--gain"),
+        ("train --gain 1e300", "--gain"),
+        ("train --warmup 9 --epochs 2", "--warmup"),
+        ("train --dataset mnist", "data/MNIST/raw"),
+        ("train --dataset mnist --data-dir none", "none"),
+        ("train --resume none", "none"),
+        ("evaluate none", "none"),
+        ("evaluate", "RUN"),
+        ("evaluate x --checkpoint first", "--checkpoint"),
+    ],
+)
 def test_wrong_arguments(arguments, culprit, tmp_path, capsys):
     assert cli.main(arguments.split()) == 2
     (line,) = errors(capsys)
@@ -187,7 +211,8 @@ CONFIG_CHANGES = {
     "config describes no network": (lambda config: config["network"].update(shape=3), "config.json"),
     "config without dataset": (lambda config: config["options"].pop("dataset"), "config.json"),
     "config without timesteps": (lambda config: config["options"].pop("timesteps"), "config.json"),
-    "config of other kinds": (lambda config: (config.update(dataset=[]), config["options"].update(data_dir=5)), "config.json")}
+    "config of other kinds": (lambda config: (config.update(dataset=[]), config["options"].update(data_dir=5)), "config.json"),
+}
 
 
 def spoil(folder, how):
@@ -221,8 +246,10 @@ def spoil(folder, how):
 
 
 @pytest.mark.parametrize("command", [["evaluate"], ["train", "--resume"]], ids=" ".join)
-@pytest.mark.parametrize("how", ["cut short", "no checkpoint", "missing", "config is no JSON", "config is something else",
-                                 "no config", *CONFIG_CHANGES])
+@pytest.mark.parametrize(
+    "how",
+    ["cut short", "no checkpoint", "missing", "config is no JSON", "config is something else", "no config", *CONFIG_CHANGES],
+)
 def test_damaged_runs(copy, capsys, command, how):
     culprit = spoil(copy, how)
     if how == "missing" and command == ["train", "--resume"]:

@@ -24,7 +24,7 @@ def geometries(draw, largest=8, channels=(1, 2, 3, 8, 16, 20)):
 def windows(x, w, stride, padding):
     """The input under each kernel position, [..., Cin, Ho, Wo, kh, kw]."""
     x = np.pad(x, [(0, 0)] * (x.ndim - 2) + [(p, p) for p in padding])
-    return np.lib.stride_tricks.sliding_window_view(x, w.shape[2:], (-2, -1))[..., ::stride[0], ::stride[1], :, :]
+    return np.lib.stride_tricks.sliding_window_view(x, w.shape[2:], (-2, -1))[..., :: stride[0], :: stride[1], :, :]
 
 
 def definition(x, w, stride, padding):
@@ -40,7 +40,7 @@ def gradients(x, w, dy, stride, padding):
             rows, columns = slice(i * stride[0], i * stride[0] + w.shape[2]), slice(j * stride[1], j * stride[1] + w.shape[3])
             padded[..., rows, columns] += np.einsum("...o,ocij->...cij", dy[..., i, j], w)
     h, v = padding
-    dx = padded[..., h:padded.shape[-2] - h, v:padded.shape[-1] - v]
+    dx = padded[..., h : padded.shape[-2] - h, v : padded.shape[-1] - v]
     seen = windows(x.reshape(-1, *x.shape[-3:]), w, stride, padding)
     dw = np.einsum("bchwij,bohw->ocij", seen, dy.reshape(-1, *dy.shape[-3:]))
     return dx, dw
@@ -70,7 +70,7 @@ def test_events_equal_products_exactly(geometry, dtype, density, stored_as_spike
         out = ops.conv2d(x, w, stride, padding, method, b)
         out.backward(dy.astype(dtype))
         for k, (got, want) in enumerate(zip((out.data, x.grad, w.grad, b.grad), expected, strict=True)):
-            if rounds and (k == 1 or k == 0 and method != "event"):
+            if rounds and (k == 1 or (k == 0 and method != "event")):
                 close(got, want, 1e-5)
             else:
                 assert got.dtype == dtype and np.array_equal(got, want)

@@ -61,8 +61,9 @@ def test_frames_are_one_image_shown_t_times_without_copies():
 
 
 @pytest.mark.parametrize("packed", [True, False], ids=["gz", "raw"])
-@pytest.mark.parametrize("name, where", [("mnist", "MNIST/raw"), ("fashion-mnist", "FashionMNIST/raw"), ("mnist", ""),
-                                         ("mnist", "MNIST")])
+@pytest.mark.parametrize(
+    "name, where", [("mnist", "MNIST/raw"), ("fashion-mnist", "FashionMNIST/raw"), ("mnist", ""), ("mnist", "MNIST")]
+)
 def test_idx_folders(tmp_path, name, where, packed):
     made = write_set(tmp_path / where, packed=packed)
     d = data.load(name, str(tmp_path), timesteps=2)
@@ -126,9 +127,24 @@ def damage(folder, how):
     return images_path
 
 
-@pytest.mark.parametrize("how", ["cut short", "too long", "packed and cut short", "packed and damaged", "magic", "dimensions",
-                                 "size", "empty",
-                                 "no samples", "huge", "fewer labels", "label", "labels missing"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "cut short",
+        "too long",
+        "packed and cut short",
+        "packed and damaged",
+        "magic",
+        "dimensions",
+        "size",
+        "empty",
+        "no samples",
+        "huge",
+        "fewer labels",
+        "label",
+        "labels missing",
+    ],
+)
 def test_damaged_files_are_named_in_one_line(tmp_path, how):
     write_set(tmp_path, packed=False)
     culprit = damage(tmp_path, how)
@@ -188,8 +204,9 @@ def test_names_and_options():
         data.load("digits", window=400)
 
 
-@pytest.mark.skipif(not os.path.isdir(os.path.join(os.environ.get("MINISNN_DATA", ""), "MNIST/raw")),
-                    reason="MINISNN_DATA holds no MNIST")
+@pytest.mark.skipif(
+    not os.path.isdir(os.path.join(os.environ.get("MINISNN_DATA", ""), "MNIST/raw")), reason="MINISNN_DATA holds no MNIST"
+)
 def test_real_mnist():
     d = data.load("mnist")
     assert (len(d.train), len(d.test)) == (60000, 10000) and np.bincount(d.test.labels).tolist()[:3] == [980, 1135, 1032]
@@ -217,7 +234,7 @@ def test_augmentation_only_in_training_and_only_by_its_generator():
     d = data.load("digits", augment=True)
     plain, a, b, c = (d.train.batch(np.arange(8), rng) for rng in (None, *map(np.random.default_rng, (1, 1, 2))))
     assert np.array_equal(a, b) and not np.array_equal(a, c) and not np.array_equal(a, plain)
-    assert abs(a.mean() - plain.mean()) < 0.05 and 0 <= a.min() and a.max() <= 1
+    assert abs(a.mean() - plain.mean()) < 0.05 and a.min() >= 0 and a.max() <= 1
     off = data.load("digits", augment=False)
     assert np.array_equal(off.train.batch(np.arange(8), np.random.default_rng(1)), plain)
 

@@ -50,7 +50,7 @@ def test_definition_equals_scipy(steps):
     for b in range(2):
         for co in range(3):
             full = sum(correlate2d(padded[b, :, :, ci], wt[:, :, ci, co], "valid") for ci in range(2))
-            expected = full[::window.stride_h, ::window.stride_w] + bias[co]
+            expected = full[:: window.stride_h, :: window.stride_w] + bias[co]
             np.testing.assert_allclose(y[b, :, :, co], expected, rtol=1e-12, atol=1e-12)
 
 
@@ -60,7 +60,7 @@ def test_definition_gradients_are_adjoint(shape, seed):
     # The convolution without bias is linear in x and in wt, so <dy, y> = <dx, x> = <dwt, wt>, for independent x as well.
     x, wt, bias, dy = arrays(seed, *shape)
     y, dx, dwt = run("conv", x, wt, np.zeros_like(bias), dy, shape[-1])
-    scale = np.sqrt((dy ** 2).sum() * max((y ** 2).sum(), 1e-30))
+    scale = np.sqrt((dy**2).sum() * max((y**2).sum(), 1e-30))
     assert abs((dy * y).sum() - (dx * x).sum()) <= 1e-12 * scale
     assert abs((dy * y).sum() - (dwt * wt).sum()) <= 1e-12 * scale
 
@@ -73,8 +73,15 @@ def test_fast_paths_equal_the_definition(shape, seed):
         assert relative_error(got, expected) <= 1e-12
 
 
-@pytest.mark.parametrize("shape", [(5, 28, 28, 16, 32, Window(3, 3, 2, 2, 1, 1)), (5, 14, 14, 32, 48, Window(1, 1, 2, 2, 0, 0)),
-                                   (3, 28, 28, 1, 64, WINDOW), (2, 9, 8, 3, 70, Window(5, 5, 3, 3, 2, 2))])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (5, 28, 28, 16, 32, Window(3, 3, 2, 2, 1, 1)),
+        (5, 14, 14, 32, 48, Window(1, 1, 2, 2, 0, 0)),
+        (3, 28, 28, 1, 64, WINDOW),
+        (2, 9, 8, 3, 70, Window(5, 5, 3, 3, 2, 2)),
+    ],
+)
 def test_float32(shape):
     operands = arrays(1, *shape)
     results = run("dense", *(a.astype(np.float32) for a in operands), shape[-1])
@@ -83,8 +90,14 @@ def test_float32(shape):
 
 
 @settings(deadline=None, max_examples=40)
-@given(st.integers(1, 5), st.integers(1, 13), st.integers(1, 13), st.sampled_from([16, 17, 64, 70]),
-       st.sampled_from([16, 33, 64, 130]), st.integers(0, 9))
+@given(
+    st.integers(1, 5),
+    st.integers(1, 13),
+    st.integers(1, 13),
+    st.sampled_from([16, 17, 64, 70]),
+    st.sampled_from([16, 33, 64, 130]),
+    st.integers(0, 9),
+)
 def test_winograd(B, H, W, Cin, Cout, seed):
     operands = arrays(seed, B, H, W, Cin, Cout, WINDOW)
     x, wt, bias, dy = (a.astype(np.float32) for a in operands)
@@ -98,8 +111,11 @@ def test_winograd(B, H, W, Cin, Cout, seed):
 
 def test_the_transforms_of_winograd_are_products_with_their_matrices():
     rng = np.random.default_rng(0)
-    for transform, matrix in ((winograd._image_transform, winograd.B_T), (winograd._filter_transform, winograd.G),
-                              (winograd._output_transform, winograd.A_T)):
+    for transform, matrix in (
+        (winograd._image_transform, winograd.B_T),
+        (winograd._filter_transform, winograd.G),
+        (winograd._output_transform, winograd.A_T),
+    ):
         x, out = rng.standard_normal((matrix.shape[1], 5)), np.empty((len(matrix), 5))
         transform(out.reshape(-1), 0, 5, x.reshape(-1), 0, 5, 5)
         np.testing.assert_allclose(out, matrix @ x, rtol=1e-6, atol=1e-6)  # the points are float32
@@ -119,8 +135,14 @@ def test_winograd_error_at_the_sizes_of_the_network(C, H, B):
 
 
 @settings(deadline=None, max_examples=60)
-@given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 70), st.booleans(), st.sampled_from([np.float32, np.float64]),
-       st.integers(0, 9))
+@given(
+    st.integers(1, 40),
+    st.integers(1, 40),
+    st.integers(1, 70),
+    st.booleans(),
+    st.sampled_from([np.float32, np.float64]),
+    st.integers(0, 9),
+)
 def test_the_matrix_product_equals_its_loops_to_the_bit(m, k, n, transposed, dtype, seed):
     rng = np.random.default_rng(seed)
     x, w = rng.standard_normal(5 + m * k).astype(dtype), rng.standard_normal(3 + k * (n + 2)).astype(dtype)
@@ -153,8 +175,13 @@ def test_a_pixel_that_is_out_of_all_proportion_does_not_drown_its_neighbors(valu
         assert not np.isfinite(wild[1][touched]).any()
 
 
-SAME_SHAPES = [(40, 10, 10, 32, 48, WINDOW), (40, 9, 10, 32, 80, Window(3, 3, 2, 2, 1, 1)),
-               (130, 4, 4, 512, 256, WINDOW), (40, 7, 6, 17, 19, WINDOW), (40, 8, 8, 24, 5, Window(1, 1, 2, 2, 0, 0))]
+SAME_SHAPES = [
+    (40, 10, 10, 32, 48, WINDOW),
+    (40, 9, 10, 32, 80, Window(3, 3, 2, 2, 1, 1)),
+    (130, 4, 4, 512, 256, WINDOW),
+    (40, 7, 6, 17, 19, WINDOW),
+    (40, 8, 8, 24, 5, Window(1, 1, 2, 2, 0, 0)),
+]
 
 
 @pytest.mark.parametrize("shape", SAME_SHAPES)

@@ -12,16 +12,37 @@ from small_runs import small_run
 from minisnn import Tensor, cli, energy, models, nn, no_grad, ops
 from minisnn.data import limited
 
-RATES = [0.0213, 0.0445, 0.0314, 0.0164, 0.0344, 0.0453, 0.0392, 0.0001, 0.0434, 0.0530, 0.0060, 0.0314, 0.0356, 0.0393, 0.0404,
-         0.0456, 0.0497, 0.0, 0.0513, 0.0544]
+RATES = [
+    0.0213,
+    0.0445,
+    0.0314,
+    0.0164,
+    0.0344,
+    0.0453,
+    0.0392,
+    0.0001,
+    0.0434,
+    0.0530,
+    0.0060,
+    0.0314,
+    0.0356,
+    0.0393,
+    0.0404,
+    0.0456,
+    0.0497,
+    0.0,
+    0.0513,
+    0.0544,
+]
 JOINED = [0.0392, 0.0398, 0.0497]
 T = 32
 
 
 def row(**options):
     """The paper's DVS Gesture row of SynA-S, shortcut 3 pruned."""
-    return energy.published("dvsgesture", timesteps=T, firing_rates=RATES, joined_rates=JOINED, pruned=(3,), width=64,
-                            **options)
+    return energy.published(
+        "dvsgesture", timesteps=T, firing_rates=RATES, joined_rates=JOINED, pruned=(3,), width=64, **options
+    )
 
 
 def lively(timesteps=2, samples=2, size=8, seed=0, **options):
@@ -47,19 +68,23 @@ def overheard(net):
     with contextlib.ExitStack() as stack:
         for name, module in net.named_modules():
             if isinstance(module, nn.Conv2d):
-                heard = functools.partial(lambda name, module, inputs, _: calls.append((name, module, inputs[0].data)), name, module)
+                heard = functools.partial(
+                    lambda name, module, inputs, _: calls.append((name, module, inputs[0].data)), name, module
+                )
                 stack.enter_context(nn.listen(module, heard))
         yield calls
 
 
 def brute_force(conv, x):
-    """(AC, MAC) of one convolution of one sample, one input after another and one kernel tap after another; x: [T, 1, C, H, W]."""
+    """(AC, MAC) of one convolution of one sample, one input after another and one kernel tap after another; x: [T, 1, C, H,
+    W].
+    """
     cout, _, kh, kw = conv.weight.shape
     H, W = x.shape[-2:]
     Ho, Wo = ((n + 2 * conv.padding - k) // conv.stride + 1 for n, k in ((H, kh), (W, kw)))
     binary = not (set(np.unique(x)) - {0.0, 1.0})
     additions = 0
-    for *_, h, w in (np.argwhere(x) if binary else np.ndindex(x.shape)):
+    for *_, h, w in np.argwhere(x) if binary else np.ndindex(x.shape):
         for i in range(kh):
             for j in range(kw):
                 oh, left_h = divmod(h + conv.padding - i, conv.stride)
@@ -73,7 +98,9 @@ def test_measured_counts_are_those_of_counting_one_by_one(residual):
     net, x = lively(residual=residual)
     with overheard(net) as calls:
         report = energy.measure(net, x, fold_norm=True)
-    counted = {name: tuple(np.sum([brute_force(conv, x[:, n:n + 1]) for n in range(x.shape[1])], 0)) for name, conv, x in calls}
+    counted = {
+        name: tuple(np.sum([brute_force(conv, x[:, n : n + 1]) for n in range(x.shape[1])], 0)) for name, conv, x in calls
+    }
     ac, mac = (sum(pair[k] for pair in counted.values()) for k in (0, 1))
     assert ac > 0 and report.ac * report.samples == ac
     assert report.mac * report.samples == mac + x.shape[0] * x.shape[1] * 64 * 10  # and the linear layer
@@ -166,10 +193,10 @@ def test_what_is_counted_for_a_sample_does_not_depend_on_its_batch(options):
     def counts(report):
         return [(row.name, row.kind, row.spikes, row.ac, row.mac) for row in report.layers]
 
-    alone = [counts(energy.measure(net, x[:, k:k + 1])) for k in range(6)]
+    alone = [counts(energy.measure(net, x[:, k : k + 1])) for k in range(6)]
     assert len({mac for rows in alone for name, _, _, _, mac in rows if name == "stem"}) == 2
     for size in (2, 3, 6):
-        together = counts(energy.measure(net, [x[:, k:k + size] for k in range(0, 6, size)]))
+        together = counts(energy.measure(net, [x[:, k : k + size] for k in range(0, 6, size)]))
         for row, *parts in zip(together, *alone, strict=True):
             assert row[:2] == parts[0][:2] and row[2:] == pytest.approx(np.mean([part[2:] for part in parts], 0), rel=1e-12)
 
@@ -201,10 +228,17 @@ class Halves(nn.Module):
         return ops.lif(ops.conv2d(x / 2, Tensor(np.ones((1, 1, 1, 1)), dtype=x.dtype)))
 
 
-@pytest.mark.parametrize("net, kinds", [
-    (nn.LIF(), ["lif"]), (nn.Linear(4, 2, rng=np.random.default_rng(0)), ["linear"]), (Halves(), ["conv", "lif"]),
-    (nn.Sequential(Halves(), nn.AvgPool2d(2)), ["conv"]), (nn.MaxPool2d(2), []),
-    (models.build("digits", width=8, timesteps=2, seed=0).stages[0].main, ["conv", "conv", "norm"])])
+@pytest.mark.parametrize(
+    "net, kinds",
+    [
+        (nn.LIF(), ["lif"]),
+        (nn.Linear(4, 2, rng=np.random.default_rng(0)), ["linear"]),
+        (Halves(), ["conv", "lif"]),
+        (nn.Sequential(Halves(), nn.AvgPool2d(2)), ["conv"]),
+        (nn.MaxPool2d(2), []),
+        (models.build("digits", width=8, timesteps=2, seed=0).stages[0].main, ["conv", "conv", "norm"]),
+    ],
+)
 def test_any_other_module_can_be_measured_too(net, kinds):
     x = np.ones((2, 3, 8 if kinds[1:] == ["conv", "norm"] else 1, 4, 4), np.float32)
     report = energy.measure(net, x)
@@ -275,14 +309,23 @@ def test_the_slip_explains_the_printed_row():
     assert (3.7 * mult + 0.9 * add) * 1e-9 == pytest.approx(4.626, abs=0.0005)
 
 
-@pytest.mark.parametrize("preset, T, residual, attention, position, pruned, printed", [
-    ("dvsgesture", 32, "or", None, "a", (), 840.43), ("dvsgesture", 32, "add", None, "a", (), 4462.48),
-    ("dvsgesture", 32, "or", "t", "b", (2,), 839.91), ("dvsgesture", 32, "or", "c", "b", (1, 2, 3), 838.77),
-    ("mnist", 16, "and", None, "a", (), 14.10), ("mnist", 16, "add", None, "a", (), 1542.19),
-    ("cifar10dvs", 16, "iand", None, "a", (), 11.92), ("cifar10dvs", 16, "add", None, "a", (), 332.64)])
+@pytest.mark.parametrize(
+    "preset, T, residual, attention, position, pruned, printed",
+    [
+        ("dvsgesture", 32, "or", None, "a", (), 840.43),
+        ("dvsgesture", 32, "add", None, "a", (), 4462.48),
+        ("dvsgesture", 32, "or", "t", "b", (2,), 839.91),
+        ("dvsgesture", 32, "or", "c", "b", (1, 2, 3), 838.77),
+        ("mnist", 16, "and", None, "a", (), 14.10),
+        ("mnist", 16, "add", None, "a", (), 1542.19),
+        ("cifar10dvs", 16, "iand", None, "a", (), 11.92),
+        ("cifar10dvs", 16, "add", None, "a", (), 332.64),
+    ],
+)
 def test_printed_mac(preset, T, residual, attention, position, pruned, printed):
-    report = energy.published(preset, T, [0.1] * 20, [0.1] * 3, pruned, residual=residual, attention=attention,
-                              position=position)
+    report = energy.published(
+        preset, T, [0.1] * 20, [0.1] * 3, pruned, residual=residual, attention=attention, position=position
+    )
     slip = 512 * (8 * 8 - 4 * 4) * T if preset == "dvsgesture" else 0
     assert (report.mac + slip) / 1e6 == pytest.approx(printed, abs=0.006)
 
@@ -310,12 +353,19 @@ def test_published_of_a_pruned_network():
 
 
 def test_published_refuses_what_the_scripts_do_not_know():
-    for options, word in ((dict(residual="ms"), "measured"), (dict(pruned=(4,)), "pruned"),
-                          (dict(firing_rates=[0.1]), "firing_rates"), (dict(preset="imagenet"), "preset"),
-                          (dict(attention="x"), "attention"), (dict(ia_rates=[1]), "ia_rates"), (dict(width=7), "width"),
-                          (dict(timesteps=0), "timesteps"), (dict(timesteps=True), "timesteps"),
-                          (dict(firing_rates=[0.1] * 19 + [1.1]), "firing_rates"),
-                          (dict(joined_rates=[0.1, float("nan"), 0.1]), "joined_rates")):
+    for options, word in (
+        (dict(residual="ms"), "measured"),
+        (dict(pruned=(4,)), "pruned"),
+        (dict(firing_rates=[0.1]), "firing_rates"),
+        (dict(preset="imagenet"), "preset"),
+        (dict(attention="x"), "attention"),
+        (dict(ia_rates=[1]), "ia_rates"),
+        (dict(width=7), "width"),
+        (dict(timesteps=0), "timesteps"),
+        (dict(timesteps=True), "timesteps"),
+        (dict(firing_rates=[0.1] * 19 + [1.1]), "firing_rates"),
+        (dict(joined_rates=[0.1, float("nan"), 0.1]), "joined_rates"),
+    ):
         arguments = dict(preset="mnist", timesteps=4, firing_rates=[0.1] * 20, joined_rates=[0.1] * 3) | options
         with pytest.raises(ValueError, match=word):
             energy.published(**arguments)
@@ -371,8 +421,12 @@ def test_the_command_counts_as_published(tmp_path, capsys):
 
 def test_the_command_refuses_in_one_line(tmp_path, capsys):
     run = small_run(tmp_path / "run", model="ms")
-    for arguments, word in (([run.path, "--accounting", "published"], "measured"), ([tmp_path], "config.json"),
-                            ([run.path, "--e-mac", "-1"], "--e-mac"), ([run.path, "--accounting", "guessed"], "guessed"),
-                            ([run.path, "--accounting", "published", "--fold-norm"], "--fold-norm")):
+    for arguments, word in (
+        ([run.path, "--accounting", "published"], "measured"),
+        ([tmp_path], "config.json"),
+        ([run.path, "--e-mac", "-1"], "--e-mac"),
+        ([run.path, "--accounting", "guessed"], "guessed"),
+        ([run.path, "--accounting", "published", "--fold-norm"], "--fold-norm"),
+    ):
         status, _, _, err = command(capsys, *arguments)
         assert status == 2 and word in err and err.count("\n") == 1

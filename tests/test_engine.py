@@ -17,8 +17,17 @@ from minisnn import Function, Tensor, engine, gradcheck, ledger, nn, no_grad, op
 # ---- tensors ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("given_dtype, dtype", [(np.float32, np.float32), (np.float64, np.float64), (np.int64, np.float32),
-                                                (np.uint8, np.float32), (np.bool_, np.float32), (np.float16, np.float32)])
+@pytest.mark.parametrize(
+    "given_dtype, dtype",
+    [
+        (np.float32, np.float32),
+        (np.float64, np.float64),
+        (np.int64, np.float32),
+        (np.uint8, np.float32),
+        (np.bool_, np.float32),
+        (np.float16, np.float32),
+    ],
+)
 def test_dtype_follows_the_data(given_dtype, dtype):
     array = np.array([[0, 1], [1, 0]], given_dtype)
     x = Tensor(array)
@@ -190,14 +199,17 @@ class Answering(Function):
         return self.answer
 
 
-@pytest.mark.parametrize("answer, complaint", [
-    (None, "gave no gradient for an input of shape"),
-    (np.ones(3), r"shape \(3,\)"),
-    (np.ones(2, np.float32), "dtype float32"),
-    (1.0, "gave a float"),
-    ((np.ones(2), np.ones(2)), "2 gradients for 1 inputs"),
-    ((), "0 gradients for 1 inputs"),
-])
+@pytest.mark.parametrize(
+    "answer, complaint",
+    [
+        (None, "gave no gradient for an input of shape"),
+        (np.ones(3), r"shape \(3,\)"),
+        (np.ones(2, np.float32), "dtype float32"),
+        (1.0, "gave a float"),
+        ((np.ones(2), np.ones(2)), "2 gradients for 1 inputs"),
+        ((), "0 gradients for 1 inputs"),
+    ],
+)
 def test_a_wrong_answer_names_its_operation(answer, complaint):
     x = leaf([1.0, 2.0])
     with pytest.raises(RuntimeError, match=f"Answering.*{complaint}"):
@@ -357,11 +369,16 @@ def subtract_from(p):
 
 CHANGES = [step_on, load_into, subtract_from]
 KEEP_W = {  # name: (a function of x and w that reads w again for x's gradient, the gradient by hand for a loss of ones)
-    "product": lambda x, w: x * w, "quotient": lambda x, w: x / w, "matrix product": lambda x, w: x @ w,
-    "linear": lambda x, w: ops.linear(x, w, Tensor(np.zeros(3))), "join": lambda x, w: ops.join(x, w, "and"),
+    "product": lambda x, w: x * w,
+    "quotient": lambda x, w: x / w,
+    "matrix product": lambda x, w: x @ w,
+    "linear": lambda x, w: ops.linear(x, w, Tensor(np.zeros(3))),
+    "join": lambda x, w: ops.join(x, w, "and"),
     "convolution": lambda x, w: ops.conv2d(x.reshape(1, 1, 3, 3), w.reshape(1, 1, 3, 3), padding=1),
-    "a view of it": lambda x, w: x * w.reshape(9).reshape(3, 3).T[::-1], "loss": lambda x, w: ops.mse_loss(x, w),
-    "an operation of one's own": lambda x, w: OwnProduct.apply(x, w), "detached": lambda x, w: x * w.detach(),
+    "a view of it": lambda x, w: x * w.reshape(9).reshape(3, 3).T[::-1],
+    "loss": ops.mse_loss,
+    "an operation of one's own": lambda *inputs: OwnProduct.apply(*inputs),
+    "detached": lambda x, w: x * w.detach(),
 }
 
 
@@ -389,8 +406,12 @@ def test_backward_refuses_what_was_changed_in_place_since(name, change):
 @pytest.mark.parametrize("change", CHANGES)
 def test_backward_runs_where_the_change_has_no_part_in_a_gradient(change):
     x, w = leaf(np.ones((3, 3))), nn.Parameter(np.full((3, 3), 2.0))
-    for out, expected in (((x + w).sum(), 1.0), ((x - w.reshape(9).reshape(3, 3)).sum(), 1.0), (ops.stack([x, w]).sum(), 1.0),
-                          (x.sum() * 3 + w.sum(), 3.0)):
+    for out, expected in (
+        ((x + w).sum(), 1.0),
+        ((x - w.reshape(9).reshape(3, 3)).sum(), 1.0),
+        (ops.stack([x, w]).sum(), 1.0),
+        (x.sum() * 3 + w.sum(), 3.0),
+    ):
         change(w)
         x.grad = None
         out.backward()
@@ -434,8 +455,14 @@ ENTRANCES = {
     "read-only": lambda mask: Tensor(np.frombuffer(odd_bytes(mask).tobytes(), bool).reshape(mask.shape)),
     "data": lambda mask: given_later(odd_bytes(mask)),
     "an operation of one's own": lambda mask: Threshold.apply(Tensor(mask.astype(np.float32))),
-    "Pillow": lambda mask: Tensor(np.stack([np.asarray(PIL.Image.fromarray(image).convert("1")) for image in
-                                            (mask.reshape(-1, *mask.shape[-2:]) * np.uint8(255))]).reshape(mask.shape)),
+    "Pillow": lambda mask: Tensor(
+        np.stack(
+            [
+                np.asarray(PIL.Image.fromarray(image).convert("1"))
+                for image in (mask.reshape(-1, *mask.shape[-2:]) * np.uint8(255))
+            ]
+        ).reshape(mask.shape)
+    ),
 }
 
 

@@ -52,8 +52,12 @@ def test_each_equation_stands_in_one_docstring_of_the_engine():
 
 @pytest.mark.parametrize("number", EQUATIONS)
 def test_each_equation_stands_in_one_tutorial(number):
-    found = [(text, path.name) for path in sorted((HOME / "tutorials").glob("[0-9]*.py"))
-             for n, text in displays([path.read_text(encoding="utf-8")]) if n == number]
+    found = [
+        (text, path.name)
+        for path in sorted((HOME / "tutorials").glob("[0-9]*.py"))
+        for n, text in displays([path.read_text(encoding="utf-8")])
+        if n == number
+    ]
     assert len(found) == 1, f"Eq. {number}: {found}"
     assert EQUATIONS[number][0] in found[0][0]
 

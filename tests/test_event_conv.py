@@ -36,7 +36,7 @@ def convolutions(draw):
 def windows(x, wt, window):
     """The input under every kernel position, [B, Ho, Wo, Cin, kh, kw]: the dense view of the same convolution."""
     padded = np.pad(x, ((0, 0), (window.pad_h,) * 2, (window.pad_w,) * 2, (0, 0))).astype(wt.dtype)
-    return np.lib.stride_tricks.sliding_window_view(padded, wt.shape[:2], (1, 2))[:, ::window.stride_h, ::window.stride_w]
+    return np.lib.stride_tricks.sliding_window_view(padded, wt.shape[:2], (1, 2))[:, :: window.stride_h, :: window.stride_w]
 
 
 def random_spikes(shape, density, seed=0):
@@ -103,8 +103,10 @@ def test_gathering_rows_equals_its_loops(convolution):
     Wo, Cin, events = dy.shape[2], x.shape[3], find_events(x)
     for b, oy in np.ndindex(dy.shape[:2]):
         rows, begin = np.zeros((2, Wo * wt[..., 0].size + 8), np.uint32), np.zeros((2, Wo + 1), np.uint64)
-        n, n_loops = (gather(rows[k], begin[k], events.offsets[b], events.positions, oy, Cin, window)
-                      for k, gather in enumerate((event_conv.gather_rows, event_conv.gather_rows_loops)))
+        n, n_loops = (
+            gather(rows[k], begin[k], events.offsets[b], events.positions, oy, Cin, window)
+            for k, gather in enumerate((event_conv.gather_rows, event_conv.gather_rows_loops))
+        )
         assert n == n_loops and np.array_equal(*begin) and np.array_equal(*rows[:, :n])
 
 
@@ -114,7 +116,7 @@ def test_events_list_every_spike_once_and_in_order(channels, density):
     x = random_spikes((3, 4, 5, channels), density)
     events = find_events(x.view(np.bool_))
     for b, iy, ix in np.ndindex(3, 4, 5):
-        begin, end = events.offsets[b, iy, ix:ix + 2]
+        begin, end = events.offsets[b, iy, ix : ix + 2]
         assert events.positions[begin:end].tolist() == (ix * channels + np.flatnonzero(x[b, iy, ix])).tolist()
 
 
@@ -126,7 +128,7 @@ def test_listing_eight_spikes_at_a_time_equals_its_loops(channels, density):
     spikes.list_spikes_loops(offsets[0], positions[0], x, np.uint64(first))
     spikes.list_spikes_by_words(offsets[1], positions[1], x.view(np.uint64), np.uint64(first), spikes._BITS, spikes._COUNT)
     assert np.array_equal(*offsets) and offsets[0, -1, -1] == first + x.sum()
-    assert np.array_equal(*positions[:, :first + x.sum()])
+    assert np.array_equal(*positions[:, : first + x.sum()])
 
 
 def real_valued(B, seed=0):

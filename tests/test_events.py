@@ -18,9 +18,11 @@ from minisnn.data import events, places, recordings
 from minisnn.engine import Tensor
 from minisnn.errors import UsageError
 
-WRITE = {"nmnist": (files.write_bin, "NMNIST/Train/4/00000.bin", 34),
-         "dvsgesture": (files.write_npy, "DVSGesture/ibmGestureTrain/user01_led/4.npy", 128),
-         "cifar10dvs": (files.write_aedat4, "CIFAR10DVS/deer/a.aedat4", 128)}
+WRITE = {
+    "nmnist": (files.write_bin, "NMNIST/Train/4/00000.bin", 34),
+    "dvsgesture": (files.write_npy, "DVSGesture/ibmGestureTrain/user01_led/4.npy", 128),
+    "cifar10dvs": (files.write_aedat4, "CIFAR10DVS/deer/a.aedat4", 128),
+}
 
 
 @pytest.fixture(autouse=True)
@@ -67,8 +69,17 @@ def test_a_bad_recording_is_named_in_one_line_or_left_out(name, damage, tmp_path
     assert "1 more left out" in dataset.note and str(bad) in dataset.note and "\n" not in dataset.note
 
 
-@pytest.mark.parametrize("rows", [np.zeros((0, 4)), np.zeros((5, 3)), np.full((5, 4), np.nan), np.array([[1, 1, 2, 1.0]]),
-                                  np.array([[1, 1, 1, -2.0]]), np.array([{"a": 1}], object)])
+@pytest.mark.parametrize(
+    "rows",
+    [
+        np.zeros((0, 4)),
+        np.zeros((5, 3)),
+        np.full((5, 4), np.nan),
+        np.array([[1, 1, 2, 1.0]]),
+        np.array([[1, 1, 1, -2.0]]),
+        np.array([{"a": 1}], object),
+    ],
+)
 def test_a_gesture_file_of_other_content_is_refused(rows, tmp_path):
     files.needs_tonic()
     np.save(tmp_path / "3.npy", rows)
@@ -179,10 +190,19 @@ def test_windows_without_split_at_keep_whole_recordings_apart(tmp_path):
     assert len(dataset.train) > 18 and not train & test
 
 
-@pytest.mark.parametrize("options, culprit", [
-    (dict(stride=5), "--stride"), (dict(split_at=5), "--split-at"), (dict(window=-1), "--window"),
-    (dict(window=9000), "--window 9000"), (dict(window=200, split_at=250), "--split-at 250"), (dict(slicing="x"), "--slicing"),
-    (dict(colour="red"), "--colour"), (dict(frame_size=35), "--frame-size")])
+@pytest.mark.parametrize(
+    "options, culprit",
+    [
+        (dict(stride=5), "--stride"),
+        (dict(split_at=5), "--split-at"),
+        (dict(window=-1), "--window"),
+        (dict(window=9000), "--window 9000"),
+        (dict(window=200, split_at=250), "--split-at 250"),
+        (dict(slicing="x"), "--slicing"),
+        (dict(colour="red"), "--colour"),
+        (dict(frame_size=35), "--frame-size"),
+    ],
+)
 def test_options_out_of_range_are_named(options, culprit, tmp_path):
     with pytest.raises(UsageError, match=culprit):
         data.load("nmnist", str(files.write_nmnist(tmp_path)), 4, **options)
@@ -202,13 +222,15 @@ def test_a_second_epoch_reads_no_recording(window, tmp_path, monkeypatch):
 
 def test_other_options_are_other_frames(tmp_path):
     files.write_nmnist(tmp_path)
-    by_count, by_time, small = (data.load("nmnist", str(tmp_path), 4, **o).train.batch([0])
-                                for o in ({}, {"slicing": "time"}, {"frame_size": 17}))
+    by_count, by_time, small = (
+        data.load("nmnist", str(tmp_path), 4, **o).train.batch([0]) for o in ({}, {"slicing": "time"}, {"frame_size": 17})
+    )
     assert by_count.shape == by_time.shape and (by_count != by_time).any() and small.shape == (4, 1, 2, 17, 17)
 
 
-@pytest.mark.parametrize("content, says", [(b"", "0 bytes and is empty"), (b"no archive", "does not pass its check"),
-                                           (None, "no route to host")])
+@pytest.mark.parametrize(
+    "content, says", [(b"", "0 bytes and is empty"), (b"no archive", "does not pass its check"), (None, "no route to host")]
+)
 def test_a_download_that_fails_says_why_and_what_to_do_by_hand(content, says, tmp_path, monkeypatch, capsys):
     files.needs_tonic()
     cls = events.tonic_class("dvsgesture")
@@ -358,12 +380,23 @@ def npy(header, body=b""):
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text + body
 
 
-HEADERS = ["{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000, 4), }\n", "{'descr': '<f4', 'fortran_order': False, 'shape'",
-           "{'descr': '<f4', 'fortran_order': False, 'shape': (-1, 4)}", "{'descr': '<f4', 'fortran_order': 3, 'shape': (1, 4)}",
-           "{'descr': [('x', '<f4')], 'fortran_order': False, 'shape': (1, 4)}", "{'descr': '|O', 'fortran_order': False, 'shape': (1, 4)}",
-           "{'descr': '<f4', 'fortran_order': False, 'shape': (1e3, 4)}", "(" * 3000, "\x00" * 64, "[" * 90 + "]" * 90,
-           "{'descr': '<f4', 'fortran_order': False, 'shape': (10**30, 4)}", "{'descr': '<U9', 'fortran_order': False, 'shape': (1, 4)}",
-           "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 2, 4)}", "{1: 2}", b"\xff\xfe'descr'"]
+HEADERS = [
+    "{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000, 4), }\n",
+    "{'descr': '<f4', 'fortran_order': False, 'shape'",
+    "{'descr': '<f4', 'fortran_order': False, 'shape': (-1, 4)}",
+    "{'descr': '<f4', 'fortran_order': 3, 'shape': (1, 4)}",
+    "{'descr': [('x', '<f4')], 'fortran_order': False, 'shape': (1, 4)}",
+    "{'descr': '|O', 'fortran_order': False, 'shape': (1, 4)}",
+    "{'descr': '<f4', 'fortran_order': False, 'shape': (1e3, 4)}",
+    "(" * 3000,
+    "\x00" * 64,
+    "[" * 90 + "]" * 90,
+    "{'descr': '<f4', 'fortran_order': False, 'shape': (10**30, 4)}",
+    "{'descr': '<U9', 'fortran_order': False, 'shape': (1, 4)}",
+    "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 2, 4)}",
+    "{1: 2}",
+    b"\xff\xfe'descr'",
+]
 
 
 @pytest.mark.parametrize("header", HEADERS, ids=range(len(HEADERS)))
@@ -382,13 +415,13 @@ def mutants(content, seed, count):
         for _ in range(rng.integers(1, 4)):
             at, how = int(rng.integers(0, min(len(bad), 200 if rng.random() < 0.7 else len(bad)) or 1)), rng.integers(5)
             if how == 0:
-                bad[at:at + 1] = bytes([rng.integers(256)])
+                bad[at : at + 1] = bytes([rng.integers(256)])
             elif how == 1:
                 bad = bad[:at]
             elif how == 2:
-                bad[at:at + 8] = struct.pack("<q", rng.choice([-1, 2**31 - 1, 2**40, 255]))
+                bad[at : at + 8] = struct.pack("<q", rng.choice([-1, 2**31 - 1, 2**40, 255]))
             elif how == 3:
-                bad[at:at] = bad[at:at + 50]
+                bad[at:at] = bad[at : at + 50]
             else:
                 bad[at:at] = rng.bytes(3)
         yield bytes(bad)
@@ -426,7 +459,7 @@ def test_a_decoder_that_dies_takes_nothing_with_it(tmp_path):
     paths = sorted((tmp_path / "CIFAR10DVS/airplane").iterdir())
     content = paths[1].read_bytes()
     at = content.index(b"<dv version")
-    paths[1].write_bytes(content[:at + 4] + b"\xff" + content[at + 5:])  # a header that is no UTF-8, over which it panics
+    paths[1].write_bytes(content[: at + 4] + b"\xff" + content[at + 5 :])  # a header that is no UTF-8, over which it panics
     dataset = data.load("cifar10dvs", str(tmp_path), 2, skip_bad=True)
     assert dataset.facts["skipped"] == 1 and paths[1].name in dataset.note
     with pytest.raises(UsageError, match=paths[1].name):

@@ -65,8 +65,11 @@ def test_imports_go_down(path):
 
 
 def test_an_import_that_points_up_is_found():
-    assert imported_parts("from ..train import train\nfrom . import conv\nfrom .. import cli",
-                          ("minisnn", "ops")) == {"train", "ops", "cli"}
+    assert imported_parts("from ..train import train\nfrom . import conv\nfrom .. import cli", ("minisnn", "ops")) == {
+        "train",
+        "ops",
+        "cli",
+    }
     assert imported_parts("from . import cli, __version__\nimport minisnn.bench", ("minisnn",)) == {"cli", "bench"}
     assert imported_parts("def f():\n    from .cli import main", ("minisnn",)) == {"cli"}
     assert floor_of("train") > floor_of("ops")

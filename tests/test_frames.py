@@ -28,7 +28,9 @@ def make(rows):
 
 def random_events(seed, count, size=6, duration=1000):
     rng = np.random.default_rng(seed)
-    rows = np.stack([*rng.integers(0, size, (2, count)), np.sort(rng.integers(0, duration, count)), rng.integers(0, 2, count)], 1)
+    rows = np.stack(
+        [*rng.integers(0, size, (2, count)), np.sort(rng.integers(0, duration, count)), rng.integers(0, 2, count)], 1
+    )
     return make(rows)
 
 
@@ -166,8 +168,12 @@ def test_what_others_wrote_is_never_served(tmp_path):
     one, two = cache.key(1), cache.key(2)
     cache.put(one, noise(1))
     cache.put(two, noise(2))
-    for content in (zlib.compress(noise(3).tobytes()), pathlib.Path(cache.path(two)).read_bytes(), HEAD + bytes(16) + zlib.compress(
-            noise(1).tobytes()), zlib.compress(bytes(10**8), 9)):
+    for content in (
+        zlib.compress(noise(3).tobytes()),
+        pathlib.Path(cache.path(two)).read_bytes(),
+        HEAD + bytes(16) + zlib.compress(noise(1).tobytes()),
+        zlib.compress(bytes(10**8), 9),
+    ):
         pathlib.Path(cache.path(one)).write_bytes(content)
         assert cache.get(one, shape) is None
     cache.put(one, noise(1))
@@ -217,7 +223,7 @@ def test_on_windows_a_file_in_use_stays_and_the_cache_goes_on(tmp_path, monkeypa
 def test_parts_of_killed_processes_are_removed_when_they_are_old(tmp_path):
     cache = FrameCache(tmp_path, 10**6)
     cache.put(cache.key(0), noise(0))
-    old, new = (pathlib.Path(f"{cache.path(cache.key(k))}.{'0' * 16}.part") for k in (0, 0xabc))
+    old, new = (pathlib.Path(f"{cache.path(cache.key(k))}.{'0' * 16}.part") for k in (0, 0xABC))
     for path, age in ((old, 10_000), (new, 10)):
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"half")
@@ -230,7 +236,11 @@ def test_parts_of_killed_processes_are_removed_when_they_are_old(tmp_path):
 def test_two_processes_share_a_cache(tmp_path):
     caches = [FrameCache(tmp_path / "c", 10**6) for _ in range(8)]
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda pair: [pair[1].put(pair[1].key(k), noise(k)) for k in range(5 * pair[0] % 7, 12)], enumerate(caches)))
+        list(
+            pool.map(
+                lambda pair: [pair[1].put(pair[1].key(k), noise(k)) for k in range(5 * pair[0] % 7, 12)], enumerate(caches)
+            )
+        )
     assert not any(cache.full for cache in caches)
     assert all((caches[0].get(caches[0].key(k), noise(k).shape) == noise(k)).all() for k in range(6, 12))
 

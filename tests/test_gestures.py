@@ -29,7 +29,7 @@ def test_a_seed_gives_one_recording_in_tonics_form(label):
     one, same, other = (gestures.simulate(label, seed) for seed in (7, 7, 8))
     assert (one == same).all() and (len(one) != len(other) or (one != other).any())
     assert one.dtype.names == ("x", "y", "t", "p") and (np.diff(one["t"]) >= 0).all() and one["t"][0] >= 0
-    assert 0 <= min(one["x"].min(), one["y"].min()) and max(one["x"].max(), one["y"].max()) < 32
+    assert min(one["x"].min(), one["y"].min()) >= 0 and max(one["x"].max(), one["y"].max()) < 32
     assert 1000 < len(one) < 20_000 and 0.4 < one["p"].mean() < 0.6 and 0.8e6 * 0.9 < one["t"][-1] < 1.2e6
 
 
@@ -101,8 +101,32 @@ def test_the_data_set_is_balanced_and_its_parts_are_different_draws():
 
 def test_a_run_can_be_evaluated_with_its_time_shuffled(tmp_path, capsys):
     run = str(tmp_path / "run")
-    assert main(["train", "--dataset", "gestures", "--model", "syna-t", "--width", "8", "-T", "4", "--epochs", "1", "--limit", "32",
-                 "--frame-size", "16", "--split-seed", "3", "--out", run]) == 0
+    assert (
+        main(
+            [
+                "train",
+                "--dataset",
+                "gestures",
+                "--model",
+                "syna-t",
+                "--width",
+                "8",
+                "-T",
+                "4",
+                "--epochs",
+                "1",
+                "--limit",
+                "32",
+                "--frame-size",
+                "16",
+                "--split-seed",
+                "3",
+                "--out",
+                run,
+            ]
+        )
+        == 0
+    )
     config = json.loads((tmp_path / "run" / "config.json").read_text(encoding="utf-8"))
     assert config["dataset"]["simulator_seed"] == 3 and config["options"]["data_options"] == {"frame_size": 16}
     capsys.readouterr()
@@ -111,5 +135,7 @@ def test_a_run_can_be_evaluated_with_its_time_shuffled(tmp_path, capsys):
         assert main(["evaluate", run, "--limit", "44", "--json", *extra]) == 0
         results.append(json.loads(capsys.readouterr().out.strip().splitlines()[-1]))
     ordered, shuffled = results
-    assert (ordered["shuffle_time"], shuffled["shuffle_time"]) == (False, True) and ordered["samples"] == shuffled["samples"] == 44
+    assert (ordered["shuffle_time"], shuffled["shuffle_time"]) == (False, True) and ordered["samples"] == shuffled[
+        "samples"
+    ] == 44
     assert ordered["spikes"] != shuffled["spikes"]

@@ -39,8 +39,13 @@ def copy(tmp_path):
 def run(folder, code, **environment):
     """(what it prints, what it says on standard error) of code that imports the copy in ``folder``."""
     own = {name: value for name, value in os.environ.items() if name not in ("NUMBA_CACHE_DIR", "NUMBA_DISABLE_JIT")}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=folder,
-                          env=own | {"PYTHONPATH": str(folder), "NUMBA_NUM_THREADS": "1"} | environment)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env=own | {"PYTHONPATH": str(folder), "NUMBA_NUM_THREADS": "1"} | environment,
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip(), done.stderr.strip()
 
@@ -75,16 +80,33 @@ def test_a_loop_is_kept_when_another_file_changes(copy):
 
 
 DAMAGE = {
-    "cut short": lambda content: content[:1000], "empty": lambda content: b"", "longer": lambda content: content + b"more",
-    "one bit": lambda content: content[:len(content) // 2] + bytes([content[len(content) // 2] ^ 4]) + content[len(content) // 2 + 1:],
+    "cut short": lambda content: content[:1000],
+    "empty": lambda content: b"",
+    "longer": lambda content: content + b"more",
+    "one bit": lambda content: (
+        content[: len(content) // 2] + bytes([content[len(content) // 2] ^ 4]) + content[len(content) // 2 + 1 :]
+    ),
     "something else": lambda content: b"\x80\x04cos\nsystem\n" * 30,
 }
 
 
-@pytest.mark.parametrize("kind, how", [
-    ("nbc", "one bit"), ("nbi", "something else"),
-    *(pytest.param(kind, how, marks=pytest.mark.slow) for kind, how in (
-        ("nbc", "cut short"), ("nbc", "empty"), ("nbc", "longer"), ("nbc", "something else"), ("nbi", "cut short")))])
+@pytest.mark.parametrize(
+    "kind, how",
+    [
+        ("nbc", "one bit"),
+        ("nbi", "something else"),
+        *(
+            pytest.param(kind, how, marks=pytest.mark.slow)
+            for kind, how in (
+                ("nbc", "cut short"),
+                ("nbc", "empty"),
+                ("nbc", "longer"),
+                ("nbc", "something else"),
+                ("nbi", "cut short"),
+            )
+        ),
+    ],
+)
 def test_a_damaged_file_is_compiled_anew_and_replaced(copy, kind, how):
     right, _ = run(copy, LINEAR)
     files = sorted(copy.rglob(f"linear.linear_forward*.{kind}"))
@@ -92,8 +114,11 @@ def test_a_damaged_file_is_compiled_anew_and_replaced(copy, kind, how):
     for file in files:
         file.write_bytes(DAMAGE[how](file.read_bytes()))
     assert run(copy, LINEAR) == (right, "")
-    assert all(kernel_cache.hashlib.blake2b(file.read_bytes()[kernel_cache.DIGEST:]).digest()
-               == file.read_bytes()[:kernel_cache.DIGEST] for file in copy.rglob("linear.linear_forward*.nbc"))
+    assert all(
+        kernel_cache.hashlib.blake2b(file.read_bytes()[kernel_cache.DIGEST :]).digest()
+        == file.read_bytes()[: kernel_cache.DIGEST]
+        for file in copy.rglob("linear.linear_forward*.nbc")
+    )
 
 
 def test_without_a_folder_that_can_be_written_it_runs_and_says_one_line(copy):
@@ -137,8 +162,16 @@ def test_a_user_without_a_home_and_a_folder_to_write_leaves_nothing_behind(copy,
         folder.chmod(folder.stat().st_mode | stat.S_IRWXO if folder == here else 0o755)
     environment = {"PATH": os.defpath, "PYTHONPATH": os.pathsep.join([str(copy), *sys.path[1:]]), "NUMBA_NUM_THREADS": "1"}
     try:
-        done = subprocess.run([sys.executable, "-c", LINEAR], capture_output=True, text=True, cwd=here, env=environment,
-                              user=12345, group=12345, extra_groups=[])
+        done = subprocess.run(
+            [sys.executable, "-c", LINEAR],
+            capture_output=True,
+            text=True,
+            cwd=here,
+            env=environment,
+            user=12345,
+            group=12345,
+            extra_groups=[],
+        )
     except PermissionError as error:
         pytest.skip(f"another user may not run this Python: {error}")
     if "Permission denied" in done.stderr and done.returncode:
@@ -159,9 +192,11 @@ def test_a_loop_without_a_folder_runs_uncached(monkeypatch, capfd):
 
 
 def test_importing_changes_nothing_in_numba(copy):
-    code = ("import numba; before = vars(numba.config).copy(); import minisnn; from minisnn import models, ops; import numpy as np\n"
-            "ops.lif(minisnn.Tensor(np.ones((1, 2)))); after = vars(numba.config)\n"
-            "print([name for name in before if name.isupper() and before[name] is not after[name]])")
+    code = (
+        "import numba; before = vars(numba.config).copy(); import minisnn, numpy as np; from minisnn import models, ops\n"
+        "ops.lif(minisnn.Tensor(np.ones((1, 2)))); after = vars(numba.config)\n"
+        "print([name for name in before if name.isupper() and before[name] is not after[name]])"
+    )
     assert run(copy, code)[0] == "[]"
 
 

@@ -88,8 +88,12 @@ def test_parts_in_the_order_of_definition():
     names = [name for name, _ in network(attention="t", position="a").named_parameters()]
 
     def unit(prefix, ma):
-        return [f"{prefix}.conv.weight", f"{prefix}.norm.weight", f"{prefix}.norm.bias",
-                *([f"{prefix}.attention.squeeze", f"{prefix}.attention.excite"] if ma else [])]
+        return [
+            f"{prefix}.conv.weight",
+            f"{prefix}.norm.weight",
+            f"{prefix}.norm.bias",
+            *([f"{prefix}.attention.squeeze", f"{prefix}.attention.excite"] if ma else []),
+        ]
 
     expected = unit("stem", False)
     for k in range(4):
@@ -115,7 +119,8 @@ def test_shapes_of_parameters(width, timesteps):
     p = dict(network(attention="c", width=w, timesteps=timesteps).named_parameters())
     assert p["stages.0.shortcut.attention.squeeze"].shape == (8, 2 * w)
     assert sum(q.size for q in network(residual="none", width=64).parameters()) == sum(
-        q.size for q in network(width=64).parameters()) - sum(2 * c * c + 4 * c for c in (64, 128, 256))
+        q.size for q in network(width=64).parameters()
+    ) - sum(2 * c * c + 4 * c for c in (64, 128, 256))
 
 
 @settings(deadline=None, max_examples=8)
@@ -275,10 +280,13 @@ def test_a_state_that_does_not_fit_changes_nothing():
     before = net.state_dict()
     smaller = {k: v for k, v in before.items() if k != "head.bias"}
     wrong = before | {"head.bias": np.zeros(3)}
-    for state, complaint in ((smaller, "1 missing .first: head.bias"),
-                             (before | {"tail": np.zeros(1)}, "1 unknown .first: tail"),
-                             (wrong, r"head.bias has shape \(3,\)"), (network(width=16).state_dict(), "has shape"),
-                             (network(attention="t").state_dict(), "unknown")):
+    for state, complaint in (
+        (smaller, "1 missing .first: head.bias"),
+        (before | {"tail": np.zeros(1)}, "1 unknown .first: tail"),
+        (wrong, r"head.bias has shape \(3,\)"),
+        (network(width=16).state_dict(), "has shape"),
+        (network(attention="t").state_dict(), "unknown"),
+    ):
         with pytest.raises(ValueError, match=f"another model.*{complaint}"):
             net.load_state_dict(state)
     with pytest.raises(ValueError, match="head.bias holds"):
@@ -309,13 +317,24 @@ def test_dtypes_agree():
 # ---- wrong input ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("options, complaint", [
-    (dict(preset="imagenet"), "preset is 'imagenet'; give one of digits, mnist"), (dict(residual="xor"), "residual is 'xor'"),
-    (dict(attention="x"), "attention is 'x'"), (dict(position="e"), "position is 'e'"), (dict(width=12), "width is 12"),
-    (dict(width=True), "width is True"), (dict(width=0), "width is 0"), (dict(width=8.0), "width is 8.0"),
-    (dict(timesteps=0), "timesteps is 0"), (dict(timesteps=2.5), "timesteps is 2.5"),
-    (dict(dtype="float16"), "dtype is 'float16'"), (dict(removed=(4,)), r"removed is \(4,\)"),
-    (dict(removed=(1,), residual="and"), "cannot do without")])
+@pytest.mark.parametrize(
+    "options, complaint",
+    [
+        (dict(preset="imagenet"), "preset is 'imagenet'; give one of digits, mnist"),
+        (dict(residual="xor"), "residual is 'xor'"),
+        (dict(attention="x"), "attention is 'x'"),
+        (dict(position="e"), "position is 'e'"),
+        (dict(width=12), "width is 12"),
+        (dict(width=True), "width is True"),
+        (dict(width=0), "width is 0"),
+        (dict(width=8.0), "width is 8.0"),
+        (dict(timesteps=0), "timesteps is 0"),
+        (dict(timesteps=2.5), "timesteps is 2.5"),
+        (dict(dtype="float16"), "dtype is 'float16'"),
+        (dict(removed=(4,)), r"removed is \(4,\)"),
+        (dict(removed=(1,), residual="and"), "cannot do without"),
+    ],
+)
 def test_options_out_of_range_are_refused(options, complaint):
     with pytest.raises(ValueError, match=complaint):
         models.build(**options)

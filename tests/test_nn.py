@@ -120,12 +120,16 @@ def test_what_cannot_be_called():
 
 LAYERS = {
     "conv": (lambda: nn.Conv2d(3, 4, 3, 2, 1, bias=True), lambda m, x: ops.conv2d(x, m.weight, 2, 1, bias=m.bias)),
-    "norm": (lambda: nn.BatchNorm2d(3), 
-             lambda m, x: ops.batch_norm(x, m.weight, m.bias, np.zeros(3, np.float32), np.ones(3, np.float32))),
+    "norm": (
+        lambda: nn.BatchNorm2d(3),
+        lambda m, x: ops.batch_norm(x, m.weight, m.bias, np.zeros(3, np.float32), np.ones(3, np.float32)),
+    ),
     "lif": (lambda: nn.LIF(tau=3.0, v_reset=None), lambda m, x: ops.lif(x, tau=3.0, v_reset=None)),
     "attention": (lambda: nn.Attention("c", 2, 3), lambda m, x: ops.attention(x, "c", m.squeeze, m.excite)),
-    "inhibition": (lambda: nn.Attention("s", 2, 3, spiking=True, kernel=5),
-                   lambda m, x: ops.attention(x, "s", m.weight, spiking=True)),
+    "inhibition": (
+        lambda: nn.Attention("s", 2, 3, spiking=True, kernel=5),
+        lambda m, x: ops.attention(x, "s", m.weight, spiking=True),
+    ),
     "max pool": (lambda: nn.MaxPool2d(3, 2, 1), lambda m, x: ops.max_pool2d(x, 3, 2, 1)),
     "avg pool": (lambda: nn.AvgPool2d(2), lambda m, x: ops.avg_pool2d(x, 2)),
     "bins": (lambda: nn.AdaptiveAvgPool2d(3), lambda m, x: ops.adaptive_avg_pool2d(x, 3)),

@@ -1,5 +1,6 @@
 """NaN and infinity never end as a finite loss over dead weights: operations on numbers pass NaN on (test_operations.py), and
-neurons, whose spikes cannot carry it, refuse it, as batch norm does before it moves its running statistics."""
+neurons, whose spikes cannot carry it, refuse it, as batch norm does before it moves its running statistics.
+"""
 
 import numpy as np
 import pytest

@@ -20,7 +20,9 @@ def small(op, sample):
 
 def over(keep=small):
     """Make of a check of one sample a test of each row, over those of its samples that ``keep`` takes. Where it fails, the last
-    line that it printed names the sample."""
+    line that it printed names the sample.
+    """
+
     def made(check):
         rows = [(op, [sample for sample in op.samples if keep(op, sample)]) for op in OPERATIONS if op.gradient]
 
@@ -38,8 +40,10 @@ def over(keep=small):
 
 def tensors_of(sample, dtype=FLOAT64, needs=None, arrange=np.asarray):
     """The inputs as leaves, each an array of its own; ``needs``: numbers of those that require a gradient, None for all."""
-    return [Tensor(arrange(x.copy() if x.dtype == bool else x.astype(dtype)), needs is None or k in needs, dtype)
-            for k, x in enumerate(sample.inputs)]
+    return [
+        Tensor(arrange(x.copy() if x.dtype == bool else x.astype(dtype)), needs is None or k in needs, dtype)
+        for k, x in enumerate(sample.inputs)
+    ]
 
 
 def upstream(out):
@@ -106,8 +110,11 @@ def test_every_operation_has_a_row():
 
 def test_every_method_and_operator_of_a_tensor_is_in_a_row():
     comparisons = {"__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__"}  # ndarrays of bool: test_engine.py
-    bound = {name for name, value in vars(Tensor).items()
-             if getattr(getattr(value, "fget", value), "__module__", None) == ops.elementary.__name__}
+    bound = {
+        name
+        for name, value in vars(Tensor).items()
+        if getattr(getattr(value, "fget", value), "__module__", None) == ops.elementary.__name__
+    }
     assert {name for op in OPERATIONS for name in op.spelled} >= bound - comparisons and len(bound) > 30
 
 
@@ -156,6 +163,7 @@ def test_a_smooth_twin_equals_its_definition(op, sample):
 @pytest.mark.parametrize("op", [pytest.param(op, id=op.name) for op in OPERATIONS if op.drawn is not None])
 def test_drawn_samples(op):
     """What chance draws: its value, its gradient, float32 and what is counted."""
+
     @settings(deadline=None, max_examples=op.examples)
     @given(op.drawn)
     def check(sample):
@@ -383,8 +391,10 @@ def test_a_sample_does_not_depend_on_its_batch(op, sample):
                 cut = (slice(None),) * axis + (slice(begin, end),)
                 if begin == end:
                     continue
-                some = [Tensor(leaf.storage[cut] if k in op.batched else leaf.storage, requires_grad=True, dtype=dtype)
-                        for k, leaf in enumerate(leaves)]
+                some = [
+                    Tensor(leaf.storage[cut] if k in op.batched else leaf.storage, requires_grad=True, dtype=dtype)
+                    for k, leaf in enumerate(leaves)
+                ]
                 alone, own = counted(op, some, sample.options)
                 got = gradients(alone, some, grad[cut])
                 same_bits([alone.data, *(got[k] for k in op.batched)], [out.data[cut], *(whole[k][cut] for k in op.batched)])
@@ -410,8 +420,10 @@ def test_what_is_counted(op, sample):
 # ---- refusals -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("op, refusal", [pytest.param(op, refusal, id=f"{op.name}-{k}")
-                                         for op in OPERATIONS for k, refusal in enumerate(op.refusals)])
+@pytest.mark.parametrize(
+    "op, refusal",
+    [pytest.param(op, refusal, id=f"{op.name}-{k}") for op in OPERATIONS for k, refusal in enumerate(op.refusals)],
+)
 def test_refusals_name_the_operation(op, refusal):
     inputs = [Tensor(x) if isinstance(x, np.ndarray) else x for x in refusal.inputs]
     with np.errstate(all="ignore"), pytest.raises(refusal.error, match=refusal.words) as caught:
@@ -420,8 +432,14 @@ def test_refusals_name_the_operation(op, refusal):
     assert any(name.replace("_", "") in message for name in (op.name, *op.parts)), f"{caught.value} does not name {op.name}"
 
 
-@over(lambda op, sample: small(op, sample) and sample.inputs[0].size > 0 and sample.inputs[0].dtype != bool
-      and not op.only_spikes(sample.options))
+@over(
+    lambda op, sample: (
+        small(op, sample)
+        and sample.inputs[0].size > 0
+        and sample.inputs[0].dtype != bool
+        and not op.only_spikes(sample.options)
+    )
+)
 def test_nan_reaches_what_it_reaches_by_definition_or_is_refused(op, sample):
     x = sample.inputs[0].copy()
     x.reshape(-1)[x.size // 2] = np.nan

@@ -16,8 +16,9 @@ SHAPES = [(3, 4), (5,), (8, 1, 3, 3), (2, 2, 1, 1)]
 def parameters(rng, dtype, shapes=SHAPES):
     """Parameters, those with four axes in the memory order of a convolution's weights."""
     values = [rng.standard_normal(s).astype(dtype) for s in shapes]
-    return [nn.Parameter(np.ascontiguousarray(v.transpose(2, 3, 1, 0)).transpose(3, 2, 0, 1) if v.ndim == 4 else v)
-            for v in values]
+    return [
+        nn.Parameter(np.ascontiguousarray(v.transpose(2, 3, 1, 0)).transpose(3, 2, 0, 1) if v.ndim == 4 else v) for v in values
+    ]
 
 
 def adam(p, gradients, lr, betas, eps, weight_decay):
@@ -38,11 +39,25 @@ def sgd(p, gradients, lr, momentum, weight_decay):
 
 
 KINDS = {
-    "adam": (optim.Adam, adam, st.fixed_dictionaries(dict(
-        lr=st.floats(1e-4, 1e-1), betas=st.tuples(st.floats(0, 0.95), st.floats(0.5, 0.999)), eps=st.sampled_from([1e-8, 1e-3]),
-        weight_decay=st.sampled_from([0.0, 0.1])))),
-    "sgd": (optim.SGD, sgd, st.fixed_dictionaries(dict(
-        lr=st.floats(1e-4, 1e-1), momentum=st.sampled_from([0.0, 0.5, 0.9]), weight_decay=st.sampled_from([0.0, 0.1])))),
+    "adam": (
+        optim.Adam,
+        adam,
+        st.fixed_dictionaries(
+            dict(
+                lr=st.floats(1e-4, 1e-1),
+                betas=st.tuples(st.floats(0, 0.95), st.floats(0.5, 0.999)),
+                eps=st.sampled_from([1e-8, 1e-3]),
+                weight_decay=st.sampled_from([0.0, 0.1]),
+            )
+        ),
+    ),
+    "sgd": (
+        optim.SGD,
+        sgd,
+        st.fixed_dictionaries(
+            dict(lr=st.floats(1e-4, 1e-1), momentum=st.sampled_from([0.0, 0.5, 0.9]), weight_decay=st.sampled_from([0.0, 0.1]))
+        ),
+    ),
 }
 
 
@@ -96,9 +111,12 @@ def test_a_state_continues_to_the_same_bits(kind):
 def test_a_state_that_does_not_fit_changes_nothing(kind):
     make, rng = KINDS[kind][0], np.random.default_rng(0)
     optimizer = make(parameters(rng, np.float32))
-    others = [make(parameters(rng, np.float32, SHAPES[:2])), make(parameters(rng, np.float32, [(4, 3), *SHAPES[1:]])),
-              make(parameters(rng, np.float32, SHAPES + [(2,)])),
-              KINDS["adam" if kind == "sgd" else "sgd"][0](parameters(rng, np.float32))]
+    others = [
+        make(parameters(rng, np.float32, SHAPES[:2])),
+        make(parameters(rng, np.float32, [(4, 3), *SHAPES[1:]])),
+        make(parameters(rng, np.float32, SHAPES + [(2,)])),
+        KINDS["adam" if kind == "sgd" else "sgd"][0](parameters(rng, np.float32)),
+    ]
     states = [other.state_dict() for other in others] + [{}, {k: v for k, v in optimizer.state_dict().items() if k != "lr"}]
     for state in states:
         with pytest.raises(ValueError, match="another optimizer or model"):
@@ -166,13 +184,22 @@ def test_a_schedule_continues():
     assert optimizer.lr == first.optimizer.lr and second.rate(7) == first.rate(7)
 
 
-@pytest.mark.parametrize("make, options, complaint", [
-    (optim.Adam, dict(lr=0.0), "lr is 0.0"), (optim.Adam, dict(lr=-1.0), "lr is -1"),
-    (optim.Adam, dict(lr=math.nan), "lr is nan"), (optim.SGD, dict(lr=math.inf), "lr is inf"),
-    (optim.Adam, dict(betas=(0.9, 1.0)), "betas"), (optim.Adam, dict(betas=(-0.1, 0.9)), "betas"),
-    (optim.Adam, dict(weight_decay=-1), "weight_decay"), (optim.Adam, dict(eps=-1e-8), "eps"),
-    (optim.SGD, dict(momentum=1.0), "momentum"), (optim.SGD, dict(momentum=-0.5), "momentum"),
-    (optim.SGD, dict(weight_decay=-1), "weight_decay")])
+@pytest.mark.parametrize(
+    "make, options, complaint",
+    [
+        (optim.Adam, dict(lr=0.0), "lr is 0.0"),
+        (optim.Adam, dict(lr=-1.0), "lr is -1"),
+        (optim.Adam, dict(lr=math.nan), "lr is nan"),
+        (optim.SGD, dict(lr=math.inf), "lr is inf"),
+        (optim.Adam, dict(betas=(0.9, 1.0)), "betas"),
+        (optim.Adam, dict(betas=(-0.1, 0.9)), "betas"),
+        (optim.Adam, dict(weight_decay=-1), "weight_decay"),
+        (optim.Adam, dict(eps=-1e-8), "eps"),
+        (optim.SGD, dict(momentum=1.0), "momentum"),
+        (optim.SGD, dict(momentum=-0.5), "momentum"),
+        (optim.SGD, dict(weight_decay=-1), "weight_decay"),
+    ],
+)
 def test_numbers_out_of_range_are_refused(make, options, complaint):
     with pytest.raises(ValueError, match=complaint):
         make([nn.Parameter(np.ones(1))], **options)
@@ -239,14 +266,22 @@ def test_data_given_later_is_moved_wherever_it_lies(kind, how):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("change, error, complaint", [
-    (lambda p: setattr(p, "data", np.ones((12, 8), np.float32)), ValueError, r"parameter 1 \(head.weight, shape \(12, 8\)\) had"),
-    (lambda p: setattr(p, "data", np.ones((10, 8), bool)), TypeError, "parameter 1 .*holds spikes"),
-    (lambda p: setattr(p, "data", np.broadcast_to(np.float32(1), (10, 8))), ValueError, "parameter 1 .*cannot be written"),
-    (lambda p: setattr(p, "grad", np.ones((1, 8), np.float32)), ValueError, r"gradient of parameter 1 .*shape \(1, 8\)"),
-    (lambda p: setattr(p, "grad", np.ones((10, 8))), ValueError, "gradient of parameter 1 .*float64"),
-    (lambda p: setattr(p, "grad", Tensor(np.ones((10, 8), np.float32))), TypeError, "gradient of parameter 1 .*is Tensor"),
-    (lambda p: setattr(p, "grad", [[1.0] * 8] * 10), TypeError, "gradient of parameter 1 .*is list")])
+@pytest.mark.parametrize(
+    "change, error, complaint",
+    [
+        (
+            lambda p: setattr(p, "data", np.ones((12, 8), np.float32)),
+            ValueError,
+            r"parameter 1 \(head.weight, shape \(12, 8\)\) had",
+        ),
+        (lambda p: setattr(p, "data", np.ones((10, 8), bool)), TypeError, "parameter 1 .*holds spikes"),
+        (lambda p: setattr(p, "data", np.broadcast_to(np.float32(1), (10, 8))), ValueError, "parameter 1 .*cannot be written"),
+        (lambda p: setattr(p, "grad", np.ones((1, 8), np.float32)), ValueError, r"gradient of parameter 1 .*shape \(1, 8\)"),
+        (lambda p: setattr(p, "grad", np.ones((10, 8))), ValueError, "gradient of parameter 1 .*float64"),
+        (lambda p: setattr(p, "grad", Tensor(np.ones((10, 8), np.float32))), TypeError, "gradient of parameter 1 .*is Tensor"),
+        (lambda p: setattr(p, "grad", [[1.0] * 8] * 10), TypeError, "gradient of parameter 1 .*is list"),
+    ],
+)
 def test_what_no_longer_fits_is_refused_by_name_and_nothing_moves(kind, change, error, complaint):
     class Net(nn.Module):
         def __init__(self):

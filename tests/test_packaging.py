@@ -36,7 +36,11 @@ def declared():
 
 
 def test_what_is_imported_is_declared_and_what_is_declared_is_imported():
-    names = {"PIL": "pillow", "sklearn": "scikit-learn", "llvmlite": "numba"}  # llvmlite is numba's, of the very version it needs
+    names = {
+        "PIL": "pillow",
+        "sklearn": "scikit-learn",
+        "llvmlite": "numba",
+    }  # llvmlite is numba's, of the very version it needs
     asked = {names.get(name, name) for name in imported() - OPTIONAL}
     assert asked <= declared()
     assert declared() - {"tonic"} <= asked
@@ -71,7 +75,9 @@ def minor(version):
 def test_the_pages_know_each_other():
     for name in ("CONTRIBUTING.md", "CHANGELOG.md", "CITATION.cff", "LICENSE"):
         assert (ROOT / name).is_file()
-    assert "&&" not in re.search(r"## Begin(.*?)\n## ", words(ROOT / "README.md"), re.DOTALL).group(1)  # PowerShell 5 refuses it
+    assert "&&" not in re.search(r"## Begin(.*?)\n## ", words(ROOT / "README.md"), re.DOTALL).group(
+        1
+    )  # PowerShell 5 refuses it
     for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"):
         for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", words(path)):
             assert (ROOT / link).exists(), f"{path.name} links to {link}"
@@ -93,8 +99,11 @@ def built(tmp_path_factory):
     (archive,) = folder.glob("minisnn-*.tar.gz")
     shutil.unpack_archive(archive, folder, **({"filter": "data"} if sys.version_info >= (3, 12) else {}))
     tree = folder / archive.name.removesuffix(".tar.gz")
-    subprocess.run([python, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, tree],
-                   check=True, cwd=folder)
+    subprocess.run(
+        [python, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, tree],
+        check=True,
+        cwd=folder,
+    )
     (wheel,) = folder.glob("*.whl")
     return tree, wheel
 
@@ -119,6 +128,11 @@ def test_the_suite_runs_from_the_sdist(built):
             assert (tree / path.relative_to(ROOT)).is_file(), path
     files = [f"tests/test_{name}.py" for name in ("floors", "equations", "portability", "packaging", "pool", "tutorials")]
     for words in (["--collect-only", "-m", ""], [*files, "-k", "not exercises and not runs_and_draws"]):
-        done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *words], cwd=tree,
-                              capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(tree)})
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *words],
+            cwd=tree,
+            capture_output=True,
+            text=True,
+            env=os.environ | {"PYTHONPATH": str(tree)},
+        )
         assert done.returncode == 0, done.stdout[-2000:]

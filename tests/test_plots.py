@@ -46,22 +46,42 @@ def test_plot_writes_every_figure_that_the_run_has(folder, capsys, model, tmp_pa
 
 
 def test_plot_writes_into_the_run_and_compares(folder, capsys):
-    assert cli.main(["plot", str(folder / "or"), "--compare", str(folder / "sew-add"), str(folder / "syna-t"), "--only",
-                     "spike_intensity"]) == 0
+    assert (
+        cli.main(
+            [
+                "plot",
+                str(folder / "or"),
+                "--compare",
+                str(folder / "sew-add"),
+                str(folder / "syna-t"),
+                "--only",
+                "spike_intensity",
+            ]
+        )
+        == 0
+    )
     capsys.readouterr()
     assert [p.name for p in (folder / "or" / "figures").iterdir()] == ["spike_intensity.png"]
-    (alone,), (beside,) = (list(figures.of_run(subject(folder / "or"), compare, only=["spike_intensity"]))
-                           for compare in ((), [subject(folder / "sew-add"), subject(folder / "syna-t")]))
+    (alone,), (beside,) = (
+        list(figures.of_run(subject(folder / "or"), compare, only=["spike_intensity"]))
+        for compare in ((), [subject(folder / "sew-add"), subject(folder / "syna-t")])
+    )
     heat = [len(drawing.figure.axes) for drawing in (alone, beside)]
     assert heat == [2 * 2 + 1, 4 * 2 + 1]  # input and runs, two steps each, and the colour bar
 
 
 def test_wrong_choices_are_named(folder, capsys):
     run = str(folder / "or")
-    for wrong, word in ((["--sample", "9999"], "9999"), (["--steps", "3"], "--steps"), (["--only", "cake"], "cake"),
-                        (["--layer", "nowhere"], "stages.0.main.1"), (["--neurons", "99,0,0"], "99,0,0"),
-                        (["--neurons", "1,2"], "CHANNEL,ROW,COLUMN"), (["--compare", str(folder / "longer")], "time steps"),
-                        (["--compare", str(folder / "no")], "config.json")):
+    for wrong, word in (
+        (["--sample", "9999"], "9999"),
+        (["--steps", "3"], "--steps"),
+        (["--only", "cake"], "cake"),
+        (["--layer", "nowhere"], "stages.0.main.1"),
+        (["--neurons", "99,0,0"], "99,0,0"),
+        (["--neurons", "1,2"], "CHANNEL,ROW,COLUMN"),
+        (["--compare", str(folder / "longer")], "time steps"),
+        (["--compare", str(folder / "no")], "config.json"),
+    ):
         assert cli.main(["plot", run, *wrong, "--limit", "8"]) == 2
         err = capsys.readouterr().err
         assert word in err and err.count("\n") == 1
@@ -96,7 +116,7 @@ def test_watching_changes_nothing_and_sees_what_happened():
     modules = {name for name, _ in net.named_modules() if name.endswith(".attention")}
     assert {f"{name}.attention" for name in seen.scores} == modules
     for name, scores in seen.scores.items():
-        assert scores.shape == (2, 4) and (set(np.unique(scores)) <= {0.0, 1.0} if "shortcut" in name else (0 < scores).all())
+        assert scores.shape == (2, 4) and (set(np.unique(scores)) <= {0.0, 1.0} if "shortcut" in name else (scores > 0).all())
     for k in range(3):
         main, short = (seen.spikes[f"stages.{k}.{part}"] for part in ("main.1", "shortcut"))
         assert np.array_equal(seen.joins[k] > 0, (main + short) > 0)
@@ -124,8 +144,14 @@ def test_chosen_neurons_go_from_busy_to_silent():
 
 
 def test_the_circle_is_round_the_epoch_that_training_keeps():
-    columns = dict(epoch=[1, 2, 3, 4], train_loss=[4, 3, 2, 1], train_accuracy=[0.1, 0.2, 0.3, 0.4], firing_rate=[0.1] * 4,
-                   test_accuracy=[0.5, 0.9, 0.9, 0.8], test_loss=[0.4, 0.3, 0.2, 0.1])
+    columns = dict(
+        epoch=[1, 2, 3, 4],
+        train_loss=[4, 3, 2, 1],
+        train_accuracy=[0.1, 0.2, 0.3, 0.4],
+        firing_rate=[0.1] * 4,
+        test_accuracy=[0.5, 0.9, 0.9, 0.8],
+        test_loss=[0.4, 0.3, 0.2, 0.1],
+    )
     figure = plots.training_curves(columns)
     assert figure.axes[1].get_title() == "Accuracy (circle: 90.00 % in epoch 3)"  # as accurate as the 2nd, of lower loss
 

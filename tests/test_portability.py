@@ -14,7 +14,17 @@ from minisnn import files, memory
 PACKAGE = pathlib.Path(minisnn.__file__).parent
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SOURCES = sorted({*PACKAGE.rglob("*.py"), *(ROOT / "tests").rglob("*.py"), *(ROOT / "tutorials").rglob("*.py")})
-SOME_SYSTEMS = {"resource", "fcntl", "pwd", "grp", "termios", "tty", "pty", "msvcrt", "winreg"}  # modules of the standard library
+SOME_SYSTEMS = {
+    "resource",
+    "fcntl",
+    "pwd",
+    "grp",
+    "termios",
+    "tty",
+    "pty",
+    "msvcrt",
+    "winreg",
+}  # modules of the standard library
 SOME_SIGNALS = {"SIGKILL", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGPIPE", "SIGBREAK"}
 
 
@@ -34,6 +44,7 @@ def text_without_encoding(tree):
 
 def asked_for_on_import(tree):
     """Lines that need, as soon as the file is imported, what some systems do not have."""
+
     def walk(node):
         later = node.body if isinstance(node, ast.FunctionDef) else [node.body] if isinstance(node, ast.Lambda) else []
         for child in ast.iter_child_nodes(node):
@@ -91,8 +102,13 @@ print([cli.main(words) for words in (["train", *TINY, "--out", "a"], ["evaluate"
 
 
 def test_a_system_without_posix_trains_evaluates_and_measures(tmp_path):
-    done = subprocess.run([sys.executable, "-c", ELSEWHERE], capture_output=True, text=True, cwd=tmp_path,
-                          env=os.environ | {"PYTHONPATH": os.pathsep.join([str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")])})
+    done = subprocess.run(
+        [sys.executable, "-c", ELSEWHERE],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")])},
+    )
     assert done.returncode == 0 and done.stdout.splitlines()[-1] == "[0, 0, 0, 0] 1", done.stderr
     assert "Traceback" not in done.stderr
 

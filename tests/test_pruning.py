@@ -64,8 +64,16 @@ def test_silent_in_training_only_is_kept_unless_tolerated():
     assert tolerant.removed == (1, 2, 3) and not tolerant.identical
 
 
-@pytest.mark.parametrize("residual, word", [("and", "AND join silent"), ("iand", "IAND join silent"), ("vanilla", "batch norm"),
-                                            ("ms", "batch norm"), ("none", "no shortcuts")])
+@pytest.mark.parametrize(
+    "residual, word",
+    [
+        ("and", "AND join silent"),
+        ("iand", "IAND join silent"),
+        ("vanilla", "batch norm"),
+        ("ms", "batch norm"),
+        ("none", "no shortcuts"),
+    ],
+)
 def test_joins_that_cannot_do_without_say_why(residual, word):
     net = models.build("digits", width=8, timesteps=2, residual=residual, seed=0)
     with pytest.raises(ValueError, match=word):
@@ -77,7 +85,7 @@ def test_joins_that_cannot_do_without_say_why(residual, word):
 def test_pruning_needs_samples():
     net, x = network()
     with pytest.raises(ValueError, match="no samples"):
-        pruning.prune(net, lambda: [], lambda: [x])
+        pruning.prune(net, list, lambda: [x])
 
 
 # ---- the command -------------------------------------------------------------------------------------------------------
@@ -120,10 +128,12 @@ def test_tolerance_reports_what_changes(tmp_path, capsys):
 def test_unusable_input_is_refused_and_nothing_written(tmp_path, capsys):
     old = small_run(tmp_path / "run", model="sew-and")
     (tmp_path / "there").mkdir()
-    for arguments, word in ((("prune", old.path, "--out", tmp_path / "new"), "AND"),
-                            (("prune", old.path, "--out", tmp_path / "there"), "exists"),
-                            (("prune", tmp_path / "no", "--out", tmp_path / "new"), "config.json"),
-                            (("prune", old.path, "--out", tmp_path / "new", "--tolerance", 2), "tolerance")):
+    for arguments, word in (
+        (("prune", old.path, "--out", tmp_path / "new"), "AND"),
+        (("prune", old.path, "--out", tmp_path / "there"), "exists"),
+        (("prune", tmp_path / "no", "--out", tmp_path / "new"), "config.json"),
+        (("prune", old.path, "--out", tmp_path / "new", "--tolerance", 2), "tolerance"),
+    ):
         status, _, err = command(capsys, *arguments)
         assert status == 2 and word in err and err.count("\n") == 1 and "Traceback" not in err
     assert sorted(p.name for p in tmp_path.iterdir()) == ["run", "there"]

@@ -60,9 +60,16 @@ def test_the_file_needs_no_other(written):
 def test_it_says_what_the_run_was(written):
     run, text = written
     assert run.config["command"] in text.replace("&#x27;", "'") and "--model syna-c" in text
-    for words in ("test accuracy", "spikes per sample", "stage 2 shortcut", "As the authors' scripts count", "batch norm",
-                  "train_loss",
-                  "2 (on the test set)", "&quot;network&quot;"):
+    for words in (
+        "test accuracy",
+        "spikes per sample",
+        "stage 2 shortcut",
+        "As the authors' scripts count",
+        "batch norm",
+        "train_loss",
+        "2 (on the test set)",
+        "&quot;network&quot;",
+    ):
         assert words in text, words
 
 
@@ -91,15 +98,30 @@ def test_unusable_input(tmp_path, capsys):
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 def test_a_browser_without_network_shows_every_figure(written, tmp_path):
-    run, text = written
-    script = ("<script>addEventListener('load', () => { document.title = 'figures ' + JSON.stringify([...document.images].map("
-              "i => i.complete ? i.naturalWidth : 0)) + ' wider ' + (document.documentElement.scrollWidth > innerWidth) "
-              "})</script>")
+    _run, text = written
+    script = (
+        "<script>addEventListener('load', () => { document.title = 'figures ' + JSON.stringify([...document.images].map("
+        "i => i.complete ? i.naturalWidth : 0)) + ' wider ' + (document.documentElement.scrollWidth > innerWidth) "
+        "})</script>"
+    )
     (tmp_path / "page.html").write_text(text.replace("</body>", script + "</body>"), encoding="utf-8")
-    found = subprocess.run([CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--proxy-server=127.0.0.1:9",
-                            "--window-size=1200,900",
-                            f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=20000", "--dump-dom",
-                            (tmp_path / "page.html").as_uri()], capture_output=True, text=True, timeout=300)
+    found = subprocess.run(
+        [
+            CHROMIUM,
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--proxy-server=127.0.0.1:9",
+            "--window-size=1200,900",
+            f"--user-data-dir={tmp_path / 'profile'}",
+            "--virtual-time-budget=20000",
+            "--dump-dom",
+            (tmp_path / "page.html").as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     title = re.search(r"<title>figures (\[.*?\]) wider (\w+)</title>", found.stdout)
     assert title, found.stderr[-2000:]
     widths = json.loads(title[1])

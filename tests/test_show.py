@@ -43,10 +43,19 @@ def test_a_still_image(own_folder):
     assert (own_folder / "digits-3.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("arguments, culprit", [
-    (["gestures", "--index", "1100"], "--index"), (["gestures", "--out", "a.txt"], "--out"), (["gestures", "--gif", "a.png"], "--gif"),
-    (["digits", "--gif", "a.gif"], "--gif"), (["gestures", "--out", "nowhere/a.png"], "nowhere/a.png"), (["what"], "what"),
-    (["gestures", "--index", "-1"], "--index"), (["digits", "--window", "5"], "--window")])
+@pytest.mark.parametrize(
+    "arguments, culprit",
+    [
+        (["gestures", "--index", "1100"], "--index"),
+        (["gestures", "--out", "a.txt"], "--out"),
+        (["gestures", "--gif", "a.png"], "--gif"),
+        (["digits", "--gif", "a.gif"], "--gif"),
+        (["gestures", "--out", "nowhere/a.png"], "nowhere/a.png"),
+        (["what"], "what"),
+        (["gestures", "--index", "-1"], "--index"),
+        (["digits", "--window", "5"], "--window"),
+    ],
+)
 def test_what_cannot_be_shown_is_one_line_and_leaves_nothing(arguments, culprit, own_folder, capsys):
     assert main(["show", *arguments]) == 2
     error = capsys.readouterr().err.strip()

@@ -58,9 +58,15 @@ def abandoned_loader():
 
 
 @only_linux
-@pytest.mark.parametrize("make, warm, times", [
-    (training_step, 20, 100), (abandoned_loader, 20, 60),
-    pytest.param(training_step, 200, 3000, marks=pytest.mark.slow), pytest.param(abandoned_loader, 50, 500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "make, warm, times",
+    [
+        (training_step, 20, 100),
+        (abandoned_loader, 20, 60),
+        pytest.param(training_step, 200, 3000, marks=pytest.mark.slow),
+        pytest.param(abandoned_loader, 50, 500, marks=pytest.mark.slow),
+    ],
+)
 def test_steps_and_loaders_left_unread(make, warm, times):
     assert_level(make(), warm, times)
 
@@ -96,7 +102,11 @@ def small_disk(tmp_path):
             pytest.skip("no disk can be mounted here")
 
     unshare = getattr(ctypes.CDLL(None), "unshare", None) if os.name == "posix" else None
-    if unshare is None or unshare(NEW_MOUNTS) or subprocess.run(["mount", "--make-rprivate", "/"], capture_output=True).returncode:
+    if (
+        unshare is None
+        or unshare(NEW_MOUNTS)
+        or subprocess.run(["mount", "--make-rprivate", "/"], capture_output=True).returncode
+    ):
         pytest.skip("no disk can be mounted here")
     mount("size=200k")
     yield folder, mount
@@ -119,14 +129,21 @@ def test_a_full_and_a_read_only_disk(small_disk, tmp_path, capsys):
     run_words = ("train", *TINY, "--out")
     assert "No space left on device" in refused(capsys, *run_words, folder / "a")
     assert not [path for path in folder.rglob("*") if path.name.endswith(".part")]
-    assert "No space left on device" in refused(capsys, "report", tmp_path / "run", "--limit", "2", "--out", folder / "report.html")
+    assert "No space left on device" in refused(
+        capsys, "report", tmp_path / "run", "--limit", "2", "--out", folder / "report.html"
+    )
     assert not (folder / "report.html").exists()
     refused(capsys, "plot", tmp_path / "run", "--limit", "2", "--out", folder / "figures")
-    assert cli.main(["show", "gestures", "--cache", str(folder), "--out", str(tmp_path / "g.png")]) == 0  # a cache is never needed
+    assert (
+        cli.main(["show", "gestures", "--cache", str(folder), "--out", str(tmp_path / "g.png")]) == 0
+    )  # a cache is never needed
     capsys.readouterr()
     mount("ro")
-    for words in ((*run_words, folder / "b"), ("plot", tmp_path / "run", "--limit", "2", "--out", folder / "figures"),
-                  ("report", tmp_path / "run", "--limit", "2", "--out", folder / "report.html"),
-                  ("prune", tmp_path / "run", "--out", folder / "pruned")):
+    for words in (
+        (*run_words, folder / "b"),
+        ("plot", tmp_path / "run", "--limit", "2", "--out", folder / "figures"),
+        ("report", tmp_path / "run", "--limit", "2", "--out", folder / "report.html"),
+        ("prune", tmp_path / "run", "--out", folder / "pruned"),
+    ):
         assert "Read-only file system" in refused(capsys, *words)
     assert cli.main(["show", "gestures", "--cache", str(folder), "--out", str(tmp_path / "g.png")]) == 0

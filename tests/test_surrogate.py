@@ -36,12 +36,19 @@ def test_a_rising_step_and_an_even_derivative(kind, alpha, seed):
     assert np.all(surrogate.derivative(x) <= surrogate.derivative(0.0))
 
 
-@pytest.mark.parametrize("surrogate, x, primitive, derivative", [
-    (ATan(), 0.0, 0.5, 1.0), (ATan(), 1 / np.pi, 0.75, 0.5), (Sigmoid(), 0.0, 0.5, 1.0),
-    (Sigmoid(1.0), 2.0, 1 / (1 + np.exp(-2)), np.exp(-2) / (1 + np.exp(-2)) ** 2),
-    (FastSigmoid(), 1.0, 0.5 + 1 / 26, 1 / 26**2),
-    (Triangle(), 0.5, 0.875, 0.5), (Triangle(2.0), 0.5, 1.0, 0.0), (Triangle(), -3.0, 0.0, 0.0),
-])
+@pytest.mark.parametrize(
+    "surrogate, x, primitive, derivative",
+    [
+        (ATan(), 0.0, 0.5, 1.0),
+        (ATan(), 1 / np.pi, 0.75, 0.5),
+        (Sigmoid(), 0.0, 0.5, 1.0),
+        (Sigmoid(1.0), 2.0, 1 / (1 + np.exp(-2)), np.exp(-2) / (1 + np.exp(-2)) ** 2),
+        (FastSigmoid(), 1.0, 0.5 + 1 / 26, 1 / 26**2),
+        (Triangle(), 0.5, 0.875, 0.5),
+        (Triangle(2.0), 0.5, 1.0, 0.0),
+        (Triangle(), -3.0, 0.0, 0.0),
+    ],
+)
 def test_values(surrogate, x, primitive, derivative):
     np.testing.assert_allclose([surrogate.primitive(x), surrogate.derivative(x)], [primitive, derivative], rtol=1e-14)
 

@@ -56,8 +56,13 @@ print(numba.threading_layer(), len(wrong), sum(wrong), *errors)
 def test_threads_may_call_at_once(layer, tmp_path):
     if layer == "tbb" and importlib.util.find_spec("tbb") is None:
         pytest.skip("TBB is not installed")
-    done = subprocess.run([sys.executable, "-c", TRAIN_AND_INFER], capture_output=True, text=True, cwd=tmp_path,
-                          env=os.environ | {"NUMBA_THREADING_LAYER": layer})
+    done = subprocess.run(
+        [sys.executable, "-c", TRAIN_AND_INFER],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ | {"NUMBA_THREADING_LAYER": layer},
+    )
     if layer == "omp" and "No threading layer could be loaded" in done.stderr:
         pytest.skip("OpenMP is not installed")
     assert done.returncode == 0, done.stderr[-2000:]

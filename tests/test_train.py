@@ -45,7 +45,7 @@ def finished(tmp_path_factory):
 
 
 def test_the_folder_of_a_run(finished):
-    path, found, _ = finished
+    path, _found, _ = finished
     assert sorted(os.listdir(path)) == ["best.npz", "config.json", "firing_rates.csv", "last.npz", "metrics.csv"]
     config = json.loads((path / "config.json").read_text(encoding="utf-8"))
     assert config["options"]["width"] == 8 and config["options"]["lr"] > 0 and config["options"]["seed"] == 0
@@ -54,8 +54,16 @@ def test_the_folder_of_a_run(finished):
     opened = Run.open(path)
     rows = opened.metrics()
     assert [row["epoch"] for row in rows] == [1, 2, 3] and all(math.isfinite(v) for row in rows for v in row.values())
-    needed = ["epoch", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "seconds", "samples_per_second",
-              "firing_rate"]
+    needed = [
+        "epoch",
+        "train_loss",
+        "train_accuracy",
+        "test_loss",
+        "test_accuracy",
+        "seconds",
+        "samples_per_second",
+        "firing_rate",
+    ]
     assert list(rows[0])[:8] == needed
     names, rates = opened.firing_rates()
     assert len(names) == 20 and rates.shape == (3, 20) and names[0] == "stem" and "stages.2.shortcut" in names
@@ -69,8 +77,16 @@ def test_the_summary_is_what_evaluation_finds(finished):
     again = train.evaluate(opened.network(), opened.dataset().test, batch_size=7)
     assert again["accuracy"] == found["test_accuracy"] == max(row["test_accuracy"] for row in opened.metrics())
     assert again["report"].spikes == found["spikes"] and again["report"].energy_mj == pytest.approx(found["energy_mj"])
-    for word in ("test accuracy", "spikes", "energy", "silent shortcuts", str(path), "minisnn evaluate", "minisnn plot",
-                 "samples/s"):
+    for word in (
+        "test accuracy",
+        "spikes",
+        "energy",
+        "silent shortcuts",
+        str(path),
+        "minisnn evaluate",
+        "minisnn plot",
+        "samples/s",
+    ):
         assert word in text
     json.dumps(found)
 
@@ -78,8 +94,9 @@ def test_the_summary_is_what_evaluation_finds(finished):
 def test_the_repeating_command_repeats(finished):
     path, _, _ = finished
     command = Run.open(path).config["command"]
-    assert command.startswith("minisnn train ") and all(f in command for f in ("--width 8", "--timesteps 2", "--limit 48",
-                                                                               "--seed 0"))
+    assert command.startswith("minisnn train ") and all(
+        f in command for f in ("--width 8", "--timesteps 2", "--limit 48", "--seed 0")
+    )
 
 
 def checkpoints(path):
@@ -122,8 +139,11 @@ def interrupt_at(monkeypatch, name, call):
     return lambda: monkeypatch.setattr(holder, name, function)
 
 
-@pytest.mark.parametrize("where, call", [("loss_of", 2), ("loss_of", 6), ("evaluate", 2), ("Run.write_tables", 1)],
-                         ids=["in the first epoch", "in the second epoch", "while evaluating", "before the tables"])
+@pytest.mark.parametrize(
+    "where, call",
+    [("loss_of", 2), ("loss_of", 6), ("evaluate", 2), ("Run.write_tables", 1)],
+    ids=["in the first epoch", "in the second epoch", "while evaluating", "before the tables"],
+)
 def test_ctrl_c_then_resume_gives_the_bits_of_one_go(finished, tmp_path, monkeypatch, where, call):
     undo = interrupt_at(monkeypatch, where, call)
     with pytest.raises(KeyboardInterrupt, match="minisnn train --resume"):
@@ -170,10 +190,15 @@ HEEDFUL = {} if os.name == "nt" else {"preexec_fn": heed_interrupts}
 def test_killed_then_resumed(tmp_path, how):
     if how == "Ctrl-C" and os.name == "nt":
         pytest.skip("Windows has other signals")
-    options = "--width 8 -T 2 --epochs 6 -b 16 --limit 160 --threads 1".split()
+    options = ["--width", "8", "-T", "2", "--epochs", "6", "-b", "16", "--limit", "160", "--threads", "1"]
     subprocess.run(command_line("train", *options, "--out", tmp_path / "a"), check=True, capture_output=True)
-    victim = subprocess.Popen(command_line("train", *options, "--out", tmp_path / "b"), stdout=subprocess.DEVNULL,
-                              stderr=subprocess.PIPE, text=True, **HEEDFUL)
+    victim = subprocess.Popen(
+        command_line("train", *options, "--out", tmp_path / "b"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        **HEEDFUL,
+    )
     while not (tmp_path / "b/metrics.csv").exists():
         assert victim.poll() is None
         time.sleep(0.01)
@@ -203,7 +228,7 @@ def test_a_loss_that_is_no_number_stops_with_a_mend(tmp_path, monkeypatch):
 
 
 def test_numbers_that_overflow_are_said_once(tmp_path):
-    options = "--width 8 -T 2 --epochs 3 --limit 64 --lr 1e30 --warmup 0".split()
+    options = ["--width", "8", "-T", "2", "--epochs", "3", "--limit", "64", "--lr", "1e30", "--warmup", "0"]
     found = subprocess.run(command_line("train", *options, "--out", tmp_path / "a"), capture_output=True, text=True)
     lines = complaints(found.stderr)
     assert found.returncode == 2 and len(lines) == 1 and "lower --lr" in lines[0]

@@ -83,8 +83,10 @@ def test_the_map_lists_every_tutorial():
 def code_blocks(path):
     """(line number, code) of the Python blocks of a Markdown file, in order."""
     text = path.read_text(encoding="utf-8")
-    return [(text[: match.start(1)].count("\n") + 1, match.group(1))
-            for match in re.finditer(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)]
+    return [
+        (text[: match.start(1)].count("\n") + 1, match.group(1))
+        for match in re.finditer(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    ]
 
 
 @pytest.mark.parametrize("path", READMES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -31,8 +31,13 @@ def error(number):
     return lambda: OSError(number, os.strerror(number))
 
 
-TROUBLE = {"ENOSPC": error(errno.ENOSPC), "EIO": error(errno.EIO), "EACCES": error(errno.EACCES),
-           "SIGINT": lambda: Stopped(number=signal.SIGINT), "SIGTERM": lambda: Stopped(number=signal.SIGTERM)}
+TROUBLE = {
+    "ENOSPC": error(errno.ENOSPC),
+    "EIO": error(errno.EIO),
+    "EACCES": error(errno.EACCES),
+    "SIGINT": lambda: Stopped(number=signal.SIGINT),
+    "SIGTERM": lambda: Stopped(number=signal.SIGTERM),
+}
 
 
 class Fire:
@@ -86,7 +91,9 @@ def assert_same_run(path, right):
         (arrays, facts), (expected, right_facts) = (checkpoint.load(folder / f"{which}.npz") for folder in (path, right))
         assert arrays.keys() == expected.keys() and all(np.array_equal(arrays[name], expected[name]) for name in expected)
         keep = [k for k, name in enumerate(COLUMNS) if name not in CLOCK]
-        assert [[row[k] for k in keep] for row in facts["metrics"]] == [[row[k] for k in keep] for row in right_facts["metrics"]]
+        assert [[row[k] for k in keep] for row in facts["metrics"]] == [
+            [row[k] for k in keep] for row in right_facts["metrics"]
+        ]
     run = Run.open(path)
     assert run.read_table("metrics.csv")[1] == checkpoint.load_facts(path / "last.npz")["metrics"]
     assert run.firing_rates()[1].tolist() == [row[1:] for row in run.read_table("firing_rates.csv")[1]]
@@ -166,8 +173,12 @@ with pytest.MonkeyPatch.context() as patch:
 def kill_at(name, at, right, tmp_path):
     out, here = tmp_path / f"{name}-{at}", pathlib.Path(__file__).parent
     path = os.pathsep.join([str(here), str(here.parent), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run([sys.executable, "-c", KILL, name, str(at), str(out)], env=os.environ | {"PYTHONPATH": path},
-                          capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", KILL, name, str(at), str(out)],
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert go_on(name, out) == 0
     assert_same_run(out if name == "train" else out / "or-seed0", right if name == "train" else right / "or-seed0")
@@ -197,8 +208,13 @@ def start(*words, **options):
     """A minisnn of its own, which signals reach even where the tests run with some of them ignored, as under nohup."""
     before = {number: signal.signal(number, signal.SIG_DFL) for number in SIGNALS if signal.getsignal(number) == signal.SIG_IGN}
     try:
-        return subprocess.Popen([sys.executable, "-m", "minisnn", *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                text=True, **options)
+        return subprocess.Popen(
+            [sys.executable, "-m", "minisnn", *map(str, words)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            **options,
+        )
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -228,7 +244,7 @@ def test_of_two_that_want_one_folder_one_gets_it(tmp_path):
 
 def test_two_ablations_do_not_share_a_folder(tmp_path):
     first = start("ablate", "--models", "or", "ms", *TINY[2:], "--epochs", "12", "--out", tmp_path / "grid", cwd=tmp_path)
-    wait_for(first, lambda: (tmp_path / "grid/or-seed0/last.npz").exists())
+    wait_for(first, (tmp_path / "grid/or-seed0/last.npz").exists)
     status, _, said = finished(start("ablate", "--models", "or", "ms", *TINY[2:], "--epochs", "12", "--out", tmp_path / "grid"))
     assert status == 2 and "in use by another minisnn" in said[-1]
     assert finished(first)[0] == 0 and json.loads((tmp_path / "grid/or-seed0/cell.json").read_text(encoding="utf-8"))
@@ -243,7 +259,20 @@ def test_two_ablations_do_not_share_a_folder(tmp_path):
 def test_signals_end_everything_in_one_line(name, status, jobs, tmp_path):
     words = ["train", *TINY, "--epochs", "500", "--out", tmp_path / "a"]
     if jobs:
-        words = ["ablate", "--jobs", jobs, "--models", "or", "ms", "vanilla", *TINY[2:], "--epochs", "500", "--out", tmp_path / "a"]
+        words = [
+            "ablate",
+            "--jobs",
+            jobs,
+            "--models",
+            "or",
+            "ms",
+            "vanilla",
+            *TINY[2:],
+            "--epochs",
+            "500",
+            "--out",
+            tmp_path / "a",
+        ]
     process = start(*words, start_new_session=True)
     wait_for(process, lambda: list((tmp_path / "a").rglob("last.npz")))
     for pause in (0, 0.05) if name == "SIGINT" else (0,):  # an impatient user, whom the second time finds the program ending
@@ -280,8 +309,9 @@ runpy.run_module("minisnn", run_name="__main__", alter_sys=True)
 @pytest.mark.skipif(os.name == "nt", reason="Windows has other signals")
 @pytest.mark.parametrize("module", ["minisnn.cli", "argparse", "numpy", "minisnn.train"])
 def test_ctrl_c_while_the_program_loads(module, tmp_path):
-    done = subprocess.run([sys.executable, "-c", STARTED, module, "train", *TINY, "--out", str(tmp_path / "a")],
-                          capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", STARTED, module, "train", *TINY, "--out", str(tmp_path / "a")], capture_output=True, text=True
+    )
     assert done.returncode == 130 and done.stderr.count("\n") == 1 and done.stderr.startswith("minisnn: stopped"), done.stderr
 
 
@@ -314,29 +344,58 @@ def test_training_goes_on_when_nobody_reads_its_output(tmp_path):
 @pytest.mark.parametrize("words", [["--help"], ["show", "digits", "--out", "d.png"], ["train", *TINY, "--out", "a"]])
 def test_output_that_cannot_be_written_is_one_line(words, tmp_path):
     with open("/dev/full", "w", encoding="utf-8") as full:
-        done = subprocess.run([sys.executable, "-m", "minisnn", *words], stdout=full, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+        done = subprocess.run(
+            [sys.executable, "-m", "minisnn", *words], stdout=full, stderr=subprocess.PIPE, text=True, cwd=tmp_path
+        )
     said = complaints(done.stderr)
     assert done.returncode == 2 and len(said) == 1 and "standard output: No space left" in said[0]
 
 
-@pytest.mark.parametrize("encoding", ["gbk", "ascii", *(pytest.param(name, marks=pytest.mark.slow) for name in ("cp932", "utf-8"))])
+@pytest.mark.parametrize(
+    "encoding", ["gbk", "ascii", *(pytest.param(name, marks=pytest.mark.slow) for name in ("cp932", "utf-8"))]
+)
 def test_any_encoding_of_the_terminal_will_do(encoding, tmp_path):
-    done = subprocess.run([sys.executable, "-m", "minisnn", "ablate", "--models", "or", *TINY[2:], "--out", "größe µ"],
-                          env=os.environ | {"PYTHONIOENCODING": encoding}, capture_output=True, cwd=tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-m", "minisnn", "ablate", "--models", "or", *TINY[2:], "--out", "größe µ"],
+        env=os.environ | {"PYTHONIOENCODING": encoding},
+        capture_output=True,
+        cwd=tmp_path,
+    )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "größe µ" / "table.md").read_text(encoding="utf-8").count("µJ") == 2
 
 
 def test_closed_streams_do_not_matter(tmp_path):
-    closed = [sys.executable, "-c", "import os, sys; os.close(1); os.close(2); from minisnn import cli\n"
-              "sys.stdout = sys.stderr = None\nsys.exit(cli.main(sys.argv[1:]))"]
+    closed = [
+        sys.executable,
+        "-c",
+        "import os, sys; os.close(1); os.close(2); from minisnn import cli\n"
+        "sys.stdout = sys.stderr = None\nsys.exit(cli.main(sys.argv[1:]))",
+    ]
     assert subprocess.run([*closed, "train", *TINY, "--out", str(tmp_path / "a")]).returncode == 0
     assert checkpoint.load_facts(tmp_path / "a/last.npz")["epoch"] == 2
 
 
 # ---- files made to harm ----------------------------------------------------------------------------------------------------
 
-JUNK = [None, True, -1, 0, 1e300, float("nan"), float("inf"), 10**40, "", "x\n\x1b[31m<script>", "\ud800", [], {}, [[]], {"a": []}, [1, "2"]]
+JUNK = [
+    None,
+    True,
+    -1,
+    0,
+    1e300,
+    float("nan"),
+    float("inf"),
+    10**40,
+    "",
+    "x\n\x1b[31m<script>",
+    "\ud800",
+    [],
+    {},
+    [[]],
+    {"a": []},
+    [1, "2"],
+]
 
 
 def spoil_json(value, rng):
@@ -366,7 +425,7 @@ def spoil_bytes(content, rng):
     for _ in range(rng.integers(1, 4)):
         at = int(rng.integers(len(bad) or 1))
         how = rng.integers(4)
-        bad[at:at + (1 if how else len(bad))] = b"" if how < 2 else rng.bytes(int(how))
+        bad[at : at + (1 if how else len(bad))] = b"" if how < 2 else rng.bytes(int(how))
     return bytes(bad)
 
 
@@ -382,19 +441,34 @@ def spoil(path, rng):
                 facts = {}
         else:
             name = sorted(arrays)[rng.integers(len(arrays))]
-            junk = (np.nan * arrays[name], arrays[name][..., None], arrays[name].astype(np.float64), np.array("x"), arrays[name] > 0,
-                    np.zeros(0), arrays[name].astype(np.int8))
+            junk = (
+                np.nan * arrays[name],
+                arrays[name][..., None],
+                arrays[name].astype(np.float64),
+                np.array("x"),
+                arrays[name] > 0,
+                np.zeros(0),
+                arrays[name].astype(np.int8),
+            )
             arrays[name] = junk[rng.integers(len(junk))]
         checkpoint.save(path, arrays, facts)
     else:
         path.write_bytes(spoil_bytes(path.read_bytes(), rng))
 
 
-READERS = {"last.npz": [["train", "--resume"], ["plot", "--limit", "4", "--only", "training_curves", "thermogram"], ["evaluate", "--limit", "4"]],
-           "best.npz": [["evaluate", "--limit", "4"]], "config.json": [["evaluate", "--limit", "4"], ["train", "--resume"]],
-           "metrics.csv": [["plot", "--limit", "4", "--only", "training_curves"]],
-           "firing_rates.csv": [["plot", "--limit", "4", "--only", "thermogram"]],
-           "cell.json": [["ablate"]], "ablation.json": [["ablate"]]}
+READERS = {
+    "last.npz": [
+        ["train", "--resume"],
+        ["plot", "--limit", "4", "--only", "training_curves", "thermogram"],
+        ["evaluate", "--limit", "4"],
+    ],
+    "best.npz": [["evaluate", "--limit", "4"]],
+    "config.json": [["evaluate", "--limit", "4"], ["train", "--resume"]],
+    "metrics.csv": [["plot", "--limit", "4", "--only", "training_curves"]],
+    "firing_rates.csv": [["plot", "--limit", "4", "--only", "thermogram"]],
+    "cell.json": [["ablate"]],
+    "ablation.json": [["ablate"]],
+}
 
 
 def fuzz(undisturbed, name, count, tmp_path, capsys):

@@ -11,9 +11,17 @@ from minisnn import cli
 from minisnn.runs import Run
 
 TINY = ["--width", "8", "-T", "1", "--epochs", "1", "-b", "4"]
-COMMANDS = [["evaluate"], ["evaluate", "--shuffle-time", "--part", "train", "--limit", "4"], ["energy"],
-            ["energy", "--accounting", "published", "--limit", "1"], ["energy", "--fold-norm", "--limit", "1"],
-            ["prune", "--out", "pruned"], ["plot", "--limit", "2"], ["report", "--limit", "2"], ["train", "--resume"]]
+COMMANDS = [
+    ["evaluate"],
+    ["evaluate", "--shuffle-time", "--part", "train", "--limit", "4"],
+    ["energy"],
+    ["energy", "--accounting", "published", "--limit", "1"],
+    ["energy", "--fold-norm", "--limit", "1"],
+    ["prune", "--out", "pruned"],
+    ["plot", "--limit", "2"],
+    ["report", "--limit", "2"],
+    ["train", "--resume"],
+]
 
 
 def idx_set(folder, train_labels, test_labels):
@@ -45,9 +53,20 @@ UNUSUAL = {
 }
 
 
-@pytest.mark.parametrize("name, model", [
-    *((name, "or") for name in UNUSUAL), *(pytest.param(name, model, marks=pytest.mark.slow) for name, model in (
-        ("one training sample", "syna-t"), ("no neuron fires", "vanilla"), ("no neuron fires", "sew-and")))])
+@pytest.mark.parametrize(
+    "name, model",
+    [
+        *((name, "or") for name in UNUSUAL),
+        *(
+            pytest.param(name, model, marks=pytest.mark.slow)
+            for name, model in (
+                ("one training sample", "syna-t"),
+                ("no neuron fires", "vanilla"),
+                ("no neuron fires", "sew-and"),
+            )
+        ),
+    ],
+)
 def test_every_command_on_an_unusual_run(name, model, tmp_path, monkeypatch, capsys):
     options, train_labels, test_labels = UNUSUAL[name]
     monkeypatch.chdir(tmp_path)
@@ -61,9 +80,11 @@ def test_every_command_on_an_unusual_run(name, model, tmp_path, monkeypatch, cap
     if name == "no neuron fires":
         dead(Run.open("run"))
     for command in COMMANDS:
-        status = cli.main([command[0], *command[1:], "run", "--json"] if "--resume" not in command else [*command, "run", "--json"])
+        status = cli.main(
+            [command[0], *command[1:], "run", "--json"] if "--resume" not in command else [*command, "run", "--json"]
+        )
         said = capsys.readouterr()
-        refused = command[0] == "prune" and model in ("vanilla", "sew-and") or "published" in command and model == "vanilla"
+        refused = (command[0] == "prune" and model in ("vanilla", "sew-and")) or ("published" in command and model == "vanilla")
         assert status == (2 if refused else 0), (command, said.err)
         lines = complaints(said.err)
         assert len(lines) == (1 if refused else 0), (command, lines)

@@ -37,8 +37,10 @@ def results():
 
 def test_kernels_run_as_plain_python(tmp_path):
     out, here = tmp_path / "results.npz", pathlib.Path(__file__)
-    code = (f"import numpy, {here.stem} as here; from minisnn.ops.lif import lif_forward; "
-            f"assert type(lif_forward).__name__ == 'function'; numpy.savez({str(out)!r}, **here.results())")
+    code = (
+        f"import numpy, {here.stem} as here; from minisnn.ops.lif import lif_forward; "
+        f"assert type(lif_forward).__name__ == 'function'; numpy.savez({str(out)!r}, **here.results())"
+    )
     path = os.pathsep.join([str(here.parent), str(here.parent.parent), os.environ.get("PYTHONPATH", "")])
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"NUMBA_DISABLE_JIT": "1", "PYTHONPATH": path})
     with np.load(out) as plain:

@@ -12,6 +12,7 @@ by another signal n.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import importlib
 import json
@@ -130,10 +131,8 @@ def dispatch(arguments):
 
 
 def complain(text):
-    try:
+    with contextlib.suppress(OSError):  # nowhere to say it
         print(f"minisnn: {shown(text)}", file=sys.stderr, flush=True)
-    except OSError:  # nowhere to say it
-        pass
 
 
 def drop_output():

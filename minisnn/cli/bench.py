@@ -10,23 +10,32 @@ from ..figures import timings
 from ..files import replace
 from ..kinds import path, whole
 
-DESCRIPTION = ("Times, as ratios measured side by side: 'step', a training step and an inference, operation by operation, "
-               "with the peak of the memory; 'conv', 3x3 convolution of spikes by events and by products, over densities; "
-               "'lif', the neurons; 'rate', the training step against the firing rate. Medians. Close other programs first.")
+DESCRIPTION = (
+    "Times, as ratios measured side by side: 'step', a training step and an inference, operation by operation, "
+    "with the peak of the memory; 'conv', 3x3 convolution of spikes by events and by products, over densities; "
+    "'lif', the neurons; 'rate', the training step against the firing rate. Medians. Close other programs first."
+)
 SECTIONS = ("step", "conv", "lif", "rate")  # the step first, so that the peak of the memory is its own
 
 
 def add_arguments(parser):
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"what to time: {', '.join(SECTIONS)} (default: all)")
-    parser.add_argument("--width", type=whole(8), default=64, metavar="W",
-                        help="width of the network for step and rate, a multiple of 8")
+    parser.add_argument(
+        "--width", type=whole(8), default=64, metavar="W", help="width of the network for step and rate, a multiple of 8"
+    )
     parser.add_argument("-T", "--timesteps", type=whole(), default=16, metavar="T", help="time steps for step and rate")
     parser.add_argument("-b", "--batch-size", type=whole(), default=8, metavar="N", help="samples for step and rate")
     parser.add_argument("--model", default="syna-t", choices=tuple(models.SYSTEMS), help="network for step")
     parser.add_argument("--repeat", type=whole(), default=7, metavar="N", help="counted runs of each measurement")
-    parser.add_argument("--peer", default=sys.executable, metavar="PYTHON",
-                        help="a Python that can import torch, to time its convolution beside ours (default: this one)")
-    parser.add_argument("--figures", type=path, metavar="DIR", help="write figures of time against density and against firing rate there")
+    parser.add_argument(
+        "--peer",
+        default=sys.executable,
+        metavar="PYTHON",
+        help="a Python that can import torch, to time its convolution beside ours (default: this one)",
+    )
+    parser.add_argument(
+        "--figures", type=path, metavar="DIR", help="write figures of time against density and against firing rate there"
+    )
 
 
 def run(options):
@@ -69,17 +78,22 @@ def write(figure, path):
 
 
 def print_conv(rows):
-    print(f"3x3 convolution of spikes, {bench.IMAGES} images; milliseconds, and how many times faster than dense "
-          "and than PyTorch")
-    print(f"{'shape':>12} {'density':>8} {'event':>8} {'dense':>8} {'ratio':>6} {'PyTorch':>8} {'ratio':>6}   "
-          f"{'event dW':>9} {'dense dW':>9} {'dense dx':>9}")
+    print(
+        f"3x3 convolution of spikes, {bench.IMAGES} images; milliseconds, and how many times faster than dense and than PyTorch"
+    )
+    print(
+        f"{'shape':>12} {'density':>8} {'event':>8} {'dense':>8} {'ratio':>6} {'PyTorch':>8} {'ratio':>6}   "
+        f"{'event dW':>9} {'dense dW':>9} {'dense dx':>9}"
+    )
     for r in rows:
         torch = r["torch"]["forward"] if r["torch"] else None
-        print(f"{r['channels']:>5} {r['size']:>2}x{r['size']:<3} {r['density']:>7.0%} {1e3 * r['event_forward']:>8.2f} "
-              f"{1e3 * r['dense_forward']:>8.2f} {r['dense_forward'] / r['event_forward']:>6.1f} "
-              + (f"{1e3 * torch:>8.2f} {torch / r['event_forward']:>6.1f}" if torch else f"{'-':>8} {'-':>6}")
-              + f"   {1e3 * r['event_weight_gradient']:>9.2f} {1e3 * r['dense_weight_gradient']:>9.2f} "
-                f"{1e3 * r['dense_input_gradient']:>9.2f}")
+        print(
+            f"{r['channels']:>5} {r['size']:>2}x{r['size']:<3} {r['density']:>7.0%} {1e3 * r['event_forward']:>8.2f} "
+            f"{1e3 * r['dense_forward']:>8.2f} {r['dense_forward'] / r['event_forward']:>6.1f} "
+            + (f"{1e3 * torch:>8.2f} {torch / r['event_forward']:>6.1f}" if torch else f"{'-':>8} {'-':>6}")
+            + f"   {1e3 * r['event_weight_gradient']:>9.2f} {1e3 * r['dense_weight_gradient']:>9.2f} "
+            f"{1e3 * r['dense_input_gradient']:>9.2f}"
+        )
     for density in sorted({r["density"] for r in rows}):
         own = [r for r in rows if r["density"] == density]
         line = f"{density:>6.0%}: {bench.geometric_mean([r['dense_forward'] / r['event_forward'] for r in own]):.1f} x dense"
@@ -92,10 +106,13 @@ def print_conv(rows):
 
 
 def print_step(row):
-    print(f"{row['model']}, width {row['width']}, T {row['timesteps']}, batch {row['batch_size']}: training step "
-          f"{row['step']:.3f} s (forward {row['forward']:.3f}, backward {row['backward']:.3f}, Adam {row['optimizer']:.3f}), "
-          f"inference {row['inference']:.3f} s ({row['counting'] / row['inference'] - 1:+.1%} with everything counted), "
-          f"peak memory {'unknown' if row['peak_mb'] is None else format(row['peak_mb'], '.0f') + ' MB'}, firing rate {row['firing_rate']:.2%}")
+    print(
+        f"{row['model']}, width {row['width']}, T {row['timesteps']}, batch {row['batch_size']}: training step "
+        f"{row['step']:.3f} s (forward {row['forward']:.3f}, backward {row['backward']:.3f}, Adam {row['optimizer']:.3f}), "
+        f"inference {row['inference']:.3f} s ({row['counting'] / row['inference'] - 1:+.1%} with everything counted), "
+        f"peak memory {'unknown' if row['peak_mb'] is None else format(row['peak_mb'], '.0f') + ' MB'}, "
+        f"firing rate {row['firing_rate']:.2%}"
+    )
     for name, seconds in row["operations"].items():
         print(f"  {name:<26} {1e3 * seconds:8.1f} ms  {seconds / row['step']:6.1%}")
 
@@ -108,5 +125,7 @@ def print_lif(row):
 
 def print_rate(rows):
     for r in rows:
-        print(f"firing rate {r['firing_rate']:6.2%}: training step {r['step']:.3f} s, "
-              f"of which event-driven loops {r['events']:.3f} s")
+        print(
+            f"firing rate {r['firing_rate']:6.2%}: training step {r['step']:.3f} s, "
+            f"of which event-driven loops {r['events']:.3f} s"
+        )

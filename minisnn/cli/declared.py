@@ -19,7 +19,11 @@ def add_declared(parser: argparse.ArgumentParser, options: Mapping[str, Option])
         words = [option.short] if option.short else []
         how: dict[str, Any] = {"dest": name, "default": None, "help": option.help + recipe_default(name)}
         if option.kind is not switch:
-            how |= {"type": str if option.kind.choices else option.kind, "choices": option.kind.choices or None, "metavar": option.metavar}
+            how |= {
+                "type": str if option.kind.choices else option.kind,
+                "choices": option.kind.choices or None,
+                "metavar": option.metavar,
+            }
         elif name in OPTIONS:
             how["action"] = argparse.BooleanOptionalAction
         else:

@@ -14,48 +14,68 @@ from .declared import add_declared, given_for_data
 
 def add_arguments(parser):
     parser.add_argument("run", type=path, metavar="RUN", help="folder of the run")
-    parser.add_argument("--dataset", choices=NAMES, metavar="NAME",
-                        help=f"another data set than the run's: {', '.join(NAMES)}")
+    parser.add_argument("--dataset", choices=NAMES, metavar="NAME", help=f"another data set than the run's: {', '.join(NAMES)}")
     parser.add_argument("--data-dir", type=path, metavar="DIR", help="where data lies (default: as for the run)")
     parser.add_argument("--checkpoint", choices=WHICH, default="best", help="of which epoch")
     parser.add_argument("--part", choices=("test", "train"), default="test", help="of the data set")
-    parser.add_argument("-b", "--batch-size", type=whole(), default=64, metavar="B",
-                        help="samples at once; changes memory, not results")
+    parser.add_argument(
+        "-b", "--batch-size", type=whole(), default=64, metavar="B", help="samples at once; changes memory, not results"
+    )
     parser.add_argument("--limit", type=whole(), metavar="N", help="only N samples, drawn by the seed (default: all)")
-    parser.add_argument("--shuffle-time", action="store_true",
-                        help="give each sample's time steps in a random order: does the network use the order?")
+    parser.add_argument(
+        "--shuffle-time",
+        action="store_true",
+        help="give each sample's time steps in a random order: does the network use the order?",
+    )
     add_declared(parser, EVENT_OPTIONS)
 
 
 def run(options):
     trained = Run.open(options.run)
     net = trained.network(options.checkpoint)
-    dataset = trained.dataset(name=options.dataset, data_dir=options.data_dir,
-                              **given_for_data(options))
+    dataset = trained.dataset(name=options.dataset, data_dir=options.data_dir, **given_for_data(options))
     train.check_fits(net, dataset, f"the network of {options.run}")
     samples = getattr(dataset, options.part)
     if samples is None or len(samples) == 0:
-        raise UsageError(f"{dataset.name} has no samples to {options.part} with here ({dataset.note}); complete the copy, or "
-                         "give another --part")
+        raise UsageError(
+            f"{dataset.name} has no samples to {options.part} with here ({dataset.note}); complete the copy, or "
+            "give another --part"
+        )
     if options.shuffle_time:
         samples = data.ShuffledTime(samples, options.seed)
     loss = trained.config["options"].get("loss") or "mse"
     found = train.evaluate(net, samples, options.batch_size, loss, options.seed, options.limit)
     report, confusion = found["report"], found["confusion"]
     say(dataset.note)
-    print(f"test accuracy  {found['accuracy']:.2%} of {report.samples:,} samples ({options.part} "
-          f"set{', time steps shuffled' * options.shuffle_time}), "
-          f"loss {found['loss']:.4f}")
+    print(
+        f"test accuracy  {found['accuracy']:.2%} of {report.samples:,} samples ({options.part} "
+        f"set{', time steps shuffled' * options.shuffle_time}), "
+        f"loss {found['loss']:.4f}"
+    )
     print(f"spikes         {report.spikes:,.0f} per sample, {report.firing_rate:.4f} per neuron and step")
     print(f"energy         {report.energy_mj:.4g} mJ per sample (45 nm): {report.ac:,.0f} AC, {report.mac:,.0f} MAC")
     print()
     print(table(confusion, found["class_accuracy"], dataset.classes))
     each = {name: None if np.isnan(a) else float(a) for name, a in zip(dataset.classes, found["class_accuracy"])}
-    return {"run": str(trained.path), "dataset": dataset.name, "part": options.part, "checkpoint": options.checkpoint,
-            "shuffle_time": options.shuffle_time,
-            "samples": report.samples, "test_accuracy": found["accuracy"], "test_loss": found["loss"], "class_accuracy": each,
-            "classes": list(dataset.classes), "confusion": confusion.tolist(), "spikes": report.spikes, "ac": report.ac,
-            "mac": report.mac, "energy_mj": report.energy_mj, "firing_rate": report.firing_rate, "firing_rates": report.rates}
+    return {
+        "run": str(trained.path),
+        "dataset": dataset.name,
+        "part": options.part,
+        "checkpoint": options.checkpoint,
+        "shuffle_time": options.shuffle_time,
+        "samples": report.samples,
+        "test_accuracy": found["accuracy"],
+        "test_loss": found["loss"],
+        "class_accuracy": each,
+        "classes": list(dataset.classes),
+        "confusion": confusion.tolist(),
+        "spikes": report.spikes,
+        "ac": report.ac,
+        "mac": report.mac,
+        "energy_mj": report.energy_mj,
+        "firing_rate": report.firing_rate,
+        "firing_rates": report.rates,
+    }
 
 
 def table(confusion, accuracy, classes):
@@ -63,7 +83,10 @@ def table(confusion, accuracy, classes):
     names = [name[:12] for name in classes]
     left, cell = max(len("true"), *map(len, names)), max(len(str(confusion.max())), *(len(name) for name in names)) + 1
     head = "true".ljust(left) + "".join(name.rjust(cell) for name in names) + "  accuracy"
-    rows = [name.ljust(left) + "".join((str(n) if n else ".").rjust(cell) for n in row)
-            + ("-".rjust(10) if np.isnan(a) else f"{a:10.1%}")
-            for name, row, a in zip(names, confusion, accuracy)]
+    rows = [
+        name.ljust(left)
+        + "".join((str(n) if n else ".").rjust(cell) for n in row)
+        + ("-".rjust(10) if np.isnan(a) else f"{a:10.1%}")
+        for name, row, a in zip(names, confusion, accuracy)
+    ]
     return "\n".join(["confusion matrix: a row for each true class, a column for each prediction", head, *rows])

@@ -9,9 +9,11 @@ from ..runs import Run
 from ..terminal import say
 from . import of_run
 
-DESCRIPTION = ("Draw the figures of a run into RUN/figures: training curves; firing rates of all layers and of the shortcuts "
-               "over the epochs (Fig. 5); spikes over the input at some time steps (Figs. 3 and 4), beside other runs with "
-               "--compare; scores of attention; membrane potentials and raster; energy by layer.")
+DESCRIPTION = (
+    "Draw the figures of a run into RUN/figures: training curves; firing rates of all layers and of the shortcuts "
+    "over the epochs (Fig. 5); spikes over the input at some time steps (Figs. 3 and 4), beside other runs with "
+    "--compare; scores of attention; membrane potentials and raster; energy by layer."
+)
 
 
 def neuron(text):
@@ -28,21 +30,33 @@ def neuron(text):
 def add_arguments(parser):
     of_run.add_arguments(parser)
     parser.add_argument("--limit", type=whole(), metavar="N", help="measure on N test samples (default: all)")
-    parser.add_argument("--only", nargs="+", choices=figures.NAMES, default=figures.NAMES, metavar="FIGURE",
-                        help=f"some of {', '.join(figures.NAMES)} (default: all)")
-    parser.add_argument("--compare", type=path, nargs="+", default=(), metavar="RUN", help="runs whose spikes to show beside this one's")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=figures.NAMES,
+        default=figures.NAMES,
+        metavar="FIGURE",
+        help=f"some of {', '.join(figures.NAMES)} (default: all)",
+    )
+    parser.add_argument(
+        "--compare", type=path, nargs="+", default=(), metavar="RUN", help="runs whose spikes to show beside this one's"
+    )
     parser.add_argument("--sample", type=whole(0), default=0, metavar="N", help="test sample to show, from 0")
-    parser.add_argument("--steps", nargs="+", type=whole(), metavar="T",
-                        help="time steps to show, from 1 (default: five over the sample)")
+    parser.add_argument(
+        "--steps", nargs="+", type=whole(), metavar="T", help="time steps to show, from 1 (default: five over the sample)"
+    )
     parser.add_argument("--layer", metavar="NAME", help="neurons whose potentials to show (default: stages.0.main.1)")
-    parser.add_argument("--neurons", nargs="+", type=neuron, metavar="C,H,W",
-                        help="of that layer (default: from the busiest to a silent one)")
+    parser.add_argument(
+        "--neurons", nargs="+", type=neuron, metavar="C,H,W", help="of that layer (default: from the busiest to a silent one)"
+    )
     parser.add_argument("--out", type=path, metavar="DIR", help="folder of the figures (default: RUN/figures)")
 
 
 def run(options):
-    subject, *others = (figures.Subject(Run.open(path), options.checkpoint, options.data_dir, options.batch_size, options.limit)
-                        for path in (options.run, *options.compare))
+    subject, *others = (
+        figures.Subject(Run.open(path), options.checkpoint, options.data_dir, options.batch_size, options.limit)
+        for path in (options.run, *options.compare)
+    )
     folder = Path(options.out or subject.run.path / "figures")
     drawings = figures.of_run(subject, others, options.sample, options.steps, options.layer, options.neurons, options.only)
     written = []

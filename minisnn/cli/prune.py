@@ -6,17 +6,25 @@ from ..kinds import path, share
 from ..terminal import command, say
 from . import of_run
 
-DESCRIPTION = ("Natural pruning: a shortcut whose neurons fire on no sample of the training set is removed from the network "
-               "and its checkpoint. Scores on the test set stay the same to the last bit; that is checked. The new folder is a "
-               "run like any other.")
+DESCRIPTION = (
+    "Natural pruning: a shortcut whose neurons fire on no sample of the training set is removed from the network "
+    "and its checkpoint. Scores on the test set stay the same to the last bit; that is checked. The new folder is a "
+    "run like any other."
+)
 
 
 def add_arguments(parser):
     of_run.add_arguments(parser)
-    parser.add_argument("--out", type=path, metavar="DIR", required=True, help="folder to write the pruned run to; must not exist")
-    parser.add_argument("--tolerance", type=share, default=0.0, metavar="RATE",
-                        help="also remove shortcuts with a firing rate on the training set up to RATE, spikes per neuron "
-                             "and time step")
+    parser.add_argument(
+        "--out", type=path, metavar="DIR", required=True, help="folder to write the pruned run to; must not exist"
+    )
+    parser.add_argument(
+        "--tolerance",
+        type=share,
+        default=0.0,
+        metavar="RATE",
+        help="also remove shortcuts with a firing rate on the training set up to RATE, spikes per neuron and time step",
+    )
 
 
 def run(options):
@@ -33,19 +41,26 @@ def run(options):
     data = subject.dataset(data_dir=options.data_dir)
     test = of_run.test_samples(data)
     if data.train is None or not len(data.train):
-        raise UsageError(f"the copy of {data.name} holds no training samples ({data.note}); complete it, or give "
-                         "another --data-dir")
+        raise UsageError(
+            f"the copy of {data.name} holds no training samples ({data.note}); complete it, or give another --data-dir"
+        )
     trained_on = limited(data.train, subject.config["options"].get("limit"), subject.config["options"]["seed"])
-    found = pruning.prune(net, lambda: batches(trained_on, options.batch_size), lambda: batches(test, options.batch_size),
-                          options.tolerance)
-    result = {"pruned": list(found.removed), "kept": list(found.kept), "tolerance": options.tolerance,
-              "identical": found.identical, "train_firing_rates": {str(k): rate for k, rate in found.train_rates.items()},
-              "test_firing_rates": {str(k): rate for k, rate in found.test_rates.items()},
-              "accuracy_before": accuracy(found.scores_before, test.labels),
-              "accuracy_after": accuracy(found.scores_after, test.labels),
-              "changed_predictions": int((found.scores_before.argmax(1) != found.scores_after.argmax(1)).sum()),
-              "parameters_before": sum(p.size for p in net.parameters()),
-              "parameters_after": sum(p.size for p in found.network.parameters())}
+    found = pruning.prune(
+        net, lambda: batches(trained_on, options.batch_size), lambda: batches(test, options.batch_size), options.tolerance
+    )
+    result = {
+        "pruned": list(found.removed),
+        "kept": list(found.kept),
+        "tolerance": options.tolerance,
+        "identical": found.identical,
+        "train_firing_rates": {str(k): rate for k, rate in found.train_rates.items()},
+        "test_firing_rates": {str(k): rate for k, rate in found.test_rates.items()},
+        "accuracy_before": accuracy(found.scores_before, test.labels),
+        "accuracy_after": accuracy(found.scores_after, test.labels),
+        "changed_predictions": int((found.scores_before.argmax(1) != found.scores_after.argmax(1)).sum()),
+        "parameters_before": sum(p.size for p in net.parameters()),
+        "parameters_after": sum(p.size for p in found.network.parameters()),
+    }
     for key in ("spikes", "ac", "mac", "energy_mj"):
         result |= {f"{key}_before": getattr(found.report_before, key), f"{key}_after": getattr(found.report_after, key)}
     if not options.tolerance and not found.identical:  # cannot be: nothing that fired has been removed
@@ -67,10 +82,17 @@ def change(old, new):
 def tell(result, out, samples):
     """Print what happened."""
     for k, rate in result["train_firing_rates"].items():
-        verdict = ("pruned" if int(k) in result["pruned"] else "kept: silent on the training set, but not on the test set"
-                   if int(k) in result["kept"] else "kept")
-        print(f"shortcut {k}: {rate:.6f} spikes per neuron and time step on the training set, "
-              f"{result['test_firing_rates'][k]:.6f} on the test set: {verdict}")
+        verdict = (
+            "pruned"
+            if int(k) in result["pruned"]
+            else "kept: silent on the training set, but not on the test set"
+            if int(k) in result["kept"]
+            else "kept"
+        )
+        print(
+            f"shortcut {k}: {rate:.6f} spikes per neuron and time step on the training set, "
+            f"{result['test_firing_rates'][k]:.6f} on the test set: {verdict}"
+        )
     if not result["pruned"]:
         print("nothing to prune; the new folder holds the network as it was")
     rows = {"parameters": "parameters", "ac": "AC per sample", "mac": "MAC per sample", "energy_mj": "energy per sample, mJ"}
@@ -81,7 +103,9 @@ def tell(result, out, samples):
     if result["identical"]:
         print(f"scores on {samples} test samples: the same to the last bit; accuracy {result['accuracy_after']:.2%}")
     else:
-        print(f"scores changed; {result['changed_predictions']} of {samples} predictions differ, accuracy "
-              f"{result['accuracy_before']:.2%} -> "
-              f"{result['accuracy_after']:.2%}")
+        print(
+            f"scores changed; {result['changed_predictions']} of {samples} predictions differ, accuracy "
+            f"{result['accuracy_before']:.2%} -> "
+            f"{result['accuracy_after']:.2%}"
+        )
     say(f"written to {out}; next: {command('energy', out)}")

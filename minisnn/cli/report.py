@@ -9,8 +9,10 @@ from ..runs import Run
 from ..terminal import say
 from . import of_run
 
-DESCRIPTION = ("Write a run up as one HTML file that opens from a disk, with no network: the figures, the tables, the "
-               "configuration and the command that repeats the run.")
+DESCRIPTION = (
+    "Write a run up as one HTML file that opens from a disk, with no network: the figures, the tables, the "
+    "configuration and the command that repeats the run."
+)
 
 
 def add_arguments(parser):

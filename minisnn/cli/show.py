@@ -18,13 +18,23 @@ SHORTEST = 40  # milliseconds that each picture of the animation is shown
 def add_arguments(parser):
     parser.add_argument("dataset", choices=NAMES, metavar="DATASET", help=f"one of {', '.join(NAMES)}")
     parser.add_argument("--index", type=whole(0), default=0, metavar="I", help="number of the sample, from 0")
-    parser.add_argument("--part", choices=("train", "test"),
-                        help="of the data set (default: train, or test where there is no other)")
-    parser.add_argument("--data-dir", type=path, metavar="DIR",
-                        help="where data lies (default: the variable MINISNN_DATA, else ~/.cache/minisnn)")
+    parser.add_argument(
+        "--part", choices=("train", "test"), help="of the data set (default: train, or test where there is no other)"
+    )
+    parser.add_argument(
+        "--data-dir",
+        type=path,
+        metavar="DIR",
+        help="where data lies (default: the variable MINISNN_DATA, else ~/.cache/minisnn)",
+    )
     parser.add_argument("-T", "--timesteps", type=whole(), metavar="T", help="time steps (default: as in training)")
-    parser.add_argument("--split-seed", type=whole(0), default=0, metavar="N",
-                        help="of the split of data sets without an official one, and of gestures")
+    parser.add_argument(
+        "--split-seed",
+        type=whole(0),
+        default=0,
+        metavar="N",
+        help="of the split of data sets without an official one, and of gestures",
+    )
     parser.add_argument("--out", type=path, metavar="FILE", help="the figure; .png, .pdf or .svg (default: DATASET-INDEX.png)")
     parser.add_argument("--gif", type=path, metavar="FILE", help="also write a moving figure, one picture for each slice")
     add_declared(parser, EVENT_OPTIONS)
@@ -41,8 +51,9 @@ def run(options):
     part = options.part or ("train" if dataset.train is not None else "test")
     samples = getattr(dataset, part)
     if samples is None:
-        raise UsageError(f"--part {part}: {dataset.name} has no such part here ({dataset.note}); give the other one, or "
-                         "complete the copy")
+        raise UsageError(
+            f"--part {part}: {dataset.name} has no such part here ({dataset.note}); give the other one, or complete the copy"
+        )
     if index >= len(samples):
         raise UsageError(f"--index: {index} is out of range; the {part} part of {name} has the samples 0 to {len(samples) - 1}")
     label = dataset.classes[samples.labels[index]]
@@ -79,18 +90,24 @@ def draw_events(samples, index, title, out, kind, gif):
 
         pictures = [Image.fromarray(picture) for picture in pictures_of.gif_frames(frames)]
         shown_for = max(SHORTEST, round(duration / 1000 / samples.timesteps))
-        with writable(gif), replace(gif) as file:
+        with Writable(gif), replace(gif) as file:
             pictures[0].save(file, format="GIF", save_all=True, append_images=pictures[1:], duration=shown_for, loop=0)
-    return {"events": len(events), "on": int(events["p"].sum()), "duration_ms": duration / 1000, "timesteps": samples.timesteps,
-            "frame_size": list(samples.size[1:]), "largest_count": int(frames.max())}
+    return {
+        "events": len(events),
+        "on": int(events["p"].sum()),
+        "duration_ms": duration / 1000,
+        "timesteps": samples.timesteps,
+        "frame_size": list(samples.size[1:]),
+        "largest_count": int(frames.max()),
+    }
 
 
 def save(figure, path, kind):
-    with writable(path), replace(path) as file:
+    with Writable(path), replace(path) as file:
         figure.savefig(file, format=kind)
 
 
-class writable:
+class Writable:
     """Turns a refusal of the file system into one line that names the file."""
 
     def __init__(self, path):

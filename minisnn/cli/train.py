@@ -6,16 +6,20 @@ from ..kinds import path
 from ..options import EVENT_OPTIONS, OPTIONS, Options, flag
 from .declared import add_declared, given
 
-DESCRIPTION = ("Train a network, with a progress bar, and evaluate it after each epoch. Writes the folder of the run: "
-               "config.json, metrics.csv, firing_rates.csv, last.npz, best.npz. Ctrl-C keeps all finished epochs; --resume "
-               "continues.")
+DESCRIPTION = (
+    "Train a network, with a progress bar, and evaluate it after each epoch. Writes the folder of the run: "
+    "config.json, metrics.csv, firing_rates.csv, last.npz, best.npz. Ctrl-C keeps all finished epochs; --resume "
+    "continues."
+)
+
 
 def add_arguments(parser):
     add_declared(parser, OPTIONS | EVENT_OPTIONS)
     where = parser.add_argument_group("the folder of the run")
     where.add_argument("--out", type=path, metavar="DIR", help="a new folder (default: runs/DATASET-MODEL-N)")
-    where.add_argument("--resume", type=path, metavar="DIR",
-                       help="continue the run in DIR after its last finished epoch, to the same bits")
+    where.add_argument(
+        "--resume", type=path, metavar="DIR", help="continue the run in DIR after its last finished epoch, to the same bits"
+    )
 
 
 def run(options):
@@ -29,7 +33,8 @@ def run(options):
         clash = [name for name in ("out",) if getattr(options, name)] + list(given_data) + list(chosen)
         clash += [] if options.seed == 0 else ["seed"]
         if clash:
-            raise UsageError(f"{flag(clash[0])} cannot be changed by --resume: the run keeps its own options; omit "
-                             "it, or begin a new run")
+            raise UsageError(
+                f"{flag(clash[0])} cannot be changed by --resume: the run keeps its own options; omit it, or begin a new run"
+            )
         return train.resume(options.resume, data_dir=options.data_dir, thread_count=options.threads, cache_options=cache)
     return train.train(Options(**chosen, seed=options.seed, threads=options.threads), out=options.out)

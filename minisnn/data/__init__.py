@@ -12,8 +12,20 @@ from .base import Dataset, Samples, ShuffledTime, Subset, limited, stratified_sp
 from .loader import Loader, batches
 from .places import CACHE_OPTIONS, data_folder
 
-__all__ = ["load", "data_folder", "NAMES", "Dataset", "Samples", "ShuffledTime", "Subset", "Loader", "batches",
-           "limited", "stratified_split", "CACHE_OPTIONS"]
+__all__ = [
+    "load",
+    "data_folder",
+    "NAMES",
+    "Dataset",
+    "Samples",
+    "ShuffledTime",
+    "Subset",
+    "Loader",
+    "batches",
+    "limited",
+    "stratified_split",
+    "CACHE_OPTIONS",
+]
 
 
 def load(name: str, data_dir: str | None = None, timesteps: int | None = None, seed: int = 0, **options: Any) -> Dataset:
@@ -39,4 +51,6 @@ def load(name: str, data_dir: str | None = None, timesteps: int | None = None, s
     unknown = [key for key in options if key not in inspect.signature(module.load).parameters]
     if unknown:
         raise UsageError(f"--{unknown[0].replace('_', '-')} means nothing to the data set '{name}'; omit it")
-    return module.load(name, data_dir=data_folder(data_dir), timesteps=timesteps or CATALOGUE[name].recipe.timesteps, seed=seed, **options)
+    return module.load(
+        name, data_dir=data_folder(data_dir), timesteps=timesteps or CATALOGUE[name].recipe.timesteps, seed=seed, **options
+    )

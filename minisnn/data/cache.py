@@ -70,8 +70,8 @@ class FrameCache:
         try:
             with open(path, "rb") as file:
                 content = file.read(len(HEAD) + DIGEST + size + size // 500 + 1000)  # no packed frames are longer
-            packed = content[len(HEAD) + DIGEST:]
-            if content[:len(HEAD) + DIGEST] != HEAD + digest(key, shape, packed):
+            packed = content[len(HEAD) + DIGEST :]
+            if content[: len(HEAD) + DIGEST] != HEAD + digest(key, shape, packed):
                 raise ValueError("damaged, or not made here")
             frames = np.frombuffer(zlib.decompressobj().decompress(packed, size), np.uint8).reshape(shape)
             if key not in self.mine:

@@ -31,8 +31,9 @@ def tonic_class(name: str) -> Any:
     try:
         import tonic.datasets  # late: GPL, and slow to import
     except ImportError as error:
-        raise UsageError(f"{name} is read by tonic, which is not usable here ({error}); "
-                         "pip install \"minisnn[events]\", or pip install tonic") from None
+        raise UsageError(
+            f'{name} is read by tonic, which is not usable here ({error}); pip install "minisnn[events]", or pip install tonic'
+        ) from None
     return getattr(tonic.datasets, CATALOGUE[name].source.tonic)
 
 
@@ -103,7 +104,8 @@ def read_npy(path, tonic):
 
 def read_array(path):
     """The numbers of an .npy file. Its header is read first: what it declares must be in the file before memory is taken, and
-    Python objects are not numbers."""
+    Python objects are not numbers.
+    """
     with open(path, "rb") as file:
         version = np.lib.format.read_magic(file)  # np.load would take any other file for a pickle
         readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
@@ -125,7 +127,7 @@ def read_aedat4(path, tonic):
     try:
         events = aedat4.decode(path)
     except ImportError:  # what tonic's reader needs, and only its test extra names
-        raise UsageError(f"{path} needs the package that decodes .aedat4; pip install \"minisnn[aedat4]\"") from None
+        raise UsageError(f'{path} needs the package that decodes .aedat4; pip install "minisnn[aedat4]"') from None
     except aedat4.DamagedFile as error:
         raise UsageError(f"{path} is damaged or no AEDAT 4 file ({one_line(error)}); {MEND}") from None
     if events.dtype.names is None or len(events.dtype.names) != len(tonic.ordering):
@@ -157,7 +159,8 @@ class Recording:
 
     def events(self) -> np.ndarray:
         """All events of the file, as ``read_recording`` returns them; the last few recordings that are not large stay in
-        memory, because their windows are asked for one after the other."""
+        memory, because their windows are asked for one after the other.
+        """
         state = state_of(self.path)
         if state[0] > KEEP_BYTES / 8:
             return read_recording(self.name, self.path)

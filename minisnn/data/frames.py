@@ -43,15 +43,19 @@ def check_events(events: np.ndarray, sensor: tuple[int, int], source: str) -> np
         if wrong.any():
             k = int(np.argmax(wrong))
             expected = f"0 to {limit - 1}" if limit is not None else "0 or more"
-            raise UsageError(f"{source}: event {k} has {field} = {int(values[k])}, expected {expected}; restore it, remove "
-                             "it, or leave it out with --skip-bad")
+            raise UsageError(
+                f"{source}: event {k} has {field} = {int(values[k])}, expected {expected}; restore it, remove "
+                "it, or leave it out with --skip-bad"
+            )
     t = events["t"]
     if (t[1:] < t[:-1]).any():
         events = events[np.argsort(t, kind="stable")]
     return events
 
 
-def slice_numbers(events: np.ndarray, timesteps: int, slicing: str = "count", span: tuple[int, int] | None = None) -> np.ndarray:
+def slice_numbers(
+    events: np.ndarray, timesteps: int, slicing: str = "count", span: tuple[int, int] | None = None
+) -> np.ndarray:
     """The time slice of every event, int64 [n], 0 to T - 1.
 
     count: slice(i) = floor(i T / n), equally many events each (the paper's)
@@ -89,7 +93,14 @@ def slice_edges(events: np.ndarray, timesteps: int, slicing: str, span: tuple[in
     return np.append(t[first], t[-1])
 
 
-def to_frames(events: np.ndarray, timesteps: int, sensor: tuple[int, int], slicing: str = "count", size: int | None = None, span: tuple[int, int] | None = None) -> np.ndarray:
+def to_frames(
+    events: np.ndarray,
+    timesteps: int,
+    sensor: tuple[int, int],
+    slicing: str = "count",
+    size: int | None = None,
+    span: tuple[int, int] | None = None,
+) -> np.ndarray:
     """Count events in T time slices, two polarities and every pixel.
 
     frames[k, p, y, x] = min(255, number of events of slice k and polarity p in that pixel)
@@ -173,7 +184,15 @@ class EventSamples(Samples):
         cache: FrameCache, None for none.
     """
 
-    def __init__(self, recordings: Sequence[Any], labels: np.ndarray, parts: Sequence[tuple], options: FrameOptions, moves: Moves | None = None, cache: FrameCache | None = None) -> None:
+    def __init__(
+        self,
+        recordings: Sequence[Any],
+        labels: np.ndarray,
+        parts: Sequence[tuple],
+        options: FrameOptions,
+        moves: Moves | None = None,
+        cache: FrameCache | None = None,
+    ) -> None:
         self.recordings, self.labels, self.parts = recordings, np.asarray(labels, np.int64), parts
         self.options, self.moves, self.cache = options, moves, cache
         self.timesteps, self.size = options.timesteps, options.shape[1:]

@@ -69,13 +69,17 @@ def hands(label, s, rng):
         return [(side, x + radius * swing(s, turns, phase + 0.25), 17 + radius * swing(s, turns, phase))]
     if label == 7:
         cycles *= rng.choice((-1, 1))
-        return [(side, 16 + sign * 3.5 * swing(s, cycles, phase + 0.25), 18 + sign * 3.5 * swing(s, cycles, phase))
-                for side, sign in (("right", -1), ("left", 1))]
+        return [
+            (side, 16 + sign * 3.5 * swing(s, cycles, phase + 0.25), 18 + sign * 3.5 * swing(s, cycles, phase))
+            for side, sign in (("right", -1), ("left", 1))
+        ]
     if label == 8:
         return [("right", 10 + 0 * s, 19 + 5 * swing(s, cycles, phase)), ("left", 22 + 0 * s, 19 - 5 * swing(s, cycles, phase))]
     if label == 9:
-        return [("right", 14 + swing(s, cycles, phase), 22 + 4 * swing(s, cycles, phase)),
-                ("left", 27 + 1.5 * swing(s, cycles / 2, phase), 14 + 0 * s)]
+        return [
+            ("right", 14 + swing(s, cycles, phase), 22 + 4 * swing(s, cycles, phase)),
+            ("left", 27 + 1.5 * swing(s, cycles / 2, phase), 14 + 0 * s),
+        ]
     if rng.random() < 0.5:  # both arms up and down together
         return [(side, x + 0 * s, 14 + 9 * swing(s, cycles / 2, phase)) for side, x in (("right", 6), ("left", 26))]
     side = ("right", "left")[int(rng.integers(2))]  # an eight across the body
@@ -158,8 +162,10 @@ def simulate(label: int, seed: int | Sequence[int] = 0, size: int = SIZE, noise:
         ValueError: a label or size out of range, or negative noise.
     """
     if not 0 <= label < len(CLASSES) or size < 8 or noise < 0:
-        raise ValueError(f"label {label}, size {size}, noise {noise}; give a label from 0 to {len(CLASSES) - 1}, a size of at "
-                         "least 8, no negative noise")
+        raise ValueError(
+            f"label {label}, size {size}, noise {noise}; give a label from 0 to {len(CLASSES) - 1}, a size of at "
+            "least 8, no negative noise"
+        )
     rng = np.random.default_rng(seed)
     duration = int(rng.uniform(0.8e6, 1.2e6))
     events = film_events(film(label, rng, size), duration, rng.random((size, size), np.float32))
@@ -182,15 +188,42 @@ class Simulated:
         return simulate(self.label, self.seed)
 
 
-def load(name: str, data_dir: str | None, timesteps: int, seed: int = 0, augment: bool = True, slicing: str = "count", frame_size: int | None = None, window: float | None = None, stride: float | None = None,
-         split_at: float | None = None, skip_bad: bool = False, cache: str | None = None, cache_limit: float = CACHE_LIMIT) -> Dataset:
+def load(
+    name: str,
+    data_dir: str | None,
+    timesteps: int,
+    seed: int = 0,
+    augment: bool = True,
+    slicing: str = "count",
+    frame_size: int | None = None,
+    window: float | None = None,
+    stride: float | None = None,
+    split_at: float | None = None,
+    skip_bad: bool = False,
+    cache: str | None = None,
+    cache_limit: float = CACHE_LIMIT,
+) -> Dataset:
     """See ``data.load`` and, for the options, ``recordings.load``; ``augment``: small shifts; ``seed``: of all recordings."""
     found = {}
     for number, (part, count) in enumerate((("train", TRAIN), ("test", TEST))):
         labels = np.arange(count, dtype=np.int64) % len(CLASSES)
         found[part] = ([Simulated(label, (seed, number, k)) for k, label in enumerate(labels)], labels)
     options, moves = FrameOptions(timesteps, sensor_of(name), slicing, frame_size), CATALOGUE[name].moves if augment else None
-    dataset = event_dataset(name, CLASSES, found, options, seed, moves, "made by the simulator",
-                            "two draws of the simulator", window, stride, split_at, skip_bad, cache, cache_limit)
+    dataset = event_dataset(
+        name,
+        CLASSES,
+        found,
+        options,
+        seed,
+        moves,
+        "made by the simulator",
+        "two draws of the simulator",
+        window,
+        stride,
+        split_at,
+        skip_bad,
+        cache,
+        cache_limit,
+    )
     dataset.facts |= {"simulator": VERSION, "simulator_seed": seed}
     return dataset

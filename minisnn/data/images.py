@@ -81,7 +81,9 @@ class Images(Samples):
         moves: catalogue.Moves of augmentation, None for none.
     """
 
-    def __init__(self, pixels: np.ndarray, labels: np.ndarray, timesteps: int, size: int, white: int = 255, moves: Moves | None = None) -> None:
+    def __init__(
+        self, pixels: np.ndarray, labels: np.ndarray, timesteps: int, size: int, white: int = 255, moves: Moves | None = None
+    ) -> None:
         self.pixels, self.labels, self.timesteps = pixels, labels.astype(np.int64), timesteps
         self.size, self.white, self.moves = (1, size, size), np.float32(white), moves
 
@@ -107,7 +109,8 @@ def load(name: str, data_dir: str, timesteps: int, seed: int = 0, augment: bool 
 
 def digits(name, row, timesteps, seed, moves):
     """The 1,797 handwritten digits that come with scikit-learn, 8x8 pixels, enlarged since four halvings of the
-    map would leave nothing of them."""
+    map would leave nothing of them.
+    """
     from sklearn.datasets import load_digits  # late: it takes longer to import than everything else here
 
     bunch, size = load_digits(), row.stem.size
@@ -130,14 +133,20 @@ def idx_images(name, row, data_dir, timesteps, moves):
     parts = {part: read_part(folder, part, timesteps, size, moves) for part in ("train", "t10k")}
     counts = {"train": len(parts["train"] or ()), "test": len(parts["t10k"] or ())}
     note = f"{name}: {counts['train']:,} to train on, {counts['test']:,} to test on, {size}x{size} pixels (in {folder})"
-    return Dataset(name, name, row.classes, parts["train"], parts["t10k"], note,
-                   {"folder": folder, "split": "official", **counts})
+    return Dataset(
+        name, name, row.classes, parts["train"], parts["t10k"], note, {"folder": folder, "split": "official", **counts}
+    )
 
 
 def folders(source, data_dir):
     """Where the files may lie, in the order of looking."""
-    return [os.path.join(data_dir, source.folder), os.path.join(data_dir, source.folder.split("/")[0]),
-            os.path.join(data_dir, "raw"), data_dir, *source.installed]
+    return [
+        os.path.join(data_dir, source.folder),
+        os.path.join(data_dir, source.folder.split("/")[0]),
+        os.path.join(data_dir, "raw"),
+        data_dir,
+        *source.installed,
+    ]
 
 
 def find(folder, part, what):
@@ -158,16 +167,21 @@ def read_part(folder, part, timesteps, size, moves):
         return None
     for what, path in files.items():
         if path is None:
-            raise UsageError(f"{folder} holds no {part}-{what}-idx file beside "
-                             f"{os.path.basename(next(filter(None, files.values())))}; "
-                             "restore it, or empty the folder to download the set anew")
+            raise UsageError(
+                f"{folder} holds no {part}-{what}-idx file beside "
+                f"{os.path.basename(next(filter(None, files.values())))}; "
+                "restore it, or empty the folder to download the set anew"
+            )
     pixels, labels = read_idx(files["images"], 3), read_idx(files["labels"], 1)
     if len(pixels) != len(labels):
-        raise UsageError(f"{files['images']} holds {len(pixels)} images, but {files['labels']} {len(labels)} labels; "
-                         "restore the pair from one source")
+        raise UsageError(
+            f"{files['images']} holds {len(pixels)} images, but {files['labels']} {len(labels)} labels; "
+            "restore the pair from one source"
+        )
     if pixels.shape[1:] != (size, size):
-        raise UsageError(f"{files['images']} holds images of {pixels.shape[1]}x{pixels.shape[2]} pixels; "
-                         f"this data set has {size}x{size}")
+        raise UsageError(
+            f"{files['images']} holds images of {pixels.shape[1]}x{pixels.shape[2]} pixels; this data set has {size}x{size}"
+        )
     if labels.max() > 9:
         raise UsageError(f"{files['labels']} holds the label {labels.max()}; this data set has 0 to 9")
     return Images(pixels, labels, timesteps, size, moves=moves)
@@ -193,8 +207,10 @@ def read_idx(path: Path, dims: int) -> np.ndarray:
             with gzip.open(raw) if packed else contextlib.nullcontext(raw) as file:
                 head = file.read(start)
                 if len(head) < start or head[:4] != bytes([0, 0, 8, dims]):
-                    raise UsageError(f"{path} is not an IDX file of {dims}-dimensional bytes (it begins with "
-                                     f"{head[:4].hex() or 'nothing'}); {fix}")
+                    raise UsageError(
+                        f"{path} is not an IDX file of {dims}-dimensional bytes (it begins with "
+                        f"{head[:4].hex() or 'nothing'}); {fix}"
+                    )
                 shape = tuple(int(n) for n in np.frombuffer(head, ">u4", dims, 4))
                 size, room = math.prod(shape), LARGEST if packed else os.fstat(raw.fileno()).st_size
                 # What a header declares is checked before memory is taken for it.
@@ -219,8 +235,9 @@ def download(name, source, folder):
                 content = answer.read(LARGEST)
         except (urllib.error.URLError, OSError, ValueError) as error:
             reason = getattr(error, "reason", None) or error
-            raise UsageError(f"{name} is not in {folder} and cannot be downloaded from {source.url} ({reason}); "
-                             f"{manual}") from None
+            raise UsageError(
+                f"{name} is not in {folder} and cannot be downloaded from {source.url} ({reason}); {manual}"
+            ) from None
         if hashlib.md5(content).hexdigest() != checksum:
             raise UsageError(f"{source.url}{file} came with {len(content)} bytes of a wrong checksum; {manual}")
         try:

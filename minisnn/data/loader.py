@@ -36,13 +36,15 @@ class Loader:
         elapsed: seconds from the first batch asked for to the last one handed out.
     """
 
-    def __init__(self, samples: Samples, batch_size: int, seed: int = 0, epoch: int = 0, shuffle: bool = False, limit: int | None = None) -> None:
+    def __init__(
+        self, samples: Samples, batch_size: int, seed: int = 0, epoch: int = 0, shuffle: bool = False, limit: int | None = None
+    ) -> None:
         self.samples, self.batch_size = limited(samples, limit, seed), batch_size
         self.seed, self.epoch, self.shuffle = seed, epoch, shuffle
         self.waited = self.elapsed = 0.0
 
     def __len__(self) -> int:
-        return -(-len(self.samples) // self.batch_size)
+        return -(-len(self.samples) // self.batch_size)  # noqa: PLE0303 - rounded up
 
     @property
     def waiting(self) -> float:

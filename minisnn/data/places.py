@@ -1,4 +1,6 @@
-"""Where data and frames lie on this machine. What a run's folder says about it is never followed: it may come from elsewhere."""
+"""Where data and frames lie on this machine. What a run's folder says about it is never followed: it may come from
+elsewhere.
+"""
 
 import os
 import tempfile
@@ -18,7 +20,8 @@ def home() -> str | None:
 
 def data_folder(data_dir: str | None = None) -> str:
     """Where data lies: ``data_dir``, else what the variable MINISNN_DATA says, else ~/.cache/minisnn, and without a home folder
-    one among the temporary files."""
+    one among the temporary files.
+    """
     told = data_dir or os.environ.get("MINISNN_DATA")
     if told:
         return os.path.expanduser(told)
@@ -27,7 +30,8 @@ def data_folder(data_dir: str | None = None) -> str:
 
 def cache_folder(cache: str | None = None) -> str | None:
     """Where frames are kept: ``cache``, else what the variable MINISNN_CACHE says ("none": nowhere, None), else
-    ~/.cache/minisnn/frames, and nowhere without a home folder."""
+    ~/.cache/minisnn/frames, and nowhere without a home folder.
+    """
     told = cache or os.environ.get("MINISNN_CACHE")
     if told == NO_CACHE or not (told or home()):
         return None

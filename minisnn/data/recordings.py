@@ -91,7 +91,8 @@ def is_hidden(name):
 
 def walk(folder):
     """As os.walk in the order of names, through links to folders as well; each folder once, however often it is reached, and
-    nothing hidden."""
+    nothing hidden.
+    """
     seen = set()
     for where, folders, files in os.walk(folder, followlinks=True):
         status = os.stat(where)
@@ -149,8 +150,10 @@ def download(name, data_dir):
         url, file = (getattr(cls, part + field) for field in ("url", "filename"))
         archive, checksum = os.path.join(folder, file), getattr(cls, part + "md5", None) or getattr(cls, "file_md5", None)
         was_there = os.path.lexists(archive)
-        manual = (f"fetch {file} by hand (tonic's address: {url}) and unpack it to {source.layout} in {data_dir}, "
-                  "or say with --data-dir where the recordings lie")
+        manual = (
+            f"fetch {file} by hand (tonic's address: {url}) and unpack it to {source.layout} in {data_dir}, "
+            "or say with --data-dir where the recordings lie"
+        )
         try:
             os.makedirs(data_dir, exist_ok=True)
             cls(save_to=data_dir, **arguments)
@@ -182,8 +185,22 @@ def md5(path):
 # ---- data sets ---------------------------------------------------------------------------------------------------------
 
 
-def load(name: str, data_dir: str, timesteps: int, seed: int = 0, augment: bool | None = None, slicing: str = "count", frame_size: int | None = None, window: float | None = None, stride: float | None = None,
-         split_at: float | None = None, skip_bad: bool = False, cache: str | None = None, cache_limit: float = CACHE_LIMIT, keep_out: list[str] | None = None) -> Dataset:
+def load(
+    name: str,
+    data_dir: str,
+    timesteps: int,
+    seed: int = 0,
+    augment: bool | None = None,
+    slicing: str = "count",
+    frame_size: int | None = None,
+    window: float | None = None,
+    stride: float | None = None,
+    split_at: float | None = None,
+    skip_bad: bool = False,
+    cache: str | None = None,
+    cache_limit: float = CACHE_LIMIT,
+    keep_out: list[str] | None = None,
+) -> Dataset:
     """See ``data.load``.
 
     Args:
@@ -214,8 +231,23 @@ def load(name: str, data_dir: str, timesteps: int, seed: int = 0, augment: bool 
         raise UsageError(f"{folder} holds no {source.ending} files; tonic's layout is {source.layout}")
     options = FrameOptions(timesteps, sensor_of(name), slicing, frame_size)
     moves = row.moves if (row.recipe.augment if augment is None else augment) else None
-    return event_dataset(name, class_names(name), found, options, seed, moves, f"found in {folder}", "official", window,
-                         stride, split_at, skip_bad, cache, cache_limit, keep_out)
+    return event_dataset(
+        name,
+        class_names(name),
+        found,
+        options,
+        seed,
+        moves,
+        f"found in {folder}",
+        "official",
+        window,
+        stride,
+        split_at,
+        skip_bad,
+        cache,
+        cache_limit,
+        keep_out,
+    )
 
 
 def announce_download(name, data_dir):
@@ -223,8 +255,23 @@ def announce_download(name, data_dir):
     print(text, file=sys.stderr, flush=True)
 
 
-def event_dataset(name: str, classes: tuple[str, ...], found: dict[str, tuple[list, np.ndarray]], options: FrameOptions, seed: int, moves: Moves | None, where: str, split: str, window: float | None = None, stride: float | None = None, split_at: float | None = None,
-                  skip_bad: bool = False, cache: str | None = None, cache_limit: float = CACHE_LIMIT, keep_out: list[str] | None = None) -> Dataset:
+def event_dataset(
+    name: str,
+    classes: tuple[str, ...],
+    found: dict[str, tuple[list, np.ndarray]],
+    options: FrameOptions,
+    seed: int,
+    moves: Moves | None,
+    where: str,
+    split: str,
+    window: float | None = None,
+    stride: float | None = None,
+    split_at: float | None = None,
+    skip_bad: bool = False,
+    cache: str | None = None,
+    cache_limit: float = CACHE_LIMIT,
+    keep_out: list[str] | None = None,
+) -> Dataset:
     """A Dataset from recordings.
 
     Args:
@@ -258,8 +305,10 @@ def event_dataset(name: str, classes: tuple[str, ...], found: dict[str, tuple[li
         train, test = samples(recordings, train_labels, train_parts, True), samples(recordings, test_labels, test_parts, False)
         facts |= {"split": f"within each recording, at {split_at / 1000:g} ms"}
         if train is None or test is None:
-            raise UsageError(f"--split-at {split_at / 1000:g}: no window of {window / 1000:g} ms fits on one side of it; give "
-                             "another --split-at or a shorter --window")
+            raise UsageError(
+                f"--split-at {split_at / 1000:g}: no window of {window / 1000:g} ms fits on one side of it; give "
+                "another --split-at or a shorter --window"
+            )
     else:
         if "test" in found:
             facts |= {"split": split}
@@ -267,8 +316,11 @@ def event_dataset(name: str, classes: tuple[str, ...], found: dict[str, tuple[li
             recordings, labels = found.get("all") or found["train"]
             names = [recording.short for recording in recordings]
             train, test = held_out(labels, seed) if keep_out is None else kept_out(names, keep_out)
-            how = "stratified, 9 in 10 train" if len(test) else (
-                "no test part: one recording of each class; cut them by --window and --split-at")
+            how = (
+                "stratified, 9 in 10 train"
+                if len(test)
+                else ("no test part: one recording of each class; cut them by --window and --split-at")
+            )
             facts |= {"split": how, "split_seed": seed, "held_out": [names[k] for k in test]}
             chosen = {"train": train, "test": test} if len(test) else {"train": train}
             found = {part: ([recordings[k] for k in numbers], labels[numbers]) for part, numbers in chosen.items()}
@@ -302,8 +354,10 @@ def kept_out(names, keep_out):
     """Numbers of the training and of the test recordings where their names say which are held out."""
     test = np.isin(names, [name.replace("\\", "/") for name in keep_out])  # as Windows wrote them in earlier versions
     if not test.any():
-        raise UsageError(f"none of the {len(keep_out)} recordings that the run has held out, such as {keep_out[0]}, is in this "
-                         "copy; give the --data-dir that it was trained on, or a copy with an official test part")
+        raise UsageError(
+            f"none of the {len(keep_out)} recordings that the run has held out, such as {keep_out[0]}, is in this "
+            "copy; give the --data-dir that it was trained on, or a copy with an official test part"
+        )
     return np.flatnonzero(~test), np.flatnonzero(test)
 
 

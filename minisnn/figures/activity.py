@@ -83,7 +83,14 @@ def keep_scores(activity, name, module, inputs, output):
     activity.scores[name] = module.scores(*inputs).data
 
 
-def potentials(current: np.ndarray, tau: float = 2.0, v_threshold: float = 1.0, v_reset: float | None = 0.0, decay_input: bool = True, **_: Any) -> np.ndarray:
+def potentials(
+    current: np.ndarray,
+    tau: float = 2.0,
+    v_threshold: float = 1.0,
+    v_reset: float | None = 0.0,
+    decay_input: bool = True,
+    **_: Any,
+) -> np.ndarray:
     """Membrane potential u[t] before the spike, for currents [T, ...]: Eq. 2 (``ops.lif``) in plain NumPy."""
     rest = 0.0 if v_reset is None else v_reset
     h, u = np.full(current.shape[1:], rest), np.empty(current.shape)

@@ -70,32 +70,46 @@ def page(subject: Subject, drawings: Sequence[Drawing]) -> str:
     """The HTML text."""
     run, measured = subject.run, subject.report
     title = f"minisnn: {subject.title}"
-    parts = [f"<h1>{html.escape(title)}</h1>", facts(subject), "<h2>Figures</h2>", *map(figure, drawings),
-             "<h2>Spikes, operations and energy</h2>",
-             f"<p>Measured on {measured.samples:,} test samples; per sample, over T = {measured.timesteps} time steps; "
-             f"{measured.e_mac:g} pJ per MAC and {measured.e_ac:g} pJ per AC (45 nm).</p>", table(measured.rows(), total=True)]
+    parts = [
+        f"<h1>{html.escape(title)}</h1>",
+        facts(subject),
+        "<h2>Figures</h2>",
+        *map(figure, drawings),
+        "<h2>Spikes, operations and energy</h2>",
+        f"<p>Measured on {measured.samples:,} test samples; per sample, over T = {measured.timesteps} time steps; "
+        f"{measured.e_mac:g} pJ per MAC and {measured.e_ac:g} pJ per AC (45 nm).</p>",
+        table(measured.rows(), total=True),
+    ]
     try:
         published = energy.published_of(subject.net, measured, size=subject.dataset.test.size[1])
         parts.append("<h3>As the authors' scripts count</h3>" + table(published.rows(), total=True))
     except ValueError as error:
         parts.append(f"<p>{html.escape(str(error))}.</p>")
-    parts += ["<h2>Epochs</h2>", table(epochs(run.metrics())),
-              "<h2>To repeat this run</h2>", f"<pre>{html.escape(commands(run))}</pre>",
-              "<h2>Configuration</h2>", f"<pre>{html.escape(json.dumps(run.config, indent=2))}</pre>"]
+    parts += [
+        "<h2>Epochs</h2>",
+        table(epochs(run.metrics())),
+        "<h2>To repeat this run</h2>",
+        f"<pre>{html.escape(commands(run))}</pre>",
+        "<h2>Configuration</h2>",
+        f"<pre>{html.escape(json.dumps(run.config, indent=2))}</pre>",
+    ]
     return PAGE.format(title=html.escape(title), style=STYLE, body="\n".join(parts))
 
 
 def facts(subject):
     """What the run came to, as a list."""
     run, report = subject.run, subject.report
-    rows = [("test accuracy", f"{subject.accuracy:.2%} of {report.samples:,} samples"),
-            ("spikes per sample", f"{report.spikes:,.0f}, {report.spikes_per_neuron:.3f} per neuron"),
-            ("operations per sample", f"{energy.count(report.ac) or 0} AC, {energy.count(report.mac) or 0} MAC"),
-            ("energy per sample", f"{report.energy_mj * 1e3:.4g} µJ"),
-            ("parameters", f"{sum(p.size for p in subject.net.parameters()):,}"),
-            ("silent shortcuts", f"{', '.join(map(str, report.silent_shortcuts)) or 'none'} (on the test set)"),
-            ("removed shortcuts", ", ".join(map(str, subject.net.config.removed)) or "none"),
-            ("data", subject.dataset.note), ("folder", str(run.path.absolute()))]
+    rows = [
+        ("test accuracy", f"{subject.accuracy:.2%} of {report.samples:,} samples"),
+        ("spikes per sample", f"{report.spikes:,.0f}, {report.spikes_per_neuron:.3f} per neuron"),
+        ("operations per sample", f"{energy.count(report.ac) or 0} AC, {energy.count(report.mac) or 0} MAC"),
+        ("energy per sample", f"{report.energy_mj * 1e3:.4g} µJ"),
+        ("parameters", f"{sum(p.size for p in subject.net.parameters()):,}"),
+        ("silent shortcuts", f"{', '.join(map(str, report.silent_shortcuts)) or 'none'} (on the test set)"),
+        ("removed shortcuts", ", ".join(map(str, subject.net.config.removed)) or "none"),
+        ("data", subject.dataset.note),
+        ("folder", str(run.path.absolute())),
+    ]
     return "<dl>" + "".join(f"<dt>{html.escape(name)}</dt><dd>{html.escape(text)}</dd>" for name, text in rows) + "</dl>"
 
 
@@ -130,7 +144,17 @@ def commands(run):
     lines, pruned = [run.config["command"]], run.config.get("pruned")
     steps = []
     while pruned:
-        steps.append(terminal.command("prune", pruned["from"], "--checkpoint", pruned["checkpoint"], "--tolerance",
-                                      f"{pruned['tolerance']:g}", "--out", "DIR"))
+        steps.append(
+            terminal.command(
+                "prune",
+                pruned["from"],
+                "--checkpoint",
+                pruned["checkpoint"],
+                "--tolerance",
+                f"{pruned['tolerance']:g}",
+                "--out",
+                "DIR",
+            )
+        )
         pruned = pruned.get("before")
     return "\n".join(map(terminal.shown, lines + steps[::-1]))

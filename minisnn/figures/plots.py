@@ -19,8 +19,16 @@ from .style import COLORS, MAP, MARKERS, blank, styled, whole_numbers
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["training_curves", "thermogram", "spike_intensity", "attention_maps", "membranes", "energy_by_layer",
-           "accuracy_against_energy", "chosen_neurons"]
+__all__ = [
+    "training_curves",
+    "thermogram",
+    "spike_intensity",
+    "attention_maps",
+    "membranes",
+    "energy_by_layer",
+    "accuracy_against_energy",
+    "chosen_neurons",
+]
 
 
 # ---- a run over its epochs ---------------------------------------------------------------------------------------------
@@ -40,15 +48,24 @@ def training_curves(metrics: Mapping[str, Sequence[float]], title: str = "") -> 
     marker = "o" if len(epochs) < 40 else ""
     for axes, what, factor in ((loss, "loss", 1), (accuracy, "accuracy", 100)):
         for which, color, dash in (("train", COLORS[0], "--"), ("test", COLORS[1], "-")):
-            axes.plot(epochs, factor * np.asarray(metrics[f"{which}_{what}"], float), dash, color=color, marker=marker,
-                      markerfacecolor="white" if which == "train" else color, markersize=3, label=which)
+            axes.plot(
+                epochs,
+                factor * np.asarray(metrics[f"{which}_{what}"], float),
+                dash,
+                color=color,
+                marker=marker,
+                markerfacecolor="white" if which == "train" else color,
+                markersize=3,
+                label=which,
+            )
         axes.legend()
     rate.plot(epochs, np.asarray(metrics["firing_rate"], float), color="black", marker=marker, markersize=3)
     merits = [merit(*found) for found in zip(metrics["test_accuracy"], metrics["test_loss"])]
     best = merits.index(max(merits))
     best_accuracy = 100 * metrics["test_accuracy"][best]
-    accuracy.plot(epochs[best], best_accuracy, linestyle="", marker="o", markersize=9, markerfacecolor="none",
-                  markeredgecolor="black")
+    accuracy.plot(
+        epochs[best], best_accuracy, linestyle="", marker="o", markersize=9, markerfacecolor="none", markeredgecolor="black"
+    )
     loss.set(yscale="log", ylabel="loss", title="Loss")
     accuracy.set(ylabel="accuracy (%)", title=f"Accuracy (circle: {best_accuracy:.2f} % in epoch {epochs[best]:g})")
     rate.set(ylabel="spikes per neuron and time step", title="Firing rate, all LIF layers", ylim=(0, None))
@@ -79,8 +96,14 @@ def thermogram(rates: Any, names: Sequence[str], epochs: Any = None, title: str 
         heat, bars = left.subplots(), np.atleast_1d(right.subplots(len(shortcuts), 1, sharex=True))
     else:
         heat, bars = figure.subplots(), np.empty(0, object)
-    image = heat.pcolormesh(np.append(epochs - 0.5, epochs[-1] + 0.5), np.arange(len(names) + 1) - 0.5, rates.T, cmap=MAP,
-                            vmin=0, vmax=max(rates.max(), 1e-6))
+    image = heat.pcolormesh(
+        np.append(epochs - 0.5, epochs[-1] + 0.5),
+        np.arange(len(names) + 1) - 0.5,
+        rates.T,
+        cmap=MAP,
+        vmin=0,
+        vmax=max(rates.max(), 1e-6),
+    )
     heat.invert_yaxis()
     heat.set_yticks(range(len(names)), [energy.label(name) for name in names])
     for k in shortcuts:
@@ -95,10 +118,13 @@ def thermogram(rates: Any, names: Sequence[str], epochs: Any = None, title: str 
         axes.set(ylim=(0, 1.1 * max(rates[:, shortcuts].max(), 1e-3)), ylabel="spikes per neuron\nand time step")
         silent = int(np.argmax(np.append(rates[::-1, k] > 0, True)))  # epochs at the end without a single spike
         if silent:
-            axes.axvspan(epochs[len(epochs) - silent] - 0.5, epochs[-1] + 0.5, facecolor="0.92", hatch="//", edgecolor="0.75",
-                         zorder=0)
-        axes.set_title(f"{energy.label(names[k])}: " + (f"silent from epoch {epochs[len(epochs) - silent]}" if silent else
-                                                         f"{rates[-1, k]:.4f} at the end"))
+            axes.axvspan(
+                epochs[len(epochs) - silent] - 0.5, epochs[-1] + 0.5, facecolor="0.92", hatch="//", edgecolor="0.75", zorder=0
+            )
+        axes.set_title(
+            f"{energy.label(names[k])}: "
+            + (f"silent from epoch {epochs[len(epochs) - silent]}" if silent else f"{rates[-1, k]:.4f} at the end")
+        )
         whole_numbers(axes.xaxis)
     if shortcuts:
         bars[-1].set_xlabel("epoch")
@@ -110,7 +136,9 @@ def thermogram(rates: Any, names: Sequence[str], epochs: Any = None, title: str 
 
 
 @styled
-def spike_intensity(x: np.ndarray, joined: Sequence[np.ndarray], steps: Sequence[int], names: Sequence[str] = ("",), title: str = "") -> Figure:
+def spike_intensity(
+    x: np.ndarray, joined: Sequence[np.ndarray], steps: Sequence[int], names: Sequence[str] = ("",), title: str = ""
+) -> Figure:
     """Spikes of all channels after the first join, over the input, at chosen time steps (Figs. 3 and 4).
 
     Args:
@@ -163,14 +191,25 @@ def attention_maps(scores: Mapping[str, np.ndarray], title: str = "", most: int 
     high = max(low + 1e-3, *(m.max() for m in means))
     for k, mean in enumerate(means):  # each row spans the axes: 16 channels as wide as 128
         across = np.arange(len(mean) + 1) + 0.5 if steps else np.linspace(0, 1, len(mean) + 1)
-        image = heat.pcolormesh(across, [k - 0.46, k + 0.46], (mean if steps else np.sort(mean)[::-1])[None], cmap=MAP,
-                                vmin=low, vmax=high)
-        bars.barh(k, mean.mean(), color="0.75" if "shortcut" in names[k] else COLORS[0], height=0.7,
-                  hatch="//" if "shortcut" in names[k] else "", edgecolor="black", linewidth=0.5)
-        bars.errorbar(mean.mean(), k, xerr=[[mean.mean() - mean.min()], [mean.max() - mean.mean()]], color="black", capsize=2,
-                      linewidth=1)
-    labels = [energy.label(n) + (" (IA)" if "shortcut" in n else "") + ("" if steps else f", {len(m)} channels")
-              for n, m in zip(names, means)]
+        image = heat.pcolormesh(
+            across, [k - 0.46, k + 0.46], (mean if steps else np.sort(mean)[::-1])[None], cmap=MAP, vmin=low, vmax=high
+        )
+        bars.barh(
+            k,
+            mean.mean(),
+            color="0.75" if "shortcut" in names[k] else COLORS[0],
+            height=0.7,
+            hatch="//" if "shortcut" in names[k] else "",
+            edgecolor="black",
+            linewidth=0.5,
+        )
+        bars.errorbar(
+            mean.mean(), k, xerr=[[mean.mean() - mean.min()], [mean.max() - mean.mean()]], color="black", capsize=2, linewidth=1
+        )
+    labels = [
+        energy.label(n) + (" (IA)" if "shortcut" in n else "") + ("" if steps else f", {len(m)} channels")
+        for n, m in zip(names, means)
+    ]
     heat.set_yticks(range(len(names)), labels)
     heat.set_ylim(len(names) - 0.5, -0.5)
     heat.set(xlabel="time step" if steps else "share of the channels, highest score first", title="Score, mean over samples")
@@ -202,7 +241,15 @@ def spatial_scores(scores, title, most):
 
 
 @styled
-def membranes(current: np.ndarray, spikes: np.ndarray, options: Mapping[str, Any], neurons: Sequence[tuple[int, int, int]], name: str = "", title: str = "", raster: int = 60) -> Figure:
+def membranes(
+    current: np.ndarray,
+    spikes: np.ndarray,
+    options: Mapping[str, Any],
+    neurons: Sequence[tuple[int, int, int]],
+    name: str = "",
+    title: str = "",
+    raster: int = 60,
+) -> Figure:
     """Membrane potentials of chosen neurons with the threshold drawn, and a raster of the busiest of the layer.
 
     Args:
@@ -221,8 +268,16 @@ def membranes(current: np.ndarray, spikes: np.ndarray, options: Mapping[str, Any
         u, s = potentials(current[:, c, h, w].astype(float), **options), spikes[:, c, h, w] > 0
         row.plot(steps, u, "-", color=COLORS[0], marker=".", label="u, before the spike")
         row.axhline(threshold, color="black", linestyle="--", linewidth=1, label=f"threshold {threshold:g}")
-        row.plot(steps[s], u[s], linestyle="", marker="^", markersize=8, markerfacecolor=COLORS[1], markeredgecolor="black",
-                 label="spike")
+        row.plot(
+            steps[s],
+            u[s],
+            linestyle="",
+            marker="^",
+            markersize=8,
+            markerfacecolor=COLORS[1],
+            markeredgecolor="black",
+            label="spike",
+        )
         row.set_ylabel(f"channel {c},\nrow {h}, column {w}\nu", fontsize=8)
         row.grid(alpha=0.3)
     handles = axes[0].get_legend_handles_labels()
@@ -231,8 +286,12 @@ def membranes(current: np.ndarray, spikes: np.ndarray, options: Mapping[str, Any
     busiest = np.argsort(-flat.sum(0), kind="stable")[:raster]
     t, k = np.nonzero(flat[:, np.sort(busiest)])
     axes[-1].scatter(t + 1, k, marker="|", color="black", s=max(4, 700 / len(busiest)), linewidths=1.2)
-    axes[-1].set(xlabel="time step", ylabel=f"{len(busiest)} busiest neurons\nof {flat.shape[1]:,}", xlim=(0.5, T + 0.5),
-                 ylim=(-0.7, len(busiest) - 0.3))
+    axes[-1].set(
+        xlabel="time step",
+        ylabel=f"{len(busiest)} busiest neurons\nof {flat.shape[1]:,}",
+        xlim=(0.5, T + 0.5),
+        ylim=(-0.7, len(busiest) - 0.3),
+    )
     whole_numbers(axes[-1].xaxis)
     figure.suptitle((f"{title}\n" if title else "") + f"{energy.label(name)}: membrane potential u", x=0.02, ha="left")
     return figure
@@ -263,17 +322,34 @@ def energy_by_layer(report: energy.Report, title: str = "") -> Figure:
     y, total = np.arange(len(rows)), np.array([row.energy_mj for row in rows]) * scale
     ac = np.array([min(row.ac * report.e_ac * 1e-9, row.energy_mj) for row in rows]) * scale
     cost.barh(y, ac, color=COLORS[5], edgecolor="black", linewidth=0.5, label=f"additions, AC ({report.e_ac:g} pJ)")
-    cost.barh(y, total - ac, left=ac, color=COLORS[1], edgecolor="black", linewidth=0.5, hatch="///",
-              label=f"products, MAC ({report.e_mac:g} pJ)")
+    cost.barh(
+        y,
+        total - ac,
+        left=ac,
+        color=COLORS[1],
+        edgecolor="black",
+        linewidth=0.5,
+        hatch="///",
+        label=f"products, MAC ({report.e_mac:g} pJ)",
+    )
     for k, row in enumerate(rows):
         cost.text(total[k] + 0.01 * total.max(), k, f"{row.share:.1%}", va="center", fontsize=7)
         if row.firing_rate is not None:
-            rate.barh(k, row.firing_rate, color="0.75" if row.kind == "attention" else COLORS[0], edgecolor="black",
-                      linewidth=0.5, hatch="//" if "shortcut" in row.name else "")
+            rate.barh(
+                k,
+                row.firing_rate,
+                color="0.75" if row.kind == "attention" else COLORS[0],
+                edgecolor="black",
+                linewidth=0.5,
+                hatch="//" if "shortcut" in row.name else "",
+            )
     cost.set_yticks(y, [energy.label(row.name) for row in rows], fontsize=8)
     cost.set_ylim(len(rows) - 0.4, -0.6)
-    cost.set(xlabel=f"energy per sample ({unit})", title=f"{report.energy_mj * scale:.4g} {unit}, {report.accounting}",
-             xlim=(0, 1.12 * max(total.max(), 1e-12)))
+    cost.set(
+        xlabel=f"energy per sample ({unit})",
+        title=f"{report.energy_mj * scale:.4g} {unit}, {report.accounting}",
+        xlim=(0, 1.12 * max(total.max(), 1e-12)),
+    )
     cost.legend(loc="center right")
     rate.set(xlabel="spikes per neuron and time step", title="Firing rate (hatched: shortcuts)")
     figure.suptitle(title)
@@ -292,11 +368,24 @@ def accuracy_against_energy(points: Sequence[tuple[str, float, float, float, flo
     axes = figure.subplots()
     spread = max(p[3] for p in points) / max(min(p[3] for p in points), 1e-12)
     for k, (name, accuracy, deviation, mj, mj_deviation) in enumerate(points):
-        axes.errorbar(mj * 1e3, 100 * accuracy, xerr=mj_deviation * 1e3, yerr=100 * deviation, marker=MARKERS[k % len(MARKERS)],
-                      color=COLORS[k % len(COLORS)], markeredgecolor="black", markersize=8, linestyle="", capsize=2,
-                      label=name)
-    axes.set(xlabel="energy per sample (µJ)" + (", logarithmic" if spread > 8 else ""), ylabel="test accuracy (%)",
-             xscale="log" if spread > 8 else "linear")
+        axes.errorbar(
+            mj * 1e3,
+            100 * accuracy,
+            xerr=mj_deviation * 1e3,
+            yerr=100 * deviation,
+            marker=MARKERS[k % len(MARKERS)],
+            color=COLORS[k % len(COLORS)],
+            markeredgecolor="black",
+            markersize=8,
+            linestyle="",
+            capsize=2,
+            label=name,
+        )
+    axes.set(
+        xlabel="energy per sample (µJ)" + (", logarithmic" if spread > 8 else ""),
+        ylabel="test accuracy (%)",
+        xscale="log" if spread > 8 else "linear",
+    )
     axes.grid(alpha=0.3)
     figure.legend(loc="outside right upper")
     figure.suptitle(title)

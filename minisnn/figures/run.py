@@ -63,7 +63,9 @@ def joined(net, activity):
 class Subject:
     """A run, with what several figures need computed once."""
 
-    def __init__(self, run: Run, which: str = "best", data_dir: str | None = None, batch_size: int = 64, limit: int | None = None) -> None:
+    def __init__(
+        self, run: Run, which: str = "best", data_dir: str | None = None, batch_size: int = 64, limit: int | None = None
+    ) -> None:
         self.run, self.net, self.data_dir, self.batch_size, self.limit = run, run.network(which), data_dir, batch_size, limit
 
     @property
@@ -98,13 +100,15 @@ class Subject:
             raise UsageError(f"--sample: there is no test sample {number}; give a number from 0 to {len(test) - 1}")
         return np.asarray(test.batch(np.array([number]))), str(self.dataset.classes[test.labels[number]])
 
-    @functools.cache
+    @functools.cache  # noqa: B019 - a Subject lives as long as its figures
     def activity(self, number: int) -> Activity:
         """What happens in every layer on one test sample."""
         return watch(self.net, self.sample(number)[0])
 
 
-FIGURES: dict[str, Callable[..., Any]] = {}  # name: function(subject, options), which returns (caption, matplotlib Figure), or None where there is nothing to show
+FIGURES: dict[
+    str, Callable[..., Any]
+] = {}  # name: function(subject, options), which returns (caption, matplotlib Figure), or None where there is nothing to show
 
 
 def figure_of_a_run(draw):
@@ -138,19 +142,26 @@ def spike_intensity(subject, options):
     maps = []
     for other in subjects:
         if other is not subject and other.net.config.timesteps != subject.net.config.timesteps:
-            raise UsageError(f"--compare: {other.run.path} has {other.net.config.timesteps} time steps, {subject.run.path} has "
-                             f"{subject.net.config.timesteps}; compare runs of one T")
+            raise UsageError(
+                f"--compare: {other.run.path} has {other.net.config.timesteps} time steps, {subject.run.path} has "
+                f"{subject.net.config.timesteps}; compare runs of one T"
+            )
         if other is not subject and other.sample(options["sample"])[0].shape != x.shape:
-            raise UsageError(f"--compare: {other.run.path} was trained on samples of another shape; compare runs on one "
-                             "data set")
+            raise UsageError(
+                f"--compare: {other.run.path} was trained on samples of another shape; compare runs on one data set"
+            )
         activity = subject.activity(options["sample"]) if other is subject else watch(other.net, x)
         maps.append(joined(other.net, activity)[:, 0])
     steps = options["steps"] or chosen_steps(len(x))
     if not all(1 <= t <= len(x) for t in steps):
         raise UsageError(f"--steps: {' '.join(map(str, steps))}; give numbers from 1 to {len(x)}")
-    figure = plots.spike_intensity(x[:, 0], maps, [t - 1 for t in steps],
-                                   [other.run.config["options"]["model"] for other in subjects],
-                                   f"After the first join, test sample {options['sample']} ({label})")
+    figure = plots.spike_intensity(
+        x[:, 0],
+        maps,
+        [t - 1 for t in steps],
+        [other.run.config["options"]["model"] for other in subjects],
+        f"After the first join, test sample {options['sample']} ({label})",
+    )
     return "Spikes of all channels after the first join, over the input (white), at chosen time steps (Figs. 3 and 4).", figure
 
 
@@ -160,7 +171,11 @@ def attention(subject, options):
     if dim is None:
         return None
     subject.sample(at)  # checks the number
-    x = test.batch(np.arange(at, min(at + 3, len(test)))) if DIMENSIONS[dim].by_pixel else test.batch(np.arange(min(64, len(test))))
+    x = (
+        test.batch(np.arange(at, min(at + 3, len(test))))
+        if DIMENSIONS[dim].by_pixel
+        else test.batch(np.arange(min(64, len(test))))
+    )
     scores = watch(subject.net, x).scores
     if not scores:
         return None
@@ -184,8 +199,10 @@ def membranes(subject, options):
     neurons = options["neurons"] or plots.chosen_neurons(current, spikes)
     for neuron in neurons:
         if len(neuron) != 3 or not all(0 <= k < n for k, n in zip(neuron, spikes.shape[1:])):
-            raise UsageError(f"--neurons: {','.join(map(str, neuron))} is not in {layer}; give CHANNEL,ROW,COLUMN below "
-                             f"{','.join(map(str, spikes.shape[1:]))}")
+            raise UsageError(
+                f"--neurons: {','.join(map(str, neuron))} is not in {layer}; give CHANNEL,ROW,COLUMN below "
+                f"{','.join(map(str, spikes.shape[1:]))}"
+            )
     label = subject.sample(options["sample"])[1]
     title = f"Test sample {options['sample']} ({label})"
     figure = plots.membranes(current, spikes, activity.neurons[layer], neurons, layer, title)
@@ -201,7 +218,15 @@ def energy_by_layer(subject, _):
 NAMES = tuple(FIGURES)
 
 
-def of_run(subject: Subject, compare: Sequence[Subject] = (), sample: int = 0, steps: Sequence[int] | None = None, layer: str | None = None, neurons: Sequence[tuple[int, int, int]] | None = None, only: Sequence[str] = NAMES) -> Iterator[Drawing]:
+def of_run(
+    subject: Subject,
+    compare: Sequence[Subject] = (),
+    sample: int = 0,
+    steps: Sequence[int] | None = None,
+    layer: str | None = None,
+    neurons: Sequence[tuple[int, int, int]] | None = None,
+    only: Sequence[str] = NAMES,
+) -> Iterator[Drawing]:
     """The figures of a run, one after another.
 
     Args:

@@ -38,7 +38,9 @@ def polarity(frames: np.ndarray) -> np.ndarray:
 
 
 @styled
-def event_figure(events: np.ndarray, frames: np.ndarray, sensor: tuple[int, int], edges: np.ndarray | None = None, title: str = "") -> Figure:
+def event_figure(
+    events: np.ndarray, frames: np.ndarray, sensor: tuple[int, int], edges: np.ndarray | None = None, title: str = ""
+) -> Figure:
     """Slices, cloud and rate of one sample.
 
     Args:
@@ -71,8 +73,9 @@ def event_figure(events: np.ndarray, frames: np.ndarray, sensor: tuple[int, int]
     some = events[np.sort(np.random.default_rng(0).permutation(len(events))[:MOST_POINTS])]
     for p, marker, color, name in ((0, "v", OFF, "off"), (1, "^", ON, "on")):
         e = some[some["p"] == p]
-        cloud.scatter(e["t"] / 1000, e["x"], e["y"], marker=marker, s=4, color=color, linewidths=0, label=name,
-                      depthshade=False)
+        cloud.scatter(
+            e["t"] / 1000, e["x"], e["y"], marker=marker, s=4, color=color, linewidths=0, label=name, depthshade=False
+        )
     for axis in (cloud.xaxis, cloud.yaxis, cloud.zaxis):
         axis.set_major_locator(MaxNLocator(4))
         axis.set_tick_params(labelsize=7, pad=0)
@@ -90,8 +93,13 @@ def event_figure(events: np.ndarray, frames: np.ndarray, sensor: tuple[int, int]
     if edges is not None:
         for edge in edges:
             rate.axvline(edge / 1000, color="0.8", linewidth=0.7, zorder=0)
-    rate.set(xlabel="t (ms), slices between the grey lines" if edges is not None else "t (ms)", ylabel="events per millisecond",
-             title="Event rate", ylim=(0, None), xlim=(start / 1000, stop / 1000))
+    rate.set(
+        xlabel="t (ms), slices between the grey lines" if edges is not None else "t (ms)",
+        ylabel="events per millisecond",
+        title="Event rate",
+        ylim=(0, None),
+        xlim=(start / 1000, stop / 1000),
+    )
     rate.legend()
     return figure
 

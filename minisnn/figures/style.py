@@ -22,13 +22,23 @@ MAP = "cividis"
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito's, told apart by all
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)), "-")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
-STYLE = {"font.size": 9, "axes.titlesize": 10, "axes.spines.top": False, "axes.spines.right": False, "figure.dpi": 100,
-         "legend.frameon": False, "image.interpolation": "nearest", "figure.constrained_layout.use": True}
+STYLE = {
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "figure.dpi": 100,
+    "legend.frameon": False,
+    "image.interpolation": "nearest",
+    "figure.constrained_layout.use": True,
+}
 
 
 def matplotlib():
-    """The package matplotlib, imported late, since that takes longer than everything else here, and without a look at MPLBACKEND:
-    figures are only written to files, and the backend of a notebook, which its shell commands inherit, may not be there."""
+    """The package matplotlib, imported late, since that takes longer than everything else here, and without a look at
+    MPLBACKEND:
+    figures are only written to files, and the backend of a notebook, which its shell commands inherit, may not be there.
+    """
     backend = os.environ.pop("MPLBACKEND", None) if "matplotlib" not in sys.modules else None
     try:
         return importlib.import_module("matplotlib")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 from .. import bench, threads
@@ -15,7 +16,7 @@ __all__ = ["conv_by_density", "step_by_rate"]
 
 def crossover(rows, event, dense):
     """The density at which the event-driven pass becomes slower than the dense one, on a line between the points; or None."""
-    for before, after in zip(rows, rows[1:]):
+    for before, after in itertools.pairwise(rows):
         low, high = before[event] - before[dense], after[event] - after[dense]
         if low <= 0 < high:
             return before["density"] + (after["density"] - before["density"]) * low / (low - high)
@@ -30,9 +31,15 @@ def conv_by_density(rows: list[dict[str, Any]]) -> Figure:
     for column, (c, h) in enumerate(bench.SHAPES):
         own = [r for r in rows if r["channels"] == c]
         for axis, title, event, dense, torch in (
-                (axes[0, column], f"forward, {c} channels, {h}x{h}", "event_forward", "dense_forward", "forward"),
-                (axes[1, column], f"weight gradient, {c} channels, {h}x{h}", "event_weight_gradient", "dense_weight_gradient",
-                 "weight_gradient")):
+            (axes[0, column], f"forward, {c} channels, {h}x{h}", "event_forward", "dense_forward", "forward"),
+            (
+                axes[1, column],
+                f"weight gradient, {c} channels, {h}x{h}",
+                "event_weight_gradient",
+                "dense_weight_gradient",
+                "weight_gradient",
+            ),
+        ):
             density = [100 * r["density"] for r in own]
             axis.plot(density, [1e3 * r[event] for r in own], "o-", color=COLORS[0], label="event-driven")
             axis.plot(density, [1e3 * r[dense] for r in own], "s--", color=COLORS[1], label="dense")
@@ -41,8 +48,15 @@ def conv_by_density(rows: list[dict[str, Any]]) -> Figure:
             at = crossover(own, event, dense)
             if at is not None:
                 axis.axvline(100 * at, color="grey", lw=0.8)
-                axis.text(100 * at, 0.68, f"crossover {100 * at:.0f}%", transform=axis.get_xaxis_transform(), ha="right",
-                          va="center", rotation=90)
+                axis.text(
+                    100 * at,
+                    0.68,
+                    f"crossover {100 * at:.0f}%",
+                    transform=axis.get_xaxis_transform(),
+                    ha="right",
+                    va="center",
+                    rotation=90,
+                )
             axis.set_title(title, fontsize=10)
             axis.set_ylim(bottom=0)
         axes[1, column].set_xlabel("inputs that fire (%)")

@@ -37,13 +37,24 @@ class Residual:
 RESIDUALS = {
     "or": Residual(OR, LAST, True),
     "add": Residual(ADD, LAST, True),
-    "and": Residual(AND, LAST, False, "a silent shortcut makes its AND join silent too, so taking it out would change the network"),
-    "iand": Residual(IAND, LAST, False, "a silent shortcut makes its IAND join silent too, (1 - x) * 0 = 0, so taking it out "
-                                        "would change the network"),
-    "vanilla": Residual(ADD, JOINED, True, "its shortcuts have no neurons of their own: they end in batch norm, which adds a "
-                                           "constant even without spikes"),
-    "ms": Residual(ADD, FIRST, True, "its shortcuts end in batch norm, which adds a constant even where the neurons before them "
-                                     "are silent"),
+    "and": Residual(
+        AND, LAST, False, "a silent shortcut makes its AND join silent too, so taking it out would change the network"
+    ),
+    "iand": Residual(
+        IAND,
+        LAST,
+        False,
+        "a silent shortcut makes its IAND join silent too, (1 - x) * 0 = 0, so taking it out would change the network",
+    ),
+    "vanilla": Residual(
+        ADD,
+        JOINED,
+        True,
+        "its shortcuts have no neurons of their own: they end in batch norm, which adds a constant even without spikes",
+    ),
+    "ms": Residual(
+        ADD, FIRST, True, "its shortcuts end in batch norm, which adds a constant even where the neurons before them are silent"
+    ),
     "none": Residual(None, LAST, False, "it has no shortcuts"),
 }
 PRUNABLE = tuple(name for name, row in RESIDUALS.items() if not row.why_not)
@@ -82,8 +93,14 @@ class Config:
     neuron: str = "lif"  # one of nn.NEURONS
 
     def __post_init__(self):
-        choices = dict(preset=tuple(CATALOGUE), residual=tuple(RESIDUALS), attention=(None, *DIMENSIONS),
-                       position=POSITIONS, dtype=("float32", "float64"), neuron=tuple(NEURONS))
+        choices = dict(
+            preset=tuple(CATALOGUE),
+            residual=tuple(RESIDUALS),
+            attention=(None, *DIMENSIONS),
+            position=POSITIONS,
+            dtype=("float32", "float64"),
+            neuron=tuple(NEURONS),
+        )
         for field, allowed in choices.items():
             if getattr(self, field) not in allowed:
                 raise ValueError(f"{field} is {getattr(self, field)!r}; give one of {', '.join(map(str, allowed))}")

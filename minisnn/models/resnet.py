@@ -35,7 +35,17 @@ class Unit(nn.Module):
 
     one_layer: tuple[str, ...] = ("conv", "lif")
 
-    def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int, attention: nn.Attention | None, neurons: nn.Neurons | None, make: dict[str, Any], neurons_first: bool = False) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        stride: int,
+        attention: nn.Attention | None,
+        neurons: nn.Neurons | None,
+        make: dict[str, Any],
+        neurons_first: bool = False,
+    ) -> None:
         self.conv = nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, **make)
         self.norm = nn.BatchNorm2d(out_channels, dtype=make["dtype"])
         self.attention = attention
@@ -57,7 +67,9 @@ class Stage(nn.Module):
 
     one_layer: tuple[str, ...] = ("lif",)
 
-    def __init__(self, main: nn.Module, shortcut: nn.Module | None, join: nn.Join, lif: nn.Neurons | None, after: nn.Module) -> None:
+    def __init__(
+        self, main: nn.Module, shortcut: nn.Module | None, join: nn.Join, lif: nn.Neurons | None, after: nn.Module
+    ) -> None:
         self.main, self.shortcut, self.join, self.lif, self.after = main, shortcut, join, lif, after
 
     def forward(self, x: Tensor) -> Tensor:
@@ -116,8 +128,10 @@ class ResNet21(nn.Module):
             raise ValueError(f"the network got an input of shape {x.shape}; give [T, N, {channels}, H, W]")
         dimension = DIMENSIONS.get(self.config.attention or "")
         if dimension is not None and dimension.by_time and x.shape[0] != self.config.timesteps:
-            raise ValueError(f"the network got {x.shape[0]} time steps, but its attention over {dimension.words} was built for "
-                             f"{self.config.timesteps}")
+            raise ValueError(
+                f"the network got {x.shape[0]} time steps, but its attention over {dimension.words} was built for "
+                f"{self.config.timesteps}"
+            )
         for part in (self.pool_first, self.stem, self.max_pool, self.features, *self.stages, self.last_lif):
             if part is not None:
                 x = part(x)
@@ -125,8 +139,20 @@ class ResNet21(nn.Module):
         return self.head(x).mean(0)  # [N, classes]
 
 
-def build(preset: str = "mnist", residual: str = "or", attention: str | None = None, position: str = "a", width: int = 64, timesteps: int = 16, dtype: str = "float32", seed: int | None = None,
-          ma: bool = True, ia: bool = True, removed: Sequence[int] = (), neuron: str = "lif") -> ResNet21:
+def build(
+    preset: str = "mnist",
+    residual: str = "or",
+    attention: str | None = None,
+    position: str = "a",
+    width: int = 64,
+    timesteps: int = 16,
+    dtype: str = "float32",
+    seed: int | None = None,
+    ma: bool = True,
+    ia: bool = True,
+    removed: Sequence[int] = (),
+    neuron: str = "lif",
+) -> ResNet21:
     """A residual spiking network of 21 layers (Tables V and IX).
 
     Args:

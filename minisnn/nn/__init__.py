@@ -4,5 +4,22 @@ from .layers import LIF, NEURONS, AdaptiveAvgPool2d, Attention, AvgPool2d, Batch
 from .listening import evaluating, listen
 from .module import Module, ModuleList, Parameter, Sequential
 
-__all__ = ["Module", "ModuleList", "Parameter", "Sequential", "Conv2d", "BatchNorm2d", "Neurons", "LIF", "NEURONS", "Attention",
-           "MaxPool2d", "AvgPool2d", "AdaptiveAvgPool2d", "Linear", "Join", "listen", "evaluating"]
+__all__ = [
+    "Module",
+    "ModuleList",
+    "Parameter",
+    "Sequential",
+    "Conv2d",
+    "BatchNorm2d",
+    "Neurons",
+    "LIF",
+    "NEURONS",
+    "Attention",
+    "MaxPool2d",
+    "AvgPool2d",
+    "AdaptiveAvgPool2d",
+    "Linear",
+    "Join",
+    "listen",
+    "evaluating",
+]

@@ -18,8 +18,19 @@ from ..surrogate import ATan, Surrogate
 from ..types import DType
 from .module import Module, Parameter
 
-__all__ = ["Conv2d", "BatchNorm2d", "Neurons", "LIF", "NEURONS", "Attention", "MaxPool2d", "AvgPool2d", "AdaptiveAvgPool2d",
-           "Linear", "Join"]
+__all__ = [
+    "Conv2d",
+    "BatchNorm2d",
+    "Neurons",
+    "LIF",
+    "NEURONS",
+    "Attention",
+    "MaxPool2d",
+    "AvgPool2d",
+    "AdaptiveAvgPool2d",
+    "Linear",
+    "Join",
+]
 
 
 def uniform(shape, fan_in, rng, dtype):
@@ -39,8 +50,18 @@ class Conv2d(Module):
         rng, dtype: of the initial weights.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int | tuple[int, int] = 1, padding: int | tuple[int, int] = 0, bias: bool = False, method: str = "auto", rng: np.random.Generator | None = None,
-                 dtype: DType = "float32") -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        stride: int | tuple[int, int] = 1,
+        padding: int | tuple[int, int] = 0,
+        bias: bool = False,
+        method: str = "auto",
+        rng: np.random.Generator | None = None,
+        dtype: DType = "float32",
+    ) -> None:
         fan_in = in_channels * kernel * kernel
         w = uniform((out_channels, in_channels, kernel, kernel), fan_in, rng, dtype)
         # in memory [kh, kw, Cin, Cout], which is how the loops read it
@@ -66,18 +87,22 @@ class BatchNorm2d(Module):
         self.momentum, self.eps = momentum, eps
 
     def forward(self, x: Tensor) -> Tensor:
-        return ops.batch_norm(x, self.weight, self.bias, self.running_mean, self.running_var, self.training,
-                              self.momentum, self.eps)
+        return ops.batch_norm(
+            x, self.weight, self.bias, self.running_mean, self.running_var, self.training, self.momentum, self.eps
+        )
 
 
 class Neurons(Module):
-    """The base of all layers of neurons: ``forward`` takes currents [T, ...] and returns spikes of that shape. A network takes any
-    of them, by its name in NEURONS."""
+    """The base of all layers of neurons: ``forward`` takes currents [T, ...] and returns spikes of that shape. A network
+    takes any of them, by its name in NEURONS.
+    """
 
     options: Mapping[str, Any] = {}  # the constants, where the potentials are those of ``ops.lif``, from which the figures draw
 
     def after(self, norm: Module, attention: Module | None, x: Tensor) -> Tensor:
-        """What these neurons make of ``attention(norm(x))``; ``attention`` may be None. A subclass with a faster way overrides it."""
+        """What these neurons make of ``attention(norm(x))``; ``attention`` may be None. A subclass with a faster way
+        overrides it.
+        """
         x = norm(x)
         return self(x if attention is None else attention(x))
 
@@ -85,10 +110,25 @@ class Neurons(Module):
 class LIF(Neurons):
     """Leaky integrate-and-fire neurons (``ops.lif``, which explains the arguments); at rest before every call."""
 
-    def __init__(self, tau: float = 2.0, v_threshold: float = 1.0, v_reset: float | None = 0.0, surrogate: Surrogate = ATan(), detach_reset: bool = True, decay_input: bool = True,
-                 smooth: bool = False) -> None:
-        self.options = dict(tau=tau, v_threshold=v_threshold, v_reset=v_reset, surrogate=surrogate, detach_reset=detach_reset,
-                            decay_input=decay_input, smooth=smooth)
+    def __init__(
+        self,
+        tau: float = 2.0,
+        v_threshold: float = 1.0,
+        v_reset: float | None = 0.0,
+        surrogate: Surrogate = ATan(),
+        detach_reset: bool = True,
+        decay_input: bool = True,
+        smooth: bool = False,
+    ) -> None:
+        self.options = dict(
+            tau=tau,
+            v_threshold=v_threshold,
+            v_reset=v_reset,
+            surrogate=surrogate,
+            detach_reset=detach_reset,
+            decay_input=decay_input,
+            smooth=smooth,
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.lif(x, **self.options)
@@ -104,9 +144,19 @@ class LIF(Neurons):
             gate = dict(dim=attention.dim, attention=attention.weights, spiking=attention.spiking)
             names["attention"] = attention._name
         with ledger.scope(self._name, **names):
-            return ops.norm_fire(x, norm.weight, norm.bias, norm.running_mean, norm.running_var,
-                                 ops.neuron(x.dtype, **constants), self.options["surrogate"], norm.training, norm.momentum,
-                                 norm.eps, **gate)
+            return ops.norm_fire(
+                x,
+                norm.weight,
+                norm.bias,
+                norm.running_mean,
+                norm.running_var,
+                ops.neuron(x.dtype, **constants),
+                self.options["surrogate"],
+                norm.training,
+                norm.momentum,
+                norm.eps,
+                **gate,
+            )
 
 
 NEURONS = {"lif": LIF}  # what a network can be built of
@@ -133,7 +183,16 @@ class Attention(Module):
         rng, dtype: of the initial weights.
     """
 
-    def __init__(self, dim: str, timesteps: int, channels: int, spiking: bool = False, kernel: int = 3, rng: np.random.Generator | None = None, dtype: DType = "float32") -> None:
+    def __init__(
+        self,
+        dim: str,
+        timesteps: int,
+        channels: int,
+        spiking: bool = False,
+        kernel: int = 3,
+        rng: np.random.Generator | None = None,
+        dtype: DType = "float32",
+    ) -> None:
         self.dim, self.spiking = dim, spiking
         shapes = dimension_of(dim).weights(timesteps, channels, kernel)
         self.names = tuple(shapes)
@@ -187,7 +246,9 @@ class AdaptiveAvgPool2d(Module):
 class Linear(Module):
     """x @ weight.T + bias (``ops.linear``)."""
 
-    def __init__(self, in_features: int, out_features: int, rng: np.random.Generator | None = None, dtype: DType = "float32") -> None:
+    def __init__(
+        self, in_features: int, out_features: int, rng: np.random.Generator | None = None, dtype: DType = "float32"
+    ) -> None:
         self.weight = Parameter(uniform((out_features, in_features), in_features, rng, dtype))
         self.bias = Parameter(uniform((out_features,), in_features, rng, dtype))
 

@@ -20,7 +20,8 @@ __all__ = ["Module", "Parameter", "Sequential", "ModuleList"]
 
 class Parameter(Tensor):
     """A Tensor that is learned: always requires a gradient, and is found by ``Module.parameters()``, which tells it its dotted
-    ``name``, for error messages."""
+    ``name``, for error messages.
+    """
 
     __slots__ = ("name",)
 
@@ -75,7 +76,8 @@ class Module:
 
     def named_layers(self) -> Iterator[tuple[str, Module]]:
         """(name, module) of this module and all of its parts, by the names that a ledger and the reports have for them: dotted
-        names, but what a module says is ``one_layer`` has that module's name."""
+        names, but what a module says is ``one_layer`` has that module's name.
+        """
         joined: dict[int, str] = {}
         for name, module in self.named_modules():
             name = joined.get(id(module), name)
@@ -89,8 +91,11 @@ class Module:
     def _named(self, kind):
         found = []
         for prefix, module in self.named_modules():
-            found += [(f"{prefix}.{name}" if prefix else name, value) for name, value in vars(module).items()
-                      if isinstance(value, kind)]
+            found += [
+                (f"{prefix}.{name}" if prefix else name, value)
+                for name, value in vars(module).items()
+                if isinstance(value, kind)
+            ]
         return first_of_each(found)
 
     def named_parameters(self) -> list[tuple[str, Parameter]]:
@@ -126,8 +131,10 @@ class Module:
         own = dict([(name, p.data) for name, p in self.named_parameters()] + self.named_buffers())
         missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
         if missing or unknown:
-            raise ValueError(f"these parameters are of another model: {len(missing)} missing "
-                             f"(first: {next(iter(missing), '-')}), {len(unknown)} unknown (first: {next(iter(unknown), '-')})")
+            raise ValueError(
+                f"these parameters are of another model: {len(missing)} missing "
+                f"(first: {next(iter(missing), '-')}), {len(unknown)} unknown (first: {next(iter(unknown), '-')})"
+            )
         for name, array in own.items():
             given = np.asarray(state[name])
             if given.shape != array.shape:

@@ -21,15 +21,15 @@ MA takes the sigmoid.
 
 In memory a feature or a score stands as rows [N, G, C]: G = T rows in dimension T, one row in C, P rows in S; what does not
 depend on c is repeated along the row. So one loop over rows of channels serves all three dimensions.
-What differs between the dimensions is a row of DIMENSIONS, which the layer, the network, the energy and the figures read too: another
-dimension is another row, and in fused.py a case of ``scores_of`` where its scores vary along something else.
+What differs between the dimensions is a row of DIMENSIONS, which the layer, the network, the energy and the figures read
+too: another dimension is another row, and in fused.py a case of ``scores_of`` where its scores vary along something else.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any, Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -114,8 +114,9 @@ class SharedLayers(Dimension):
     def check(self, shapes: list[tuple[int, ...]], shape: tuple[int, ...]) -> None:
         K = self.places(shape[0], 1, shape[2])
         if [len(s) for s in shapes] != [2, 2] or shapes[0] != shapes[1][::-1] or shapes[0][1] != K or 0 in shapes[0]:
-            raise ValueError(f"attention over {self.words}: weights of shape {shapes} for x {shape}; give [hidden, {K}] and "
-                             f"[{K}, hidden]")
+            raise ValueError(
+                f"attention over {self.words}: weights of shape {shapes} for x {shape}; give [hidden, {K}] and [{K}, hidden]"
+            )
 
     def logits(self, features: Tensor, weights: Sequence[Tensor], map_shape: tuple[int, int]) -> Tensor:
         squeeze, excite = weights
@@ -136,7 +137,13 @@ class Convolution(Dimension):
         return {"weight": ((1, 2, kernel, kernel), kernel * kernel)}
 
     def check(self, shapes: list[tuple[int, ...]], shape: tuple[int, ...]) -> None:
-        if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][:2] != (1, 2) or shapes[0][2] != shapes[0][3] or shapes[0][2] % 2 == 0:
+        if (
+            len(shapes) != 1
+            or len(shapes[0]) != 4
+            or shapes[0][:2] != (1, 2)
+            or shapes[0][2] != shapes[0][3]
+            or shapes[0][2] % 2 == 0
+        ):
             raise ValueError(f"attention over {self.words}: weights of shape {shapes}; give one kernel [1, 2, k, k] with k odd")
 
     def logits(self, features: Tensor, weights: Sequence[Tensor], map_shape: tuple[int, int]) -> Tensor:
@@ -242,8 +249,10 @@ def pool_features(x, dimension):
 def feature_gradient_rows(dfeatures, ties, dimension, shape):
     """What each entry of [T, N, P, C] gets of the features' gradient: rows of davg and of dtop, [N, G, C] each."""
     share = dfeatures.shape[1] * dfeatures.shape[2] / np.prod(shape)
-    return (dimension.to_rows(dfeatures[0] * dfeatures.dtype.type(share), shape[-1]),
-            dimension.to_rows(dfeatures[1] / ties, shape[-1]))
+    return (
+        dimension.to_rows(dfeatures[0] * dfeatures.dtype.type(share), shape[-1]),
+        dimension.to_rows(dfeatures[1] / ties, shape[-1]),
+    )
 
 
 class PoolFeatures(Function):
@@ -277,7 +286,9 @@ class Gate(Function):
         return channels_first_view(dx.reshape(self.shape)), self.dimension.to_places(dw, np.sum).astype(self.dtype)
 
 
-def attention_scores(features: Tensor, weights: Sequence[Tensor], dim: str, spiking: bool, map_shape: tuple[int, int], **neuron: Any) -> Tensor:
+def attention_scores(
+    features: Tensor, weights: Sequence[Tensor], dim: str, spiking: bool, map_shape: tuple[int, int], **neuron: Any
+) -> Tensor:
     """Scores [N, K] from the pooled features [2, N, K]: Eq. 7 (t), Eq. 8 (c) or Eq. 9 (s).
 
     Args:

@@ -126,7 +126,9 @@ def real_array(values, real):
     return values.astype(real, copy=False)
 
 
-def mean_and_variance(rows: np.ndarray, running_mean: np.ndarray, running_var: np.ndarray, training: bool, momentum: float) -> tuple[np.ndarray, np.ndarray]:
+def mean_and_variance(
+    rows: np.ndarray, running_mean: np.ndarray, running_var: np.ndarray, training: bool, momentum: float
+) -> tuple[np.ndarray, np.ndarray]:
     """What rows [R, C] are normalised by, [C] each, float64: in training their own statistics, towards which the running ones
     are moved; in evaluation the running ones.
 
@@ -138,8 +140,10 @@ def mean_and_variance(rows: np.ndarray, running_mean: np.ndarray, running_var: n
     mean, var = statistics(rows)
     broken = np.flatnonzero(~np.isfinite(mean + var))
     if len(broken):
-        raise FloatingPointError(f"batch_norm: channel {broken[0]} of its input holds NaN, infinity, or numbers too large to "
-                                 "square; look for them in the network's input and in the weights before")
+        raise FloatingPointError(
+            f"batch_norm: channel {broken[0]} of its input holds NaN, infinity, or numbers too large to "
+            "square; look for them in the network's input and in the weights before"
+        )
     update_running(running_mean, running_var, mean, var, len(rows), momentum)
     return mean, var
 
@@ -150,7 +154,16 @@ def update_running(running_mean, running_var, mean, var, rows, momentum):
     running_var += (momentum * (var * rows / (rows - 1) - running_var)).astype(running_var.dtype)
 
 
-def batch_norm(x: Tensor, weight: Tensor, bias: Tensor, running_mean: np.ndarray, running_var: np.ndarray, training: bool = True, momentum: float = 0.1, eps: float = 1e-5) -> Tensor:
+def batch_norm(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    running_mean: np.ndarray,
+    running_var: np.ndarray,
+    training: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
     """Normalise each channel over (T, N, H, W), then scale and shift it: the equation in the head of this file.
 
     Training takes mean and variance from ``x`` and moves the running statistics towards them (the variance unbiased,
@@ -173,8 +186,9 @@ def batch_norm(x: Tensor, weight: Tensor, bias: Tensor, running_mean: np.ndarray
         FloatingPointError: in training, NaN or infinity in ``x``; the running statistics are left as they were.
     """
     check_batch_norm(x.shape, weight, bias, running_mean, running_var, training, momentum, eps)
-    return BatchNorm.apply(x, weight, bias, running_mean=running_mean, running_var=running_var, training=training,
-                           momentum=momentum, eps=eps)
+    return BatchNorm.apply(
+        x, weight, bias, running_mean=running_mean, running_var=running_var, training=training, momentum=momentum, eps=eps
+    )
 
 
 def check_batch_norm(shape, weight, bias, running_mean, running_var, training, momentum, eps):
@@ -182,12 +196,16 @@ def check_batch_norm(shape, weight, bias, running_mean, running_var, training, m
     C = shape[-3] if len(shape) >= 3 else None
     for name, array in (("weight", weight), ("bias", bias), ("running_mean", running_mean), ("running_var", running_var)):
         if array.shape != (C,):
-            raise ValueError(f"batch_norm: {name} has shape {array.shape}, but x of shape {shape} wants one number per "
-                             "channel of [..., C, H, W]")
+            raise ValueError(
+                f"batch_norm: {name} has shape {array.shape}, but x of shape {shape} wants one number per "
+                "channel of [..., C, H, W]"
+            )
     if 0 in shape:
         raise ValueError(f"batch_norm: x of shape {shape} is empty")
     if training and math.prod(shape) == C:
-        raise ValueError(f"batch_norm: x of shape {shape} has one value per channel, which has no variance to train with; give "
-                         "more time steps, samples or pixels, or use evaluation mode")
+        raise ValueError(
+            f"batch_norm: x of shape {shape} has one value per channel, which has no variance to train with; give "
+            "more time steps, samples or pixels, or use evaluation mode"
+        )
     if not (0 <= momentum <= 1 and 0 < eps < math.inf):
         raise ValueError(f"batch_norm: momentum {momentum}, eps {eps}; give a momentum from 0 to 1 and an eps above 0")

@@ -43,8 +43,10 @@ class Conv2d(Function):
         fired: Any
         fired, binary = spikes.as_spikes(x) if method != DENSE or ledger.is_open() else (None, np.zeros(len(x), bool))
         if method == EVENT and not binary.all():
-            raise ValueError("conv2d: method 'event' adds weights for spikes, but x holds values other than 0 and 1; "
-                             "give method 'auto' or 'dense'")
+            raise ValueError(
+                "conv2d: method 'event' adds weights for spikes, but x holds values other than 0 and 1; "
+                "give method 'auto' or 'dense'"
+            )
         self.events = spikes.find_events(fired) if binary.all() and method != DENSE else None
         forward_by_events, backward_by_events = self.choose(method)
         if forward_by_events:
@@ -71,8 +73,12 @@ class Conv2d(Function):
         B, H, W, Cin = self.shape
         N, Cout = self.lead[-1], self.w.shape[3]
         binary = np.tile(binary.reshape(-1, N).all(0), B // N)
-        ledger.record("conv2d", "conv", ac=spikes.accumulations(fired[binary], Cout, self.window),
-                      mac=int(B - binary.sum()) * Cin * Cout * spikes.taps_inside(H, W, self.window))
+        ledger.record(
+            "conv2d",
+            "conv",
+            ac=spikes.accumulations(fired[binary], Cout, self.window),
+            mac=int(B - binary.sum()) * Cin * Cout * spikes.taps_inside(H, W, self.window),
+        )
 
     def backward(self, grad):
         dy = images(grad)
@@ -99,7 +105,14 @@ def pair(name, value):
     return tuple(int(v) for v in both)
 
 
-def conv2d(x: Tensor, w: Tensor, stride: int | tuple[int, int] = 1, padding: int | tuple[int, int] = 0, method: str = "auto", bias: Tensor | None = None) -> Tensor:
+def conv2d(
+    x: Tensor,
+    w: Tensor,
+    stride: int | tuple[int, int] = 1,
+    padding: int | tuple[int, int] = 0,
+    method: str = "auto",
+    bias: Tensor | None = None,
+) -> Tensor:
     """Two-dimensional convolution (cross-correlation, as everywhere in the field): the equation in the module docstring.
 
     Args:
@@ -129,8 +142,10 @@ def conv2d(x: Tensor, w: Tensor, stride: int | tuple[int, int] = 1, padding: int
     if min(steps) < 1 or min(pads) < 0:
         raise ValueError(f"conv2d: stride {steps}, padding {pads}; give a stride of at least 1 and a padding of at least 0")
     if any(n + 2 * p < k for n, p, k in zip(x.shape[-2:], pads, w.shape[2:])) or 0 in x.shape + w.shape:
-        raise ValueError(f"conv2d: a kernel of {w.shape[2:]} does not fit into maps of {x.shape[-2:]} with padding {pads}, "
-                         f"or x {x.shape} or w {w.shape} is empty")
+        raise ValueError(
+            f"conv2d: a kernel of {w.shape[2:]} does not fit into maps of {x.shape[-2:]} with padding {pads}, "
+            f"or x {x.shape} or w {w.shape} is empty"
+        )
     if bias is not None and bias.shape != w.shape[:1]:
         raise ValueError(f"conv2d: bias has shape {bias.shape}; give one number for each of the {w.shape[0]} output channels")
     return Conv2d.apply(x, w, *(() if bias is None else (bias,)), stride=steps, padding=pads, method=method)

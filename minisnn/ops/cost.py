@@ -54,7 +54,13 @@ def events_pay_backward(spikes: int, x_shape: tuple[int, ...], Cout: int, window
     B, H, W, Cin = x_shape
     (Ho, Wo), taps = window.output_shape(H, W), taps_inside(H, W, window)
     weights, chunks = window.kh * window.kw * Cin * Cout, math.ceil(Cout / LANES)
-    event = (0.025 * spikes * taps / (H * W) * chunks * LANES + 1.66 * spikes + 0.074 * B * Ho * Wo * chunks * LANES
-             + 0.47 * weights + 38 * B + 19e3)
+    event = (
+        0.025 * spikes * taps / (H * W) * chunks * LANES
+        + 1.66 * spikes
+        + 0.074 * B * Ho * Wo * chunks * LANES
+        + 0.47 * weights
+        + 38 * B
+        + 19e3
+    )
     dense = B * Ho * Wo * window.kh * window.kw * Cin * (0.0102 * Cout + 0.254) + 0.56 * B * H * W * Cin + 4.6 * weights + 8e3
     return event < dense

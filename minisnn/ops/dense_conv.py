@@ -26,8 +26,14 @@ from .layout import Window
 from .rows import COLUMNS, add, copy, product, transpose
 from .winograd import winograd_conv, winograd_fits
 
-__all__ = ["conv_forward", "conv_input_gradient", "conv_weight_gradient", "dense_forward", "dense_input_gradient",
-           "dense_weight_gradient"]
+__all__ = [
+    "conv_forward",
+    "conv_input_gradient",
+    "conv_weight_gradient",
+    "dense_forward",
+    "dense_input_gradient",
+    "dense_weight_gradient",
+]
 
 
 PRODUCT = 1000000  # multiplications of a product, about: its operands then lie in the second-level cache
@@ -156,8 +162,25 @@ def _multiply_taps(target, source, panels, bias, backward, images, block, worker
             for p0 in range(b0 * Ho * Wo, b1 * Ho * Wo, block):
                 p1 = min(p0 + block, b1 * Ho * Wo)
                 for tap in range(window.kh * window.kw):
-                    _multiply_tap(results, operands, panels[tap * k * n:(tap + 1) * k * n], rows, out, pixels, backward,
-                                  k, n, H, W, Ho, Wo, tap, p0, p1, window)
+                    _multiply_tap(
+                        results,
+                        operands,
+                        panels[tap * k * n : (tap + 1) * k * n],
+                        rows,
+                        out,
+                        pixels,
+                        backward,
+                        k,
+                        n,
+                        H,
+                        W,
+                        Ho,
+                        Wo,
+                        tap,
+                        p0,
+                        p1,
+                        window,
+                    )
 
 
 def _dense(target, source, wt, bias, backward, window):
@@ -180,7 +203,7 @@ def _dense(target, source, wt, bias, backward, window):
 def _forward_by_image(y, x, wt, bias, window):
     # Matrix products of so few input channels would only move memory.
     for b in prange(x.shape[0]):
-        conv_forward(y[b:b + 1], x[b:b + 1], wt, bias, window)
+        conv_forward(y[b : b + 1], x[b : b + 1], wt, bias, window)
 
 
 @kernel
@@ -201,7 +224,7 @@ def _is_wild(x):
 def _convolve_wild_images(y, x, wt, bias, window):
     for b in prange(x.shape[0]):
         if _is_wild(x[b].reshape((-1, x.shape[3]))):
-            conv_forward(y[b:b + 1], x[b:b + 1], wt, bias, window)
+            conv_forward(y[b : b + 1], x[b : b + 1], wt, bias, window)
 
 
 def dense_forward(y: np.ndarray, x: np.ndarray, wt: np.ndarray, bias: np.ndarray, window: Window, tame: bool = False) -> None:
@@ -239,7 +262,7 @@ def _patches(rows, x, Ho, Wo, window):
                 for kx in range(window.kw):
                     iy, ix = oy * window.stride_h + ky - window.pad_h, ox * window.stride_w + kx - window.pad_w
                     tap = ky * window.kw + kx
-                    row = seen[tap * Cin:(tap + 1) * Cin]
+                    row = seen[tap * Cin : (tap + 1) * Cin]
                     if 0 <= iy < H and 0 <= ix < W:
                         source = x[iy, ix]
                         for ci in range(Cin):
@@ -265,7 +288,7 @@ def _weight_gradient_parts(parts, x, dy, block, window):
         for b0 in range(batch * g // groups, last, block):
             b1 = min(b0 + block, last)
             for b in range(b0, b1):
-                _patches(rows[(b - b0) * pixels:], x[b], Ho, Wo, window)
+                _patches(rows[(b - b0) * pixels :], x[b], Ho, Wo, window)
             seen, summed = rows.reshape(-1), (b1 - b0) * pixels
             for i0 in range(0, k, ROWS):
                 m = min(ROWS, k - i0)

@@ -19,8 +19,32 @@ import numpy as np
 from ..engine import Function, Tensor
 from ..types import Axis
 
-__all__ = ["add", "sub", "mul", "div", "neg", "power", "matmul", "sum", "mean", "max", "min", "reshape", "transpose", "index",
-           "stack", "concatenate", "exp", "log", "relu", "sigmoid", "sqrt", "tanh", "abs", "argmax"]
+__all__ = [
+    "add",
+    "sub",
+    "mul",
+    "div",
+    "neg",
+    "power",
+    "matmul",
+    "sum",
+    "mean",
+    "max",
+    "min",
+    "reshape",
+    "transpose",
+    "index",
+    "stack",
+    "concatenate",
+    "exp",
+    "log",
+    "relu",
+    "sigmoid",
+    "sqrt",
+    "tanh",
+    "abs",
+    "argmax",
+]
 
 
 def unbroadcast(grad, shape):
@@ -268,8 +292,10 @@ class Abs(Elementary):
 def _tensors(*values):
     """Numbers and arrays beside a tensor take its dtype."""
     dtype = next((v.dtype for v in values if isinstance(v, Tensor)), None)
-    return tuple(v if isinstance(v, Tensor) else Tensor(np.asarray(v, dtype if np.ndim(v) == 0 or dtype else None), dtype=dtype)
-                 for v in values)
+    return tuple(
+        v if isinstance(v, Tensor) else Tensor(np.asarray(v, dtype if np.ndim(v) == 0 or dtype else None), dtype=dtype)
+        for v in values
+    )
 
 
 def add(a: Any, b: Any) -> Tensor:
@@ -402,7 +428,10 @@ def argmax(a: Any, axis: int | None = None) -> Any:
 
 
 def compare(how):
-    """A comparison element by element: with a Tensor, a number or an array, an ndarray of bool; with anything else, Python's."""
+    """A comparison element by element: with a Tensor, a number or an array, an ndarray of bool; with anything else,
+    Python's.
+    """
+
     def operation(a, b):
         b = b.data if isinstance(b, Tensor) else b
         return how(a.data, b) if isinstance(b, (np.ndarray, np.generic, int, float, list, tuple)) else NotImplemented
@@ -410,14 +439,43 @@ def compare(how):
     return operation
 
 
-for _name, _how in {"__eq__": np.equal, "__ne__": np.not_equal, "__lt__": np.less, "__le__": np.less_equal,
-                    "__gt__": np.greater, "__ge__": np.greater_equal}.items():
+for _name, _how in {
+    "__eq__": np.equal,
+    "__ne__": np.not_equal,
+    "__lt__": np.less,
+    "__le__": np.less_equal,
+    "__gt__": np.greater,
+    "__ge__": np.greater_equal,
+}.items():
     setattr(Tensor, _name, compare(_how))
 for _name, _operation in {
-    "__add__": add, "__radd__": add, "__sub__": sub, "__rsub__": lambda a, b: sub(b, a), "__mul__": mul, "__rmul__": mul,
-    "__truediv__": div, "__rtruediv__": lambda a, b: div(b, a), "__neg__": neg, "__pow__": power, "__matmul__": matmul,
-    "__rmatmul__": lambda a, b: matmul(b, a), "__getitem__": index, "sum": sum, "mean": mean, "max": max, "min": min,
-    "reshape": reshape, "transpose": transpose, "exp": exp, "log": log, "sqrt": sqrt, "relu": relu, "sigmoid": sigmoid,
-    "tanh": tanh, "abs": abs, "argmax": argmax, "T": property(transpose),
+    "__add__": add,
+    "__radd__": add,
+    "__sub__": sub,
+    "__rsub__": lambda a, b: sub(b, a),
+    "__mul__": mul,
+    "__rmul__": mul,
+    "__truediv__": div,
+    "__rtruediv__": lambda a, b: div(b, a),
+    "__neg__": neg,
+    "__pow__": power,
+    "__matmul__": matmul,
+    "__rmatmul__": lambda a, b: matmul(b, a),
+    "__getitem__": index,
+    "sum": sum,
+    "mean": mean,
+    "max": max,
+    "min": min,
+    "reshape": reshape,
+    "transpose": transpose,
+    "exp": exp,
+    "log": log,
+    "sqrt": sqrt,
+    "relu": relu,
+    "sigmoid": sigmoid,
+    "tanh": tanh,
+    "abs": abs,
+    "argmax": argmax,
+    "T": property(transpose),
 }.items():
     setattr(Tensor, _name, _operation)

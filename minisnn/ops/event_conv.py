@@ -143,7 +143,7 @@ def _aligned_empty(size, like):
     # A vector load that straddles two cache lines costs two loads, so tables begin at one.
     raw = np.empty(size + 64, like.dtype)
     skip = (-raw.ctypes.data) % 64 // raw.itemsize
-    return raw[skip:skip + size]
+    return raw[skip : skip + size]
 
 
 @kernel
@@ -151,8 +151,8 @@ def _pack_channels(table, first, source, row0, rows, width, co):
     # Channels co to co + LANES of source's rows, close together in table; where there are fewer, the rest stays as it is.
     channels = min(LANES, width - co)
     for r in range(rows):
-        to = table[first + r * LANES:][:LANES]
-        row = source[(row0 + r) * width + co:][:LANES]
+        to = table[first + r * LANES :][:LANES]
+        row = source[(row0 + r) * width + co :][:LANES]
         for lane in range(channels):
             to[lane] = row[lane]
 
@@ -254,7 +254,7 @@ def _forward_share(t, threads, y, offsets, positions, wt, bias, window):
         pixel = (b * Ho + oy) * Wo
         for chunk in range(chunk0, chunk1):
             co = chunk * LANES
-            chunk_table = table[(chunk - chunk0) * R * LANES:]
+            chunk_table = table[(chunk - chunk0) * R * LANES :]
             whole = co + LANES <= Cout
             to, first, step = (outputs, pixel * Cout + co, Cout) if whole else (last, 0, LANES)
             add_rows(to, first, step, start, co, same, chunk_table, rows, begin, begin[1:], shift, Wo)
@@ -407,7 +407,7 @@ def _gradient_share(t, threads, dwt, dy, rows, bounds, at, window):
             for own in range(window.stride_h * window.stride_w):
                 _reach(first, last, shift, own, Ho, at, window)
                 for ci in range(Cin):
-                    bound = bounds[n, (own * Cin + ci) * at.heights:]
+                    bound = bounds[n, (own * Cin + ci) * at.heights :]
                     for tap in range(taps):
                         begin[tap] = bound[first[tap]]
                         end[tap] = bound[last[tap]]
@@ -415,8 +415,8 @@ def _gradient_share(t, threads, dwt, dy, rows, bounds, at, window):
                     add_rows(sums, own_sums, lanes, sums, own_sums, lanes, table, rows, begin, end, shift, taps)
         for tap in range(taps):
             for ci in range(Cin):
-                to = weights[((g * taps + tap) * Cin + ci) * Cout + co:][:min(LANES, Cout - co)]
-                own_sums = sums[(ci * taps + tap) * LANES:]
+                to = weights[((g * taps + tap) * Cin + ci) * Cout + co :][: min(LANES, Cout - co)]
+                own_sums = sums[(ci * taps + tap) * LANES :]
                 for lane in range(to.size):
                     to[lane] = own_sums[lane]
 

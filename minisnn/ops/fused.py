@@ -276,8 +276,9 @@ class NormFire(Function):
     makes_spikes = True
     op = "lif"
 
-    def forward(self, y, weight, bias, *attention, running_mean, running_var, training, momentum, eps, n, surrogate, dim,
-                spiking):
+    def forward(
+        self, y, weight, bias, *attention, running_mean, running_var, training, momentum, eps, n, surrogate, dim, spiking
+    ):
         last = channels_last(y)
         y = last.reshape(last.shape[0], last.shape[1], -1, last.shape[-1])
         rows, real = y.reshape(-1, y.shape[-1]), y.dtype.type
@@ -328,8 +329,22 @@ class NormFire(Function):
         dw = np.zeros((N, PARTS) + self.w.shape[1:])
         flat = (T, N, P * C)
         gated = dimension is not None
-        norm_fire_backward(dz.reshape(flat), dw, sums, ds.reshape(flat), y.reshape(flat), a, b, mean, self.w, gated,
-                           self.n, self.surrogate.kind, self.surrogate.alpha, *self.strides)
+        norm_fire_backward(
+            dz.reshape(flat),
+            dw,
+            sums,
+            ds.reshape(flat),
+            y.reshape(flat),
+            a,
+            b,
+            mean,
+            self.w,
+            gated,
+            self.n,
+            self.surrogate.kind,
+            self.surrogate.alpha,
+            *self.strides,
+        )
         attention: tuple[Any, ...] = ()
         if gated:
             dscores = dimension.to_places(dw.sum(1), np.sum).astype(y.dtype)
@@ -363,8 +378,21 @@ class NormFire(Function):
         return np.stack([by_mean.sum((0, 1)), by_std.sum((0, 1))])[None]
 
 
-def norm_fire(y: Tensor, weight: Tensor, bias: Tensor, running_mean: np.ndarray, running_var: np.ndarray, n: Neuron, surrogate: Surrogate, training: bool = True, momentum: float = 0.1, eps: float = 1e-5, dim: str | None = None,
-              attention: Sequence[Tensor] = (), spiking: bool = False) -> Tensor:
+def norm_fire(
+    y: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    running_mean: np.ndarray,
+    running_var: np.ndarray,
+    n: Neuron,
+    surrogate: Surrogate,
+    training: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+    dim: str | None = None,
+    attention: Sequence[Tensor] = (),
+    spiking: bool = False,
+) -> Tensor:
     """lif(attention(batch_norm(y))), or lif(batch_norm(y)) where ``dim`` is None, in one operation.
 
     Equal to the composition of ``batch_norm``, ``attention`` and ``lif``, whose arguments these are, at a third of the time
@@ -388,5 +416,18 @@ def norm_fire(y: Tensor, weight: Tensor, bias: Tensor, running_mean: np.ndarray,
     check_neurons(y.shape, surrogate)
     if dim is not None:
         check_attention(y.shape, dim, attention)
-    return NormFire.apply(y, weight, bias, *attention, running_mean=running_mean, running_var=running_var, training=training,
-                          momentum=momentum, eps=eps, n=n, surrogate=surrogate, dim=dim, spiking=spiking)
+    return NormFire.apply(
+        y,
+        weight,
+        bias,
+        *attention,
+        running_mean=running_mean,
+        running_var=running_var,
+        training=training,
+        momentum=momentum,
+        eps=eps,
+        n=n,
+        surrogate=surrogate,
+        dim=dim,
+        spiking=spiking,
+    )

@@ -13,8 +13,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["Window", "output_size", "channels_last", "channels_first_view", "images", "public", "to_memory", "from_memory",
-           "by_time"]
+__all__ = [
+    "Window",
+    "output_size",
+    "channels_last",
+    "channels_first_view",
+    "images",
+    "public",
+    "to_memory",
+    "from_memory",
+    "by_time",
+]
 
 
 def output_size(size: int, k: int, stride: int, pad: int) -> int:

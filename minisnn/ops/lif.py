@@ -155,8 +155,10 @@ def lif_backward(dx, ds, x, u, s, sg, n, smooth, kind, alpha):
 def check_potentials(finite):
     """Refuse currents that are NaN or infinite: no spike can carry them on, so the loss would stay finite over dead weights."""
     if not finite:
-        raise FloatingPointError("neurons were given a current that is NaN, infinite or too large; look for it in the input and in the "
-                                 "weights, which a learning rate that is too high lets grow without end")
+        raise FloatingPointError(
+            "neurons were given a current that is NaN, infinite or too large; look for it in the input and in the "
+            "weights, which a learning rate that is too high lets grow without end"
+        )
 
 
 class LIF(Function):
@@ -183,7 +185,14 @@ class LIF(Function):
         return from_memory(dx.reshape(self.shape))
 
 
-def neuron(dtype: DType, tau: float = 2.0, v_threshold: float = 1.0, v_reset: float | None = 0.0, detach_reset: bool = True, decay_input: bool = True) -> Neuron:
+def neuron(
+    dtype: DType,
+    tau: float = 2.0,
+    v_threshold: float = 1.0,
+    v_reset: float | None = 0.0,
+    detach_reset: bool = True,
+    decay_input: bool = True,
+) -> Neuron:
     """The constants of the loops, from the arguments of ``lif``.
 
     Args:
@@ -198,19 +207,38 @@ def neuron(dtype: DType, tau: float = 2.0, v_threshold: float = 1.0, v_reset: fl
     """
     real, finfo = np.dtype(dtype).type, np.finfo(dtype)
     if not (np.isfinite(tau) and tau >= 1.0):
-        raise ValueError(f"a neuron's tau is {tau!r} time steps; give a number of at least 1, where the potential does not "
-                         "overshoot")
+        raise ValueError(
+            f"a neuron's tau is {tau!r} time steps; give a number of at least 1, where the potential does not overshoot"
+        )
     if not abs(v_threshold) <= finfo.max or not (v_reset is None or abs(v_reset) <= finfo.max):
-        raise ValueError(f"a neuron's v_threshold is {v_threshold!r} and v_reset {v_reset!r}; give finite numbers of "
-                         f"{np.dtype(dtype)}, or v_reset=None for soft reset")
+        raise ValueError(
+            f"a neuron's v_threshold is {v_threshold!r} and v_reset {v_reset!r}; give finite numbers of "
+            f"{np.dtype(dtype)}, or v_reset=None for soft reset"
+        )
     hard = v_reset is not None
     rest = 0.0 if v_reset is None else v_reset
     if rest >= v_threshold:
-        raise ValueError(f"the potential at rest, {'v_reset' if hard else 'with soft reset'} {rest}, is not below v_threshold "
-                         f"{v_threshold}: the neuron would fire without input")
-    return Neuron(*map(real, (0.0, 1.0, 1.0 / tau, 1.0 / tau if decay_input else 1.0, v_threshold, rest,
-                              0.0 if hard else 1.0, v_reset if hard else -v_threshold, finfo.tiny,
-                              0.0 if detach_reset else 1.0)))
+        raise ValueError(
+            f"the potential at rest, {'v_reset' if hard else 'with soft reset'} {rest}, is not below v_threshold "
+            f"{v_threshold}: the neuron would fire without input"
+        )
+    return Neuron(
+        *map(
+            real,
+            (
+                0.0,
+                1.0,
+                1.0 / tau,
+                1.0 / tau if decay_input else 1.0,
+                v_threshold,
+                rest,
+                0.0 if hard else 1.0,
+                v_reset if hard else -v_threshold,
+                finfo.tiny,
+                0.0 if detach_reset else 1.0,
+            ),
+        )
+    )
 
 
 def check_neurons(shape, surrogate):
@@ -221,7 +249,16 @@ def check_neurons(shape, surrogate):
         raise TypeError(f"a neuron's surrogate is {surrogate!r}; give one of minisnn.surrogate, such as ATan()")
 
 
-def lif(x: Tensor, tau: float = 2.0, v_threshold: float = 1.0, v_reset: float | None = 0.0, surrogate: Surrogate = ATan(), detach_reset: bool = True, decay_input: bool = True, smooth: bool = False) -> Tensor:
+def lif(
+    x: Tensor,
+    tau: float = 2.0,
+    v_threshold: float = 1.0,
+    v_reset: float | None = 0.0,
+    surrogate: Surrogate = ATan(),
+    detach_reset: bool = True,
+    decay_input: bool = True,
+    smooth: bool = False,
+) -> Tensor:
     """Leaky integrate-and-fire neurons: one for each element of a time step, from rest at t = 0.
 
     Eq. 2 of the paper (in the head of this file), with a spike where u >= v_threshold. Backward is backpropagation through

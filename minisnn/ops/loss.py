@@ -120,11 +120,13 @@ def cross_entropy(scores: Tensor, labels: Any) -> Tensor:
     """
     labels = np.asarray(labels)
     if scores.ndim != 2 or labels.shape != scores.shape[:1] or labels.dtype.kind not in "iu" or scores.size == 0:
-        raise ValueError(f"cross_entropy: scores {scores.shape} and labels {labels.shape} of {labels.dtype}; "
-                         "give [N, K] and N whole numbers")
+        raise ValueError(
+            f"cross_entropy: scores {scores.shape} and labels {labels.shape} of {labels.dtype}; give [N, K] and N whole numbers"
+        )
     if labels.min() < 0 or labels.max() >= scores.shape[1]:
-        raise ValueError(f"cross_entropy: labels run from {labels.min()} to {labels.max()}, "
-                         f"the scores have {scores.shape[1]} classes")
+        raise ValueError(
+            f"cross_entropy: labels run from {labels.min()} to {labels.max()}, the scores have {scores.shape[1]} classes"
+        )
     return CrossEntropy.apply(scores, labels=labels.astype(np.int64))
 
 

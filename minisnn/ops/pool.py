@@ -117,8 +117,10 @@ def _check_window(name, x, kernel, stride, padding):
         raise ValueError(f"{name}: x has shape {x.shape}; give [..., C, H, W]")
     whole = all(isinstance(n, (int, np.integer)) for n in (kernel, stride, padding))
     if not whole or kernel < 1 or stride < 1 or not 0 <= padding <= kernel // 2:
-        raise ValueError(f"{name}: kernel {kernel}, stride {stride}, padding {padding}; give whole numbers, kernel and stride "
-                         "of at least 1 and a padding from 0 to half the kernel")
+        raise ValueError(
+            f"{name}: kernel {kernel}, stride {stride}, padding {padding}; give whole numbers, kernel and stride "
+            "of at least 1 and a padding from 0 to half the kernel"
+        )
     if 0 in x.shape:
         raise ValueError(f"{name}: x of shape {x.shape} is empty")
     if min(x.shape[-2:]) + 2 * padding < kernel:
@@ -179,8 +181,9 @@ def adaptive_avg_pool2d(x: Tensor, size: int) -> Tensor:
         ValueError: size below 1, or fewer than 3 axes.
     """
     if x.ndim < 3 or 0 in x.shape or not isinstance(size, (int, np.integer)) or size < 1:
-        raise ValueError(f"adaptive_avg_pool2d: shape {x.shape} to {size} bins; give [..., C, H, W], none of them 0, and at "
-                         "least 1 bin")
+        raise ValueError(
+            f"adaptive_avg_pool2d: shape {x.shape} to {size} bins; give [..., C, H, W], none of them 0, and at least 1 bin"
+        )
     k = np.arange(size)
     rows, columns = (np.stack([k * n // size, -(-(k + 1) * n // size)], 1) for n in x.shape[-2:])
     divisor = np.outer(rows[:, 1] - rows[:, 0], columns[:, 1] - columns[:, 0])

@@ -75,14 +75,24 @@ def product_loops(out, o, gap, x, a, row, step, w, b, width, m, k, n):
 def _plus(s, f, w, b):
     # The 16 sums s, each plus f times its number of w. A tuple, since its entries are kept in one or two registers where an
     # array would be written to memory; unsigned, since a signed index might be negative, and is checked.
-    return (s[0] + f * w[b], s[1] + f * w[b + np.uint64(1)],
-            s[2] + f * w[b + np.uint64(2)], s[3] + f * w[b + np.uint64(3)],
-            s[4] + f * w[b + np.uint64(4)], s[5] + f * w[b + np.uint64(5)],
-            s[6] + f * w[b + np.uint64(6)], s[7] + f * w[b + np.uint64(7)],
-            s[8] + f * w[b + np.uint64(8)], s[9] + f * w[b + np.uint64(9)],
-            s[10] + f * w[b + np.uint64(10)], s[11] + f * w[b + np.uint64(11)],
-            s[12] + f * w[b + np.uint64(12)], s[13] + f * w[b + np.uint64(13)],
-            s[14] + f * w[b + np.uint64(14)], s[15] + f * w[b + np.uint64(15)])
+    return (
+        s[0] + f * w[b],
+        s[1] + f * w[b + np.uint64(1)],
+        s[2] + f * w[b + np.uint64(2)],
+        s[3] + f * w[b + np.uint64(3)],
+        s[4] + f * w[b + np.uint64(4)],
+        s[5] + f * w[b + np.uint64(5)],
+        s[6] + f * w[b + np.uint64(6)],
+        s[7] + f * w[b + np.uint64(7)],
+        s[8] + f * w[b + np.uint64(8)],
+        s[9] + f * w[b + np.uint64(9)],
+        s[10] + f * w[b + np.uint64(10)],
+        s[11] + f * w[b + np.uint64(11)],
+        s[12] + f * w[b + np.uint64(12)],
+        s[13] + f * w[b + np.uint64(13)],
+        s[14] + f * w[b + np.uint64(14)],
+        s[15] + f * w[b + np.uint64(15)],
+    )
 
 
 @kernel

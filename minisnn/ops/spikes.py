@@ -22,7 +22,7 @@ _BITS = np.zeros((256, 8), np.int32)
 _COUNT = np.zeros(256, np.uint64)
 for _byte in range(256):
     _set = [_bit for _bit in range(8) if _byte >> _bit & 1]
-    _BITS[_byte, :len(_set)] = _set
+    _BITS[_byte, : len(_set)] = _set
     _COUNT[_byte] = len(_set)
 
 

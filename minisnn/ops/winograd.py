@@ -29,31 +29,29 @@ P, Q = np.float32(0.75), np.float32(1.5)
 P2, Q2 = P * P, Q * Q
 P2Q2, P2_Q2 = P2 * Q2, P2 + Q2
 G0, GP, GQ = 1 / P2Q2, 1 / (2 * P2 * (P2 - Q2)), 1 / (2 * Q2 * (Q2 - P2))
-CHANNELS = 64              # per pass of a transform
-STRIP = 6 * CHANNELS       # floats of one column of pixels in a strip of an image
-CAPACITY = 65536           # floats of one of the 36 matrices in a workspace
-PLANE = CAPACITY + 2736    # floats from one matrix to the next; the excess spreads them over the sets of the cache
-TILES = 64                 # tiles of a block, about: their 36 matrices then lie in the second-level cache
+CHANNELS = 64  # per pass of a transform
+STRIP = 6 * CHANNELS  # floats of one column of pixels in a strip of an image
+CAPACITY = 65536  # floats of one of the 36 matrices in a workspace
+PLANE = CAPACITY + 2736  # floats from one matrix to the next; the excess spreads them over the sets of the cache
+TILES = 64  # tiles of a block, about: their 36 matrices then lie in the second-level cache
 FILTER = 9 * COLUMNS + 16  # floats of one row of filters
-RUN = 16 * COLUMNS + 16    # floats of 16 rows of transformed filters
+RUN = 16 * COLUMNS + 16  # floats of 16 rows of transformed filters
 
 # The three matrices. The transforms below are products with them, in which what +P and -P share is computed once.
-B_T = np.array([[P2Q2, 0, -P2_Q2, 0, 1, 0],
-                [0, -P * Q2, -Q2, P, 1, 0],
-                [0, P * Q2, -Q2, -P, 1, 0],
-                [0, -P2 * Q, -P2, Q, 1, 0],
-                [0, P2 * Q, -P2, -Q, 1, 0],
-                [0, P2Q2, 0, -P2_Q2, 0, 1]])
-G = np.array([[G0, 0, 0],
-              [GP, P * GP, P2 * GP],
-              [GP, -P * GP, P2 * GP],
-              [GQ, Q * GQ, Q2 * GQ],
-              [GQ, -Q * GQ, Q2 * GQ],
-              [0, 0, 1]])
-A_T = np.array([[1, 1, 1, 1, 1, 0],
-                [0, P, -P, Q, -Q, 0],
-                [0, P2, P2, Q2, Q2, 0],
-                [0, P2 * P, -P2 * P, Q2 * Q, -Q2 * Q, 1]])
+B_T = np.array(
+    [
+        [P2Q2, 0, -P2_Q2, 0, 1, 0],
+        [0, -P * Q2, -Q2, P, 1, 0],
+        [0, P * Q2, -Q2, -P, 1, 0],
+        [0, -P2 * Q, -P2, Q, 1, 0],
+        [0, P2 * Q, -P2, -Q, 1, 0],
+        [0, P2Q2, 0, -P2_Q2, 0, 1],
+    ]
+)
+G = np.array(
+    [[G0, 0, 0], [GP, P * GP, P2 * GP], [GP, -P * GP, P2 * GP], [GQ, Q * GQ, Q2 * GQ], [GQ, -Q * GQ, Q2 * GQ], [0, 0, 1]]
+)
+A_T = np.array([[1, 1, 1, 1, 1, 0], [0, P, -P, Q, -Q, 0], [0, P2, P2, Q2, Q2, 0], [0, P2 * P, -P2 * P, Q2 * Q, -Q2 * Q, 1]])
 
 
 @kernel
@@ -171,8 +169,15 @@ def _transform_images(v, strip, edge, x, b0, b1, first, last, t0, t1):
                     if t - t0 < rows:
                         for tx in range(tiles):
                             row = (tx * rows + t - t0) * (b1 - b0) + b - b0
-                            _image_transform(v, 6 * i * PLANE + row * k + k0, PLANE,
-                                             strip, (_tile_start(W, tx) + 1) * STRIP + i * CHANNELS, STRIP, n)
+                            _image_transform(
+                                v,
+                                6 * i * PLANE + row * k + k0,
+                                PLANE,
+                                strip,
+                                (_tile_start(W, tx) + 1) * STRIP + i * CHANNELS,
+                                STRIP,
+                                n,
+                            )
 
 
 @kernel
@@ -281,9 +286,11 @@ def workspace(name, shape):
 
 def winograd_fits(W: int, Cin: int, Cout: int, window: Window, dtype: DType) -> bool:
     """float32, 3x3, stride 1, padding 1, enough channels to pay for the transforms, and a row of tiles that fits the
-    workspace."""
-    return (dtype == np.float32 and window == WINDOW and min(Cin, Cout) >= 16
-            and (W + 3) // 4 * max(Cin, Cout, COLUMNS) <= CAPACITY)
+    workspace.
+    """
+    return (
+        dtype == np.float32 and window == WINDOW and min(Cin, Cout) >= 16 and (W + 3) // 4 * max(Cin, Cout, COLUMNS) <= CAPACITY
+    )
 
 
 def tile_points(size: int) -> int:

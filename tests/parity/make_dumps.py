@@ -8,7 +8,8 @@ parameters, as the test fills ours, so both must define them in the same order. 
 definitions. No test needs this script; the files here were made with torch 2.13.0 and spikingjelly 2.0.0.
 
 Equal results to 1e-9 need that no rounding error turns a decision over. So the seed of a case is the first for which every
-layer of neurons fires, IA's neurons fire on every shortcut and do not all fire, every gradient is alive, and nothing lies within
+layer of neurons fires, IA's neurons fire on every shortcut and do not all fire, every gradient is alive, and nothing lies
+within
 MARGIN of a decision: no potential of the threshold, no batch norm's output and no hidden unit of attention of 0 (where a ReLU
 bends), no maximum of a competitor that does not equal it.
 """
@@ -150,12 +151,21 @@ def main():
     torch.set_default_dtype(torch.float64)
     for case in arguments.cases:
         seed, shapes, results, watch = make(reference, case)
-        recipe.save(arguments.out / f"{case}.npz", recipe.summary(results), seed=seed,
-                    shapes=np.array([shape + (0,) * (4 - len(shape)) for shape in shapes]),
-                    rates=watch.rates, ia_rates=watch.ia_rates, margins=list(watch.margins.values()))
-        print(f"{case}: seed {seed}, loss {results['loss']:.4f}, rates {min(watch.rates):.4f} to {max(watch.rates):.4f}, "
-              f"IA {' '.join(f'{rate:.3f}' for rate in watch.ia_rates) or '-'}, "
-              f"margins {' '.join(f'{margin:.0e}' for margin in watch.margins.values())}", flush=True)
+        recipe.save(
+            arguments.out / f"{case}.npz",
+            recipe.summary(results),
+            seed=seed,
+            shapes=np.array([shape + (0,) * (4 - len(shape)) for shape in shapes]),
+            rates=watch.rates,
+            ia_rates=watch.ia_rates,
+            margins=list(watch.margins.values()),
+        )
+        print(
+            f"{case}: seed {seed}, loss {results['loss']:.4f}, rates {min(watch.rates):.4f} to {max(watch.rates):.4f}, "
+            f"IA {' '.join(f'{rate:.3f}' for rate in watch.ia_rates) or '-'}, "
+            f"margins {' '.join(f'{margin:.0e}' for margin in watch.margins.values())}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -11,10 +11,26 @@ import numpy as np
 
 WIDTH, TIMESTEPS, BATCH = 8, 4, 2
 SETTLE = 40  # further passes in training mode before evaluation mode is compared
-INPUTS = {"mnist": (1, 28, 10), "cifar10": (3, 32, 10), "dvsgesture": (2, 128, 11), "cifar10dvs": (2, 128, 10)}  # C, H = W, classes
+INPUTS = {
+    "mnist": (1, 28, 10),
+    "cifar10": (3, 32, 10),
+    "dvsgesture": (2, 128, 11),
+    "cifar10dvs": (2, 128, 10),
+}  # C, H = W, classes
 CASES = [  # preset-residual-attention-position
-    "mnist-or-t-a", "mnist-or-t-b", "mnist-or-c-b", "mnist-or-c-d", "mnist-or-s-c", "mnist-or-s-d", "mnist-or-none-a",
-    "mnist-add-none-a", "mnist-and-none-a", "mnist-iand-none-a", "dvsgesture-or-t-b", "cifar10dvs-or-t-a", "cifar10-or-t-a",
+    "mnist-or-t-a",
+    "mnist-or-t-b",
+    "mnist-or-c-b",
+    "mnist-or-c-d",
+    "mnist-or-s-c",
+    "mnist-or-s-d",
+    "mnist-or-none-a",
+    "mnist-add-none-a",
+    "mnist-and-none-a",
+    "mnist-iand-none-a",
+    "dvsgesture-or-t-b",
+    "cifar10dvs-or-t-a",
+    "cifar10-or-t-a",
 ]
 FULL = 512  # a gradient of at most so many entries is stored whole, a larger one as its sketch
 PROJECTIONS = 8
@@ -82,8 +98,13 @@ def summary(results):
 def save(path, results, **facts):
     """Write {key: array} as one flat array, which is half the size of many small ones; facts stand beside it."""
     flat = [np.ravel(a) for a in results.values()]
-    np.savez_compressed(path, keys=np.array(list(results)), sizes=np.array([a.size for a in flat]),
-                        values=np.concatenate(flat).astype(np.float64), **facts)
+    np.savez_compressed(
+        path,
+        keys=np.array(list(results)),
+        sizes=np.array([a.size for a in flat]),
+        values=np.concatenate(flat).astype(np.float64),
+        **facts,
+    )
 
 
 def load(path):
