@@ -45,6 +45,7 @@ class Module:
     if TYPE_CHECKING:  # what is assigned to a module is a parameter, a buffer, a module or anything else
 
         def __getattr__(self, name: str) -> Any: ...
+        def __setattr__(self, name: str, value: Any) -> None: ...
 
     def forward(self, *inputs: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__} does not define forward")
