@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -75,7 +75,7 @@ class Surrogate:
     """
 
     alpha: float
-    kind: int | None = None
+    kind: ClassVar[int | None] = None
 
     def __post_init__(self):
         alpha: Any = self.alpha
