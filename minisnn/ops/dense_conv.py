@@ -203,11 +203,12 @@ def _convolve_wild_images(y, x, wt, bias, window):
 
 def dense_forward(y, x, wt, bias, window, tame=False):
     """Write the convolution of x with wt, plus bias, into y. ``tame`` promises that no image needs the definition: spikes."""
-    if winograd_fits(x.shape[2], *wt.shape[2:], window, x.dtype):
+    _, _, Cin, Cout = wt.shape
+    if winograd_fits(x.shape[2], Cin, Cout, window, x.dtype):
         winograd_conv(y, x, wt, bias, False)
         if not tame:
             _convolve_wild_images(y, x, wt, bias, window)
-    elif wt.shape[2] < 8:
+    elif Cin < 8:
         _forward_by_image(y, x, wt, bias, window)
     else:
         _dense(y, x, wt, bias, False, window)
@@ -215,8 +216,9 @@ def dense_forward(y, x, wt, bias, window, tame=False):
 
 def dense_input_gradient(dx, dy, wt, window):
     """Write the gradient by the convolution's input into dx."""
-    no_bias = np.zeros(wt.shape[2], dx.dtype)
-    if winograd_fits(dx.shape[2], *wt.shape[2:], window, dx.dtype):
+    _, _, Cin, Cout = wt.shape
+    no_bias = np.zeros(Cin, dx.dtype)
+    if winograd_fits(dx.shape[2], Cin, Cout, window, dx.dtype):
         winograd_conv(dx, dy, wt, no_bias, True)
     else:
         _dense(dx, dy, wt, no_bias, True, window)

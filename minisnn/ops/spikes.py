@@ -177,6 +177,7 @@ def taps_inside(H, W, window):
 
 def accumulations(x, Cout, window):
     """Additions of a weight that the spikes x [B, H, W, C] cause, borders exact: counted without convolving."""
-    rows, columns = times_seen_by_axis(*x.shape[1:3], window)
+    _, H, W, _ = x.shape
+    rows, columns = times_seen_by_axis(H, W, window)
     fired = x.sum((0, 3), dtype=np.int64)  # [H, W]
     return int(rows @ fired @ columns) * Cout

@@ -277,8 +277,7 @@ def workspace(name, shape):
 
 
 def winograd_fits(W, Cin, Cout, window, dtype):
-    """float32, 3x3, stride 1, padding 1, enough channels to pay for the transforms, and a row of tiles that fits the
-    workspace."""
+    """Whether this page can compute a convolution, and pays: float32, WINDOW, enough channels, a row of tiles that fits."""
     return (dtype == np.float32 and window == WINDOW and min(Cin, Cout) >= 16
             and (W + 3) // 4 * max(Cin, Cout, COLUMNS) <= CAPACITY)
 
