@@ -216,16 +216,13 @@ def gather_rows(rows, begin, offsets, positions, oy, Cin, window):
 
 
 @kernel
-def _forward_share(t, threads, y, offsets, positions, wt, bias, window):
+def _forward_share(t, threads, y, offsets, positions, wt, start, group, window):
+    # A thread packs the weights of a group of chunks, LANES channels each, and takes its rows of y through them.
     B, Ho, Wo, Cout = y.shape
     Cin = wt.shape[2]
     R = window.kh * window.kw * Cin
-    chunks = (Cout + LANES - 1) // LANES
-    # A thread packs the weights of a group of chunks, as many as its cache holds, and takes its rows of y through them.
-    group = min(chunks, max(1, FORWARD_BYTES // (R * LANES * wt.itemsize)))
-    groups = (chunks + group - 1) // group
-    group = (chunks + groups - 1) // groups
-    units = groups * B * Ho
+    chunks = start.size // LANES
+    units = (chunks + group - 1) // group * B * Ho
     outputs = y.reshape(-1)
     weights = wt.reshape(-1)
     table = _aligned_empty(group * R * LANES, wt)
@@ -233,9 +230,6 @@ def _forward_share(t, threads, y, offsets, positions, wt, bias, window):
     rows = np.empty(Wo * R + 8, np.uint32)
     begin = np.empty(Wo + 1, np.uint64)
     shift = np.zeros(Wo, np.uint32)
-    start = np.zeros(chunks * LANES, wt.dtype)
-    for co in range(Cout):
-        start[co] = bias[co]
     last = np.empty(Wo * LANES, wt.dtype)
     same = np.int64(0)  # a literal 0 would be compiled as a type of its own
     packed = -1
@@ -266,10 +260,10 @@ def _forward_share(t, threads, y, offsets, positions, wt, bias, window):
 
 
 @parallel_kernel
-def _forward(additions, y, offsets, positions, wt, bias, window):
+def _forward(additions, y, offsets, positions, wt, start, group, window):
     threads = additions.size
     for t in prange(threads):
-        additions[t] = _forward_share(np.int64(t), threads, y, offsets, positions, wt, bias, window)
+        additions[t] = _forward_share(np.int64(t), threads, y, offsets, positions, wt, start, group, window)
 
 
 def event_forward(y: np.ndarray, events: Events, wt: np.ndarray, bias: np.ndarray, window: Window) -> int:
@@ -286,8 +280,14 @@ def event_forward(y: np.ndarray, events: Events, wt: np.ndarray, bias: np.ndarra
         The number of additions: rows added times Cout; nothing is added beyond the border.
     """
     _check(events, y, wt, window)
+    Cout = wt.shape[3]
+    chunks = -(-Cout // LANES)
+    start = np.zeros(chunks * LANES, wt.dtype)
+    start[:Cout] = bias
+    # As many chunks at a time as the cache holds the weights of, in groups of about equal size.
+    groups = -(-chunks // max(1, FORWARD_BYTES // (wt.nbytes // Cout * LANES)))
     additions = np.empty(numba.get_num_threads(), np.int64)
-    _forward(additions, y, events.offsets, events.positions, wt, np.ascontiguousarray(bias, wt.dtype), window)
+    _forward(additions, y, events.offsets, events.positions, wt, start, -(-chunks // groups), window)
     return int(additions.sum())
 
 
@@ -377,6 +377,17 @@ def _reach(first, last, shift, own, Ho, at, window):
 
 
 @kernel
+def _write_sums(dwt, sums, taps, Cin, Cout, co):
+    # Channels co to co + LANES of dwt[taps * Cin * Cout] <- sums[Cin][taps][LANES]
+    for tap in range(taps):
+        for ci in range(Cin):
+            to = dwt[(tap * Cin + ci) * Cout + co :][: min(LANES, Cout - co)]
+            own = sums[(ci * taps + tap) * LANES :]
+            for lane in range(to.size):
+                to[lane] = own[lane]
+
+
+@kernel
 def _gradient_share(t, threads, dwt, dy, rows, bounds, at, window):
     # dwt[groups,kh,kw,Cin,Cout]: groups of images are summed apart and added up by the caller.
     groups, Cin, Cout = dwt.shape[0], dwt.shape[3], dwt.shape[4]
@@ -386,7 +397,6 @@ def _gradient_share(t, threads, dwt, dy, rows, bounds, at, window):
     chunks = (Cout + LANES - 1) // LANES
     units = groups * chunks
     gradients = dy.reshape(-1)
-    weights = dwt.reshape(-1)
     table = _aligned_empty((at.above + at.block * Ho * at.width) * LANES, dy)
     table[:] = 0
     lanes = np.int64(LANES)
@@ -413,12 +423,7 @@ def _gradient_share(t, threads, dwt, dy, rows, bounds, at, window):
                         end[tap] = bound[last[tap]]
                     own_sums = ci * taps * LANES
                     add_rows(sums, own_sums, lanes, sums, own_sums, lanes, table, rows, begin, end, shift, taps)
-        for tap in range(taps):
-            for ci in range(Cin):
-                to = weights[((g * taps + tap) * Cin + ci) * Cout + co :][: min(LANES, Cout - co)]
-                own_sums = sums[(ci * taps + tap) * LANES :]
-                for lane in range(to.size):
-                    to[lane] = own_sums[lane]
+        _write_sums(dwt[g].reshape(-1), sums, taps, Cin, Cout, co)
 
 
 @parallel_kernel

@@ -67,7 +67,7 @@ def images(x: np.ndarray) -> np.ndarray:
     """[..., C, H, W] -> contiguous [B, H, W, C]; spikes as bytes."""
     last = channels_last(x)
     last = last.view(np.uint8) if last.dtype == np.bool_ else last
-    return last.reshape((-1,) + last.shape[-3:])
+    return last.reshape(-1, *last.shape[-3:])
 
 
 def public(y: np.ndarray, lead: tuple[int, ...]) -> np.ndarray:
