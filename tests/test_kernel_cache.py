@@ -59,7 +59,7 @@ def edit(path, before, after):
 def test_a_loop_is_compiled_anew_when_a_file_changes_that_it_is_made_of(copy):
     before, _ = run(copy, FUSED)
     kept = sorted(copy.rglob("*.nbc"))
-    edit(copy / "minisnn/ops/lif.py", "return h + (n.gain * x", "return h + (3 * n.gain * x")
+    edit(copy / "minisnn/ops/lif.py", "flushed(h + (n.gain * x", "flushed(h + (3 * n.gain * x")
     fused, by_definition = run(copy, FUSED)[0].split()
     assert fused == by_definition and [fused, by_definition] != before.split()
     assert kept and set(kept) <= set(copy.rglob("*.nbc"))
