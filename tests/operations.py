@@ -1280,7 +1280,7 @@ def norm_fire_row():
             Refusal("weight has shape", (inputs[0], one(4), one(4)), options),
             Refusal("momentum", inputs, options | dict(momentum=2)),
             Refusal("surrogate", inputs, options | dict(surrogate="atan"), TypeError),
-            Refusal(r"attention in t.*give \[hidden, 4\]", (*inputs, one(1, 3), one(3, 1)), options | dict(dim="t")),
+            Refusal(r"attention over time.*give \[hidden, 4\]", (*inputs, one(1, 3), one(3, 1)), options | dict(dim="t")),
             *(Refusal(words, inputs, options | wrong) for wrong, words in OUT_OF_RANGE),
         ),
         on_tape=True,

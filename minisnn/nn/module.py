@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -12,10 +12,10 @@ from ..engine import Tensor
 from ..types import DType
 from .listening import heard
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
-
 __all__ = ["Module", "Parameter", "Sequential", "ModuleList"]
+
+
+M = TypeVar("M", bound="Module")
 
 
 class Parameter(Tensor):
@@ -147,13 +147,13 @@ class Module:
         for p in self.parameters():
             p.changed_in_place()
 
-    def train(self, mode: bool = True) -> Self:
+    def train(self: M, mode: bool = True) -> M:
         """Training mode: batch norm takes and moves the statistics of the batch."""
         for module in self.modules():
             module.training = mode
         return self
 
-    def eval(self) -> Self:
+    def eval(self: M) -> M:
         """Evaluation mode: running statistics, so that a sample's result does not depend on its batch."""
         return self.train(False)
 
@@ -162,7 +162,7 @@ class Module:
         for p in self.parameters():
             p.grad = None
 
-    def name_parts(self) -> Self:
+    def name_parts(self: M) -> M:
         """Tell every part the name that a ledger's entries carry."""
         for name, module in self.named_layers():
             module._name = name
