@@ -30,7 +30,7 @@ from .ops.attention import DIMENSIONS
 __all__ = ["measure", "published", "published_of", "Report", "Layer", "E_MAC", "E_AC", "label"]
 
 E_MAC, E_AC = 4.6, 0.9  # pJ, 45 nm
-NORM, POOL = "batch norm", "max pool"  # rows that stand for all layers of their kind
+NORM, POOL = "batch norm", "max pool"  # rows that sum up all layers of their kind
 MJ_PER_PJ = 1e-9
 
 
@@ -57,7 +57,7 @@ class Report:
     timesteps: int  # T
     samples: int  # over which the counts were averaged; 0 where they were estimated
     layers: list
-    joined_rates: list = dataclasses.field(default_factory=list)  # firing rate behind each stage's join
+    joined_rates: list = dataclasses.field(default_factory=list)  # firing rate after each stage's join
     e_mac: float = E_MAC  # pJ
     e_ac: float = E_AC  # pJ
 
@@ -189,9 +189,9 @@ def price(rows, e_mac, e_ac):
 def measure(net: Module, x: Any, e_mac: float = E_MAC, e_ac: float = E_AC, fold_norm: bool = False) -> Report:
     """Spikes, operations and energy per sample that ``net`` really spends on ``x``, in evaluation mode.
 
-    Eq. 11 (in the head of this file) with counts in place of estimates: an addition is an AC where a convolution adds a weight
+    Eq. 11 (in the module docstring) with counts in place of estimates: an addition is an AC where a convolution adds a weight
     for a spike, so nothing is counted beyond the borders; a product is a MAC where the input holds numbers: in the
-    first layer, behind an ADD join that reached 2, in the linear layer behind the average pool. Attention adds every entry once
+    first layer, after an ADD join that reached 2, in the linear layer after the average pool. Attention adds every entry once
     for its mean (AC), multiplies it by its score in MA (MAC), and pays for its small layers (MAC). Batch norm scales and
     shifts each entry (MAC), in a row of its own since hardware can fold it into the weights. Not counted, as in the paper: the
     neurons' own arithmetic, joins, pools, comparisons.
@@ -246,7 +246,7 @@ def measure(net: Module, x: Any, e_mac: float = E_MAC, e_ac: float = E_AC, fold_
 
 
 def join_spikes(fired, k, inputs, out):
-    """Add what stands behind the join of stage k to ``fired``: {k: (sum, entries)}."""
+    """Add the output of the join of stage k to ``fired``: {k: (sum, entries)}."""
     total, entries = fired.get(k, (0, 0))
     fired[k] = total + float(out.storage.sum(dtype=np.float64)), entries + out.size
 
@@ -296,22 +296,22 @@ def published(
 ) -> Report:
     """Spikes, operations and energy per sample as the authors' scripts count them, from firing rates.
 
-    Eq. 11 (in the head of this file) with these rules, quirks included:
+    Eq. 11 (in the module docstring) with these rules, quirks included:
 
     * first convolution: MAC, (Cin k^2 - 1) Hout Wout Cout T; every other: AC, the same times its input's firing rate.
       The "- 1" (one product starts each sum) also takes an addition away where the sum starts from a bias or from nothing.
     * every output is charged as if it lay far from the border.
     * a shortcut's convolution is charged the rate of the layer before it in the list, the second of the main branch,
       and not that of its own input.
-    * max pool: AC, Hout Wout C k^2 T, though it compares and does not add. What stands behind the pool is charged the rate in
+    * max pool: AC, Hout Wout C k^2 T, though it compares and does not add. The layer after the pool is charged the rate in
       front of it.
-    * batch norm: MAC, C H W T behind each convolution.
+    * batch norm: MAC, C H W T after each convolution.
     * energy = (E_MAC - E_AC) * mult + E_AC * add with mult = MAC + 8w * classes * T and add = MAC + AC + (8w)^2 * T: the linear
       layer adds 512 * 512 times a step at width 64. It is in the energy, but in neither printed count.
     * attention's products are in the printed MAC and cost no energy: (T - 1) h + (h - 1) T with h = T / 4 in T,
       (C - 1) C / 8 + (C / 8 - 1) C in C, (2 k^2 - 1) H W in S, per module; its pools and its scaling are not counted.
       (The published DVS Gesture row of SynA-S counts the modules of position "d" for a network of position "b".)
-    * behind an ADD join the next convolution is MAC in full, not times a rate.
+    * after an ADD join the next convolution is MAC in full, not times a rate.
 
     One thing is not followed: the DVS Gesture script gives the second convolution of 512 channels a map of 8x8 where
     it is 4x4, which lifts that row from 671.82 M to 837.03 M AC and from 4.474 mJ to 4.626 mJ, and each row by 0.79 M MAC.
@@ -320,8 +320,8 @@ def published(
         preset: "dvsgesture", "cifar10dvs", "mnist", ... as for ``models.build``.
         timesteps: T.
         firing_rates: of the 20 LIF layers: stem; 4 features; per stage main 1, main 2, shortcut, after 1, after 2.
-            Spikes per neuron and step, 0 to 1; what stands for a pruned shortcut is ignored.
-        joined_rates: of the 3 stages, behind the join.
+            Spikes per neuron and step, 0 to 1; the entry of a pruned shortcut is ignored.
+        joined_rates: of the 3 stages, after the join.
         pruned: numbers (from 1) of the shortcuts that are not there.
         width: w.
         residual: "or", "and", "iand", "add", or "none" (all shortcuts pruned).

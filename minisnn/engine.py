@@ -179,7 +179,7 @@ class Tensor:
 
         gradients, leaves, order = {id(self): grad}, [], _sorted_graph(self)
         while order:
-            tensor = order.pop()  # popped, so that its array goes as soon as nobody else needs it
+            tensor = order.pop()  # popped, so that its array is freed as soon as nothing else needs it
             grad, node = gradients.pop(id(tensor)), tensor._node
             if node is None or tensor._retains:
                 leaves.append((tensor, grad))

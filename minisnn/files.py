@@ -30,7 +30,7 @@ def replace(path: Path) -> Iterator[BinaryIO]:
     The old file stays whole until then, and for good where the block fails. An OSError that is raised names ``path``.
     """
     path = os.path.abspath(os.fspath(path))
-    temporary = f"{path}.{os.getpid()}-{secrets.token_hex(4)}.part"  # beside it: a rename works within one file system only
+    temporary = f"{path}.{os.getpid()}-{secrets.token_hex(4)}.part"  # renamed within one file system
     try:
         with open(temporary, "xb", buffering=BUFFER) as file:
             yield file
@@ -40,7 +40,7 @@ def replace(path: Path) -> Iterator[BinaryIO]:
     except BaseException as error:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
-        stopping.check()  # what a signal broke off may have turned into another error on its way here
+        stopping.check()  # a signal may have been turned into another error on the way here
         if isinstance(error, OSError) and error.filename in (None, temporary):
             error.filename = path  # the name that the user knows; a full disk gives none
         raise

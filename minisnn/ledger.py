@@ -1,6 +1,6 @@
-"""What really happened: operations write down the spikes they emit and the additions and products they do.
+"""What really happened: operations record the spikes that they emit and the additions and products that they perform.
 
-Nothing is counted unless somebody asks:
+Nothing is counted unless a ledger is open:
 
     with ledger() as entries:
         net(x)
@@ -34,7 +34,7 @@ class Entry:
 
 
 class _Asked(threading.local):
-    entries: list[Entry] | None = None  # where this thread's operations are written down; None while nobody asks
+    entries: list[Entry] | None = None  # where this thread's operations are recorded; None while no ledger is open
     layer: str = ""  # name of the module that is running
     layer_of: dict[str, str] = {}  # noqa: RUF012  # its name for some kinds of entries
     kind: str | None = None  # of everything, where ``only`` says so
@@ -56,12 +56,12 @@ def ledger() -> Iterator[list[Entry]]:
 
 
 def is_open() -> bool:
-    """Whether anybody is asking."""
+    """Whether a ledger is open in this thread."""
     return _asked.entries is not None
 
 
 def record(op: str, kind: str, **counts: int) -> None:
-    """Write down one call of an operation, if anybody is asking."""
+    """Record one call of an operation, if a ledger is open."""
     if _asked.entries is not None:
         kind = _asked.kind or kind
         _asked.entries.append(Entry(_asked.layer_of.get(kind, _asked.layer), op, kind, **counts))

@@ -105,7 +105,7 @@ def prune(net: ResNet21, train: Callable[[], Any], test: Callable[[], Any], tole
 
     Args:
         net: a network of ``models.build`` whose join is one of models.PRUNABLE.
-        train, test: functions that return batches, [T, N, C, H, W] each; the sets are gone through one or two times.
+        train, test: functions that return batches, [T, N, C, H, W] each; each set is iterated once or twice.
         tolerance: highest firing rate on the training set, spikes per neuron and time step, of a shortcut to take out.
 
     Returns:

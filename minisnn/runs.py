@@ -147,7 +147,7 @@ class Run:
         checkpoint.save(self.path / f"{which}.npz", arrays, facts)
 
     def save_network(self, which: str, net: ResNet21, facts: dict[str, Any] | None = None) -> None:
-        """Write a checkpoint that holds a network alone; ``facts``: more to keep beside it, such as the epoch."""
+        """Write a checkpoint that holds a network alone; ``facts``: more to store with it, such as the epoch."""
         self.save(which, network_arrays(net), facts or {})
 
     def load(self, which: str = "best") -> tuple[dict[str, np.ndarray], dict[str, Any]]:

@@ -21,6 +21,7 @@ import sys
 import threading
 import time
 import zlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ from ..types import Path
 
 __all__ = ["FrameCache"]
 
-FORMAT = 2  # of what a key stands for and of the file; a change of what to_frames computes must change it
+FORMAT = 2  # of keys and files; a change of what to_frames computes must change it
 HEAD = b"minisnn frames %d\n" % FORMAT
 DIGEST = 16  # bytes
 OWN = "minisnn-frames"
@@ -98,7 +99,7 @@ class FrameCache:
             self.mine.add(key)
             self.used = (self.used or 0) + len(content)
 
-    def write(self, path, content):
+    def write(self, path: str, content: bytes) -> None:
         temporary = f"{path}.{secrets.token_hex(8)}.part"
         try:
             os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -110,7 +111,7 @@ class FrameCache:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
 
-    def claim(self):
+    def claim(self) -> bool:
         """Whether the cache's folder is its own; it is made where it does not exist, with its tag in it from the start."""
         tag = os.path.join(self.folder, TAG)
         if os.path.lexists(self.folder):
@@ -131,7 +132,7 @@ class FrameCache:
                 raise
         return True
 
-    def files(self):
+    def files(self) -> Iterator[tuple[float, int, str]]:
         """(time of last use, bytes, path) of every file of the cache, unfinished ones included."""
         for part in scandir(self.folder):
             if re.fullmatch("[0-9a-f]{2}", part.name) and part.is_dir(follow_symlinks=False):
@@ -141,16 +142,16 @@ class FrameCache:
                             facts = entry.stat(follow_symlinks=False)
                             yield facts.st_mtime, facts.st_size, entry.path
 
-    def make_room(self, size):
+    def make_room(self, size: int) -> bool:
         """Whether ``size`` more bytes fit, after throwing out what is needed."""
         if self.used is None:
             for used, _, path in self.files():
                 if path.endswith(".part") and used < time.time() - ABANDONED:
                     remove(path)
-            self.used = sum(size for _, size, _ in self.files())
+            self.used = sum(bytes_of for _, bytes_of, _ in self.files())
         if self.used + size > self.limit:
             found = sorted(self.files())  # anew: other processes write here too
-            self.used, mine = sum(size for _, size, _ in found), {self.path(key) for key in self.mine}
+            self.used, mine = sum(bytes_of for _, bytes_of, _ in found), {self.path(key) for key in self.mine}
             goal = self.limit - size - self.limit // 10  # some more, so that not every sample walks through all files
             for _, bytes_of, path in found:
                 if self.used <= max(goal, 0):
@@ -161,7 +162,7 @@ class FrameCache:
             return self.stop(f"{self.folder} has reached {self.limit / 1e9:.3g} GB; raise --cache-limit")
         return True
 
-    def stop(self, why):
+    def stop(self, why: str) -> bool:
         """Say once why nothing is stored from now on; returns False."""
         self.full = True
         print(f"minisnn: frame cache: {why}; further recordings are read anew each time", file=sys.stderr, flush=True)

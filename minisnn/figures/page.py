@@ -59,7 +59,7 @@ def write(subject: Subject, path: Path, **options: Any) -> int:
 
     Raises:
         UsageError: as ``figures.of_run``.
-        OSError: the file cannot be written; what stood there before is untouched.
+        OSError: the file cannot be written; the previous file is untouched.
     """
     drawings = list(run_figures.of_run(subject, **options))
     files.write_text(path, page(subject, drawings))

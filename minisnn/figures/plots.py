@@ -79,7 +79,7 @@ def training_curves(metrics: Mapping[str, Sequence[float]], title: str = "") -> 
 
 @styled
 def thermogram(rates: Any, names: Sequence[str], epochs: Any = None, title: str = "") -> Figure:
-    """Firing rate of every LIF layer over the epochs, with the shortcuts' beside it (Fig. 5).
+    """Firing rate of every LIF layer over the epochs, next to that of the shortcuts (Fig. 5).
 
     Args:
         rates: [epochs, layers], spikes per neuron and time step.
@@ -143,7 +143,7 @@ def spike_intensity(
 
     Args:
         x: input of one sample, [T, C, H, W].
-        joined: for each network what its join puts out for that sample, [T, C', H', W'].
+        joined: for each network the output of its join for that sample, [T, C', H', W'].
         steps: time steps from 0, one column each.
         names: of the networks, one row each.
         title: above the figure.

@@ -132,7 +132,7 @@ def thermogram(subject, _):
     if not len(rates):
         return None
     figure = plots.thermogram(rates, names, title=subject.title)
-    return "Firing rate of every neuron layer over the epochs, with that of the shortcuts beside it (Fig. 5).", figure
+    return "Firing rate of every neuron layer over the epochs, next to that of the shortcuts (Fig. 5).", figure
 
 
 @figure_of_a_run

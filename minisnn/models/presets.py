@@ -1,4 +1,4 @@
-"""What differs between the paper's networks, as data: joins, where attention stands, and the names of the systems."""
+"""What differs between the paper's networks, as data: joins, positions of attention, and the names of the systems."""
 
 import dataclasses
 import numbers
@@ -82,8 +82,8 @@ class Config:
     preset: str = "mnist"  # stem: a row of catalogue.CATALOGUE
     residual: str = "or"  # one of RESIDUALS
     attention: str | None = None  # None or one of ops.attention.DIMENSIONS
-    position: str = "a"  # of MA in each pair of convolutions (Table V): a, c behind the first; b, d behind the second;
-    #                      c and d leave the pair behind the join without
+    position: str = "a"  # of MA in each pair of convolutions (Table V): a, c after the first; b, d after the second;
+    #                      c and d leave the pair after the join without
     width: int = 64  # channels of the stem; the stages have 2, 4 and 8 times as many
     timesteps: int = 16  # T
     dtype: str = "float32"

@@ -163,7 +163,7 @@ NEURONS = {"lif": LIF}  # what a network can be built of
 
 
 def averaging(shape, fan_in, rng, dtype):
-    """Uniform numbers from 0 to 2 / fan_in: what they weigh is, on average, averaged."""
+    """Uniform numbers from 0 to 2 / fan_in, so that the weighted sum is, on average, the mean of its inputs."""
     return (generator() if rng is None else rng).uniform(0, 2 / fan_in, shape).astype(dtype)
 
 
@@ -172,7 +172,7 @@ class Attention(Module):
 
     It starts open. With initial weights of both signs a score begins at sigmoid(0) = 1/2, which halves what neurons of
     tau = 2 halve once more: hardly one of them fires, and IA's neurons, which pass nothing until they fire, may never do so.
-    Weights that average the maxima, which are positive behind a batch norm, begin with scores near 1 and with neurons that
+    Weights that average the maxima, which are positive after a batch norm, begin with scores near 1 and with neurons that
     fire: the network starts as the one without attention, and learns what to close.
 
     Args:

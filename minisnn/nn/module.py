@@ -32,8 +32,8 @@ class Parameter(Tensor):
 
 class Module:
     """The base of every layer. Assigning a Parameter, an ndarray (a buffer: saved, not learned) or another Module to an
-    attribute registers it; the order of assignment is the order in which they are listed. What stands in several places is
-    one thing, listed once, by the first of its names: shared weights are counted, learned and saved once.
+    attribute registers it; the order of assignment is the order in which they are listed. What is
+    assigned in several places is listed once, by the first of its names: shared weights are counted, learned and saved once.
 
     A subclass defines ``forward``; calling the module runs it.
     """
@@ -127,7 +127,7 @@ class Module:
         """Take over what ``state_dict`` returned.
 
         Raises:
-            ValueError: names or shapes that are not this module's, or no numbers; then nothing has been changed.
+            ValueError: names or shapes that are not this module's, or arrays that are not numeric; nothing is then changed.
         """
         own = dict([(name, p.data) for name, p in self.named_parameters()] + self.named_buffers())
         missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
@@ -170,7 +170,7 @@ class Module:
 
 
 def first_of_each(named):
-    """[(name, thing)] without those whose thing stood before, under another name."""
+    """[(name, thing)] without those whose thing came earlier, under another name."""
     seen, found = set(), []
     for name, thing in named:
         if id(thing) not in seen:
@@ -186,7 +186,7 @@ class Sequential(Module):
         for k, module in enumerate(modules):
             setattr(self, str(k), module)
 
-    def __iter__(self) -> Iterator[Module]:  # a module that stands here twice runs twice
+    def __iter__(self) -> Iterator[Module]:  # a module that is listed twice runs twice
         return (module for module in vars(self).values() if isinstance(module, Module))
 
     def __len__(self) -> int:
@@ -202,7 +202,7 @@ class Sequential(Module):
 
 
 class ModuleList(Sequential):
-    """Modules kept in a row, called by whoever holds them."""
+    """A list of modules, which their owner calls one by one."""
 
     def forward(self, *inputs: Any) -> Any:
         raise NotImplementedError("a ModuleList is not called itself; call its modules")

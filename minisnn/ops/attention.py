@@ -19,7 +19,7 @@ The scores then scale the input,
 followed by a ReLU, which the published code has and Eq. 10 leaves out. IA takes a LIF neuron for SN, so its scores are 0 or 1;
 MA takes the sigmoid.
 
-In memory a feature or a score stands as rows [N, G, C]: G = T rows in dimension T, one row in C, P rows in S; what does not
+In memory a feature or a score is stored as rows [N, G, C]: G = T rows in dimension T, one row in C, P rows in S; what does not
 depend on c is repeated along the row. So one loop over rows of channels serves all three dimensions.
 What differs between the dimensions is a row of DIMENSIONS, which the layer, the network, the energy and the figures read
 too: another dimension is another row, and in fused.py a case of ``scores_of`` where its scores vary along something else.
@@ -320,7 +320,7 @@ def bare_linear(x, weight):
 def attention(x: Tensor, dim: str, *weights: Tensor, spiking: bool = False, **neuron: Any) -> Tensor:
     """Attention over time, channels or space: MA (sigmoid scores) or, with ``spiking``, IA (scores 0 or 1).
 
-    out = relu(W * x) with the scores W of Eq. 7, 8 or 9 (in the head of this file), repeated over the other axes (Eq. 10).
+    out = relu(W * x) with the scores W of Eq. 7, 8 or 9 (in the module docstring), repeated over the other axes (Eq. 10).
 
     Args:
         x: [T, N, C, H, W], the output of a batch norm.
@@ -344,7 +344,7 @@ def attention(x: Tensor, dim: str, *weights: Tensor, spiking: bool = False, **ne
     return Gate.apply(x, w, dimension=DIMENSIONS[dim])
 
 
-def pooled(x, dim):
+def pooled(x: Tensor, dim: str) -> Tensor:
     """Mean and maximum of a Tensor [T, N, C, H, W] for each place: a Tensor [2, N, K]."""
     return PoolFeatures.apply(x, dimension=DIMENSIONS[dim])
 

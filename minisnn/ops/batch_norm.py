@@ -85,7 +85,7 @@ def input_gradient_terms(sums: np.ndarray, a: np.ndarray, var: np.ndarray, eps: 
 
     Args:
         sums: over the rows of a channel, of dout and of dout * (x - mean), [2, C].
-        a, var: as in the head of this file, [C].
+        a, var: as in the module docstring, [C].
         rows: R.
     """
     return a * sums[0] / rows, a * sums[1] / rows / (var + eps)
@@ -164,7 +164,7 @@ def batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    """Normalise each channel over (T, N, H, W), then scale and shift it: the equation in the head of this file.
+    """Normalize each channel over (T, N, H, W), then scale and shift it: the equation in the module docstring.
 
     Training takes mean and variance from ``x`` and moves the running statistics towards them (the variance unbiased,
     R / (R - 1)); evaluation takes the running statistics, so that a sample's result does not depend on its batch.

@@ -129,7 +129,7 @@ def conv2d(
 
     In an open ledger a sample that holds only 0 and 1, at all of its time steps, counts the additions of its spikes (AC);
     any other one counts a product for every pixel, channel and tap inside the map (MAC). So what is counted for a sample does
-    not depend on the samples beside it, nor on ``method``.
+    depend neither on the other samples of its batch nor on ``method``.
 
     Raises:
         ValueError: shapes that do not fit together, a number out of range, an unknown method, or "event" on numbers.

@@ -6,7 +6,7 @@ a tap of the kernel (ky, kx); the Window (layout.py) says which of them meet. d<
 winograd.py speak the same dialect.
 
 The fast paths copy small patches into a workspace and multiply matrices there (rows.product), inside one parallel loop per
-call. Every output is one sum in a fixed order, whatever else is computed beside it: so an image's result does not depend on
+call. Every output is one sum in a fixed order, whatever else is computed, so an image's result does not depend on
 its batch, nor anything on the number of threads, on any CPU.
 
 3x3 convolutions of stride 1 in float32 take the path of fewer multiplications that has a page of its own, winograd.py. Its

@@ -1,4 +1,4 @@
-"""Batch norm, attention and neurons together: what stands behind every convolution, in as few passes over memory as it needs.
+"""Batch norm, attention and neurons together: all that follows a convolution, in as few passes over memory as possible.
 
 Axes: T time steps, N batch, P pixels, C channels; y is the convolution's output in memory, [T, N, P, C].
 Symbols as in batch_norm.py (z = a * y + b), attention.py (w, rows [N, G, C]) and lif.py (u, h, s, sg); d<name> a gradient.
@@ -52,7 +52,7 @@ def norm_pool_forward(sums, tops, y_tops, ties, y, a, b, by_time, by_pixel):
                     tg[c] = max(z, top)
 
 
-# The loops of a block. Its pixels and channels lie behind each other, M numbers in all, so what belongs to a channel is
+# The loops of a block. Its pixels and channels are contiguous, M numbers in all, so what belongs to a channel is
 # repeated for each pixel ("tiled") and every loop is a plain one over M. Few arrays to a loop, and none given twice: only
 # where the compiler sees that no two overlap does it take several numbers at a time.
 
@@ -308,7 +308,7 @@ class NormFire(Function):
         sums = np.empty((N, dimension.rows(T, P), C))
         tops, y_tops, ties = np.empty((3,) + sums.shape, y.dtype)
         norm_pool_forward(sums, tops, y_tops, ties, y, *constants[:2], *self.strides)
-        entries = y.size // (N * sums.shape[1] * C)  # that a row's element stands for
+        entries = y.size // (N * sums.shape[1] * C)  # that an element of a row represents
         z_sums = constants[0] * sums + constants[1].astype(np.float64) * entries
         top = dimension.to_places(tops, np.max)
         avg = dimension.to_places(z_sums, np.sum) * (top.size / y.size)

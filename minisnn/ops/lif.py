@@ -7,13 +7,13 @@ The membrane obeys
 
     tau dV/dt = -(V - V_reset) + I(t)                                                     (Eq. 1)
 
-and in steps of one, with H the potential that the reset leaves behind,
+and in steps of one, with H the potential after the reset,
 
     U[t] = H[t-1] + (I[t] - (H[t-1] - U_reset)) / tau          charge
     S[t] = Theta(U[t] - U_threshold)                           fire
     H[t] = U[t] (1 - S[t]) + U_reset S[t]                      reset                      (Eq. 2)
 
-(the paper prints I[t-1]; its code, like everybody's, uses I[t]). A potential, or a gradient on its way back, that is smaller
+(the paper prints I[t-1]; its code, like all others, uses I[t]). A potential, or a gradient on its way back, that is smaller
 than the smallest normal number counts as 0: a silent neuron would otherwise halve its potential into the denormal numbers,
 on which a CPU is many times slower.
 """
@@ -261,7 +261,7 @@ def lif(
 ) -> Tensor:
     """Leaky integrate-and-fire neurons: one for each element of a time step, from rest at t = 0.
 
-    Eq. 2 of the paper (in the head of this file), with a spike where u >= v_threshold. Backward is backpropagation through
+    Eq. 2 of the paper (in the module docstring), with a spike where u >= v_threshold. Backward is backpropagation through
     time, with the surrogate's derivative in place of the step's.
 
     Args:

@@ -1,7 +1,7 @@
 """The linear layer, forward and backward.
 
 Axes: R rows (any leading axes), F input features, O outputs.
-Plain loops, not a BLAS product: a product may round a row differently when other rows stand beside it, and a sample's
+Plain loops, not a BLAS product: BLAS may round a row differently depending on the other rows, and a sample's
 scores shall not depend on its batch.
 """
 

@@ -5,7 +5,7 @@ Symbols: x the main branch, y the shortcut, both of one shape, M elements in the
     ADD   x + y             AND   x * y
     IAND  (1 - x) * y       OR    (x + y) - x * y
 
-On spikes OR, AND and IAND stay within {0, 1}, so the convolution behind them has nothing to multiply; ADD reaches 2.
+On spikes OR, AND and IAND stay within {0, 1}, so the convolution after them has nothing to multiply; ADD reaches 2.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Join(Function):
 
 
 def join(x: Tensor, y: Tensor, how: str = "or") -> Tensor:
-    """Join the main branch and the shortcut element by element: Table II, printed in the head of this file.
+    """Join the main branch and the shortcut element by element: Table II, in the module docstring.
 
     The join of spikes by OR, AND or IAND is spikes again; by ADD it is numbers, 0 to 2.
 

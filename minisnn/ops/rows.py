@@ -3,9 +3,9 @@
 A row of ``n`` numbers begins at ``o`` in the array ``out`` that is written, and at ``a`` in the array ``x`` that is read.
 
 The matrix product is written here, not taken from a BLAS: OpenBLAS has other kernels for each kind of CPU, and most of them
-round a row differently with its place and with the number of rows beside it. Here every entry is one sum over k in ascending
-order, whatever is computed beside it, so an image's convolution cannot depend on its batch, on any CPU. It is as fast as
-OpenBLAS: on one core 75 to 115 GFLOP/s against 83 to 115 with AVX-512, 80 to 100 against 48 to 69 with AVX2.
+round a row differently with its position and with the number of rows in the product. Here every entry is one sum over k in
+ascending order, whatever else is computed, so an image's convolution cannot depend on its batch, on any CPU. It is as fast
+as OpenBLAS: on one core 75 to 115 GFLOP/s against 83 to 115 with AVX-512, 80 to 100 against 48 to 69 with AVX2.
 """
 
 import numpy as np
