@@ -1,0 +1,37 @@
+"""The catalogue of data sets: what a row names is there, and what it says fits together."""
+
+import dataclasses
+import importlib
+import inspect
+
+import pytest
+
+from minisnn import data, models
+from minisnn.catalogue import CATALOGUE, NAMES, Recipe, Recordings
+from minisnn.data import events, recordings
+from minisnn.options import EVENT_OPTIONS, Options
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_a_row_names_is_there(name):
+    row = CATALOGUE[name]
+    load = importlib.import_module(f"minisnn.data.{row.module}").load
+    assert row.events == (set(EVENT_OPTIONS) <= set(inspect.signature(load).parameters))
+    assert len(row.classes) in (0, row.stem.classes)
+    if isinstance(row.source, Recordings):
+        assert callable(getattr(events, row.source.read)) and callable(getattr(recordings, row.source.label))
+    assert models.build(name, width=8, timesteps=row.recipe.timesteps, seed=0).stem.conv.weight.shape[1] == row.stem.channels
+
+
+def test_a_recipe_is_defaults_of_the_options():
+    assert {field.name for field in dataclasses.fields(Recipe)} <= {field.name for field in dataclasses.fields(Options)}
+    for name in NAMES:
+        chosen, recipe = Options(dataset=name), CATALOGUE[name].recipe
+        assert all(getattr(chosen, field.name) == getattr(recipe, field.name) for field in dataclasses.fields(recipe))
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if CATALOGUE[name].source is None])
+def test_built_in_sets_are_as_their_rows_say(name):
+    row, dataset = CATALOGUE[name], data.load(name)
+    assert dataset.classes == row.classes and dataset.train.size == (row.stem.channels, row.stem.size, row.stem.size)
+    assert dataset.train.timesteps == row.recipe.timesteps
