@@ -2,7 +2,7 @@
 
 A ``Tensor`` holds an array. Applying a ``Function`` makes a new tensor that remembers the function and its inputs; so the
 tensors form a graph. ``backward()`` sorts that graph topologically and walks it from the result to the leaves, handing
-each function the gradient of its output and adding what it answers to the gradients of its inputs: the chain rule.
+each function the gradient of its output and adding what it returns to the gradients of its inputs: the chain rule.
 
 Nothing here knows convolutions or neurons. To write an operation, subclass ``Function``:
 
