@@ -38,7 +38,6 @@ class Scalar:
             for parent, slope in zip(node.parents, node.slopes):
                 parent.grad += slope * node.grad  # the chain rule, one edge of the graph at a time
 
-
 def in_order(result):
     """Every number that ``result`` depends on, each after its own parents (a topological order)."""
     order, seen = [], set()
@@ -52,7 +51,6 @@ def in_order(result):
 
     visit(result)
     return order
-
 
 # %% [markdown]
 # That is all of it. Let us try it on a leaky bucket: at each step it keeps a share `keep` of its level and
@@ -85,14 +83,12 @@ assert keep.grad == 2 * 0.75 * 0.25 * 2.0 + 0.25 * 0.0
 # eps)) / (2 eps). `numeric_gradient(f, x)` in `helpers.py` does this for each entry of the array x, where f
 # returns one number; the whole course leans on it.
 
-
 # %%
 def final_level(x):
     h = 0.0
     for inflow in x:
         h = 0.75 * h + 0.25 * inflow
     return h
-
 
 measured = numeric_gradient(final_level, [2.0, 0.0, 1.0])
 assert np.allclose(measured, [v.grad for v in x], atol=1e-9)
@@ -107,10 +103,8 @@ start = y = Scalar(1.0)
 for _ in range(15):
     y = y + y
 
-
 def count_paths(node):
     return 1 if not node.parents else sum(count_paths(parent) for parent in node.parents)
-
 
 y.backward()
 assert start.grad == 2.0**15 == count_paths(y)
@@ -121,7 +115,6 @@ assert len(in_order(y)) == 16
 # array (`.data`), and a `Function` is one operation: `forward` computes the array, `backward` receives the
 # gradient of the output and answers with one gradient per input. `Tensor.backward()` is our loop above, and
 # leaves the answers in `.grad`. This is the bucket as one operation; its backward runs from last step to first:
-
 
 # %%
 class Bucket(snn.Function):
@@ -138,7 +131,6 @@ class Bucket(snn.Function):
             carried = dh[t] + self.keep * carried  # h[t] counts for itself and through h[t+1]
             dx[t] = self.gain * carried
         return dx
-
 
 inflow = snn.Tensor(np.array([2.0, 0.0, 1.0]), requires_grad=True)
 level = Bucket.apply(inflow, keep=0.75, gain=0.25)
@@ -196,11 +188,9 @@ save_figure("01_a_scalar_that_remembers")
 # **1.** Teach `Scalar` the hyperbolic tangent: return a Scalar with the right value, parents and slopes. (The
 # derivative of tanh(a) is 1 - tanh(a)^2.)
 
-
 # %%
 def tanh(a):
     raise NotImplementedError
-
 
 def check_tanh(tanh):
     for v in (-1.3, 0.0, 0.4):
@@ -209,18 +199,15 @@ def check_tanh(tanh):
         expected = numeric_gradient(lambda z: float(np.tanh(z[0]) * z[0]), [v])[0]
         assert abs(a.grad - expected) < 1e-8, f"at {v} the slope is {a.grad}, not {expected}"
 
-
 exercise(1, check_tanh, tanh)
 
 # %% [markdown]
 # **2.** NumPy repeats an array of `shape` until it fits; its gradient arrives in the large shape. Sum it back
 # down. Shapes may lack leading axes, (3,) in (2, 3), or have length 1 along an axis, (2, 1) in (2, 3).
 
-
 # %%
 def sum_to_shape(grad, shape):
     raise NotImplementedError
-
 
 def check_sum_to_shape(sum_to_shape):
     grad = np.arange(24.0).reshape(2, 3, 4)
@@ -228,6 +215,5 @@ def check_sum_to_shape(sum_to_shape):
         small = snn.Tensor(np.ones(shape), requires_grad=True)
         (small * grad).sum().backward()  # its gradient is grad, summed down to the small shape
         assert np.array_equal(sum_to_shape(grad, shape), small.grad), f"wrong for shape {shape}"
-
 
 exercise(2, check_sum_to_shape, sum_to_shape)

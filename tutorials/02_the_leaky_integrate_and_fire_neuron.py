@@ -32,7 +32,6 @@ def euler(current, tau, end, dt):
         v = v + dt * (current - v) / tau
     return v
 
-
 exact = 1.5 * (1 - np.exp(-4 / 2.0))  # I = 1.5, tau = 2, t = 4
 errors = [abs(euler(1.5, 2.0, 4.0, dt) - exact) for dt in (1.0, 0.1, 0.01)]
 assert errors[0] > 9 * errors[1] > 81 * errors[2]  # ten times smaller pieces, about ten times smaller error
@@ -49,7 +48,6 @@ assert errors[0] > 9 * errors[1] > 81 * errors[2]  # ten times smaller pieces, a
 # The paper prints I[t-1]; its published code uses I[t], and so does everybody else. What spikes has U at *or*
 # above the threshold. The reset forgets by how much: a potential of 1.0 and one of 5.0 give the same spike.
 
-
 # %%
 def lif_loop(x, tau=2.0, v_threshold=1.0, v_reset=0.0):
     """x: [T, ...] input current -> potentials u before the reset and spikes s, both [T, ...]."""
@@ -60,7 +58,6 @@ def lif_loop(x, tau=2.0, v_threshold=1.0, v_reset=0.0):
         s[t] = u[t] >= v_threshold
         h = u[t] * (1 - s[t]) + v_reset * s[t]
     return u, s
-
 
 u, s = lif_loop(np.array([1.0, 1.0, 2.0, 0.0, 3.0]))
 assert u.tolist() == [0.5, 0.75, 1.375, 0.0, 1.5] and s.tolist() == [0, 0, 1, 0, 1]
@@ -84,13 +81,11 @@ assert fired.shape == current.shape and fired.is_spikes and fired.storage.itemsi
 # tau = 8 little, but for long. Summed over all time the pulse counts fully, whatever tau is. So tau = 2
 # reports coincidences (two pulses in a row), tau = 8 reports what lasts.
 
-
 # %%
 def echo(tau, steps=200):
     pulse = np.zeros(steps)
     pulse[0] = 1.0
     return lif_loop(pulse, tau, v_threshold=np.inf)[0]
-
 
 for tau in (2.0, 8.0):
     assert np.allclose(echo(tau), (1 / tau) * (1 - 1 / tau) ** np.arange(200))
@@ -112,12 +107,10 @@ assert np.flatnonzero(traces[8.0][1]).tolist() == [29]  # only what lasts
 # then starts again from the reset; so the firing rate is 1 / n spikes per step. For I below theta it never
 # fires.
 
-
 # %%
 def steps_between_spikes(current, tau, threshold=1.0):
     steps = np.log(1 - threshold / current) / np.log(1 - 1 / tau)
     return np.ceil(steps - 1e-9)  # so that rounding does not lift a whole number to the next
-
 
 currents = np.linspace(1.05, 5.0, 80)
 for tau in (2.0, 4.0, 8.0):
@@ -146,9 +139,8 @@ ax.set_xlabel("time step")
 right = fig.add_subplot(grid[:, 1])
 for tau, color, dash in ((2.0, BLUE, "-"), (4.0, "0.35", "-."), (8.0, ORANGE, "--")):
     rates = np.concatenate([[0, 0], 1 / steps_between_spikes(currents, tau)])
-    right.plot(
-        np.concatenate([[0, 1.0], currents]), rates, color=color, ls=dash, drawstyle="steps-post", label=f"tau = {tau:g} steps"
-    )
+    right.plot(np.concatenate([[0, 1.0], currents]), rates, color=color, ls=dash, drawstyle="steps-post",
+               label=f"tau = {tau:g} steps")
 right.set(xlabel="constant current (thresholds)", ylabel="firing rate (spikes per step)", title="Staircases")
 right.legend()
 save_figure("02_the_leaky_integrate_and_fire_neuron")
@@ -166,17 +158,14 @@ assert steps_between_spikes(2.0, 2.0) == 1
 # **1.** After how many steps is half of what a neuron remembers gone (a real number of steps)? With tau = 2
 # it is one.
 
-
 # %%
 def half_life(tau):
     raise NotImplementedError
-
 
 def check_half_life(half_life):
     for tau in (1.5, 2.0, 8.0, 20.0):
         left = (1 - 1 / tau) ** half_life(tau)
         assert abs(left - 0.5) < 1e-9, f"tau {tau}: after that time {left:.3f} is left, not one half"
-
 
 exercise(1, check_half_life, half_life)
 
@@ -184,11 +173,9 @@ exercise(1, check_half_life, half_life)
 # **2.** *Soft reset*: what is left after a spike is u - v_threshold, so the overshoot is not lost (rest is at
 # 0). Return the spikes. The engine does it with `v_reset=None`; do it without the engine.
 
-
 # %%
 def soft_reset_lif(x, tau=2.0, v_threshold=1.0):
     raise NotImplementedError
-
 
 def check_soft_reset_lif(soft_reset_lif):
     x = np.random.default_rng(1).normal(1.5, 1.5, (30, 200))  # [T, neurons]
@@ -196,24 +183,20 @@ def check_soft_reset_lif(soft_reset_lif):
     wrong = np.argwhere(soft_reset_lif(x, 3.0) != expected)
     assert len(wrong) == 0, f"the first wrong spike is at step {wrong[0][0]}"
 
-
 exercise(2, check_soft_reset_lif, soft_reset_lif)
 
 # %% [markdown]
 # **3.** The smallest constant current (v_reset 0, threshold 1) at which a neuron fires at every n-th step or
 # faster.
 
-
 # %%
 def current_for(n, tau):
     raise NotImplementedError
-
 
 def check_current_for(current_for):
     for n, tau in ((1, 2.0), (2, 2.0), (5, 8.0)):
         at = current_for(n, tau)
         assert lif_loop(np.full(n, at * 1.0001), tau)[1].sum() >= 1, f"n {n}, tau {tau}: {at} is too small"
         assert lif_loop(np.full(n, at * 0.9999), tau)[1].sum() == 0, f"n {n}, tau {tau}: {at} is too much"
-
 
 exercise(3, check_current_for, current_for)

@@ -24,7 +24,6 @@ from minisnn.surrogate import ATan, FastSigmoid, Sigmoid, Triangle
 def step(u, v_threshold=1.0):
     return (u >= v_threshold).astype(float)
 
-
 assert numeric_gradient(lambda u: step(u).sum(), [0.2, 0.999, 1.001, 7.0]).tolist() == [0, 0, 0, 0]
 assert np.isclose(numeric_gradient(lambda u: step(u).sum(), [1.0], eps=1e-6), 1 / 2e-6)
 
@@ -42,15 +41,12 @@ assert np.isclose(numeric_gradient(lambda u: step(u).sum(), [1.0], eps=1e-6), 1 
 #
 # The second follows from the first by d arctan(z)/dz = 1 / (1 + z^2) and the inner slope pi/2 alpha.
 
-
 # %%
 def atan_primitive(x, alpha=2.0):
     return 0.5 + np.arctan(np.pi / 2 * alpha * x) / np.pi
 
-
 def atan_derivative(x, alpha=2.0):
     return (alpha / 2) / (1 + (np.pi / 2 * alpha * x) ** 2)
-
 
 x = np.linspace(-2, 2, 801)  # distance from the threshold
 assert np.allclose(atan_derivative(x), numeric_gradient(lambda x: atan_primitive(x).sum(), x), atol=1e-8)
@@ -80,13 +76,11 @@ for surrogate in surrogates:
 # slope, measured by finite differences, and once with the surrogate's, which is what `backward()` gives. (How
 # a gradient goes back through the eight steps is tutorial 4.)
 
-
 # %%
 def error(w):
     """w: Tensor [1] -> the neuron's squared distance from firing at half of the steps."""
     s = ops.lif(w * np.ones((8, 1)), surrogate=ATan(2.0))  # [T, 1]
     return (s.mean() - 0.5) ** 2
-
 
 def learn(slope, w=0.4, lr=0.03, rounds=100):
     errors = []
@@ -95,16 +89,13 @@ def learn(slope, w=0.4, lr=0.03, rounds=100):
         w = w - lr * slope(w)
     return errors
 
-
 def true_slope(w):
     return numeric_gradient(lambda w: error(snn.Tensor(w)).item(), [w])[0]
-
 
 def surrogate_slope(w):
     w = snn.Tensor(np.array([w]), requires_grad=True)
     error(w).backward()
     return w.grad[0]
-
 
 stuck, learned = learn(true_slope), learn(surrogate_slope)
 assert set(stuck) == {0.25} and learned[0] == 0.25 and learned[-1] == 0.0
@@ -154,17 +145,14 @@ save_figure("03_a_gradient_through_a_step")
 # ## Exercises
 # **1.** At which distance x > 0 from the threshold is the ATan surrogate's slope half of its largest value?
 
-
 # %%
 def half_width(alpha):
     raise NotImplementedError
-
 
 def check_half_width(half_width):
     for alpha in (0.5, 2.0, 10.0):
         ratio = atan_derivative(half_width(alpha), alpha) / atan_derivative(0.0, alpha)
         assert abs(ratio - 0.5) < 1e-9, f"alpha {alpha}: there the slope is {ratio:.3f} of the largest"
-
 
 exercise(1, check_half_width, half_width)
 
@@ -172,18 +160,15 @@ exercise(1, check_half_width, half_width)
 # **2.** A surrogate of your own: P(x) = clip(1/2 + alpha x, 0, 1), a straight ramp. Return its derivative at
 # the array x.
 
-
 # %%
 def ramp_derivative(x, alpha):
     raise NotImplementedError
-
 
 def check_ramp_derivative(ramp_derivative):
     x = np.linspace(-1.5, 1.5, 301) + 1e-4  # away from the two corners
     for alpha in (0.5, 3.0):
         slope = numeric_gradient(lambda x: np.clip(0.5 + alpha * x, 0, 1).sum(), x)
         assert np.allclose(ramp_derivative(x, alpha), slope, atol=1e-6), f"wrong for alpha {alpha}"
-
 
 exercise(2, check_ramp_derivative, ramp_derivative)
 
@@ -192,11 +177,9 @@ exercise(2, check_ramp_derivative, ramp_derivative)
 # (tau = 2, threshold 1, one single step from rest) gets the current w. Say whether it can never learn from
 # there.
 
-
 # %%
 def is_stuck(w, alpha):
     raise NotImplementedError
-
 
 def check_is_stuck(is_stuck):
     for alpha in (1.0, 2.0):
@@ -204,6 +187,5 @@ def check_is_stuck(is_stuck):
             current = snn.Tensor(np.array([w]), requires_grad=True)  # [T = 1]
             ops.lif(current, surrogate=Triangle(alpha)).backward(np.ones(1))
             assert is_stuck(w, alpha) == (current.grad[0] == 0), f"wrong for w = {w}, alpha = {alpha}"
-
 
 exercise(3, check_is_stuck, is_stuck)

@@ -24,7 +24,6 @@ from minisnn.surrogate import ATan
 def step(x):
     return (x >= 0).astype(float)
 
-
 def lif_loop(x, tau=2.0, v_threshold=1.0, v_reset=0.0, fire=step):
     """x: [T, ...] input current -> potentials u before the reset and spikes s, both [T, ...]."""
     u, s = np.zeros_like(x), np.zeros_like(x)
@@ -34,7 +33,6 @@ def lif_loop(x, tau=2.0, v_threshold=1.0, v_reset=0.0, fire=step):
         s[t] = fire(u[t] - v_threshold)
         h = u[t] * (1 - s[t]) + v_reset * s[t]
     return u, s
-
 
 # %% [markdown]
 # **By hand.** Write dq for the derivative of the loss with respect to q, and go through the loop's three lines
@@ -53,11 +51,9 @@ def lif_loop(x, tau=2.0, v_threshold=1.0, v_reset=0.0, fire=step):
 # With numbers: currents 1.2, 1.6, 0.8 give potentials 0.6, 1.1, 0.4, and one spike, in the middle. How does
 # the last spike (that did not come) depend on each current?
 
-
 # %%
 def slope(u):
     return ATan(2.0).derivative(u - 1.0)
-
 
 x = np.array([1.2, 1.6, 0.8])
 u, s = lif_loop(x)
@@ -70,7 +66,6 @@ by_hand = np.array([du0, du1, du2]) / 2
 # %% [markdown]
 # **As a loop.** The same lines, from the last step to the first; `dh` is what tutorial 1's bucket `carried`.
 # `detach_reset` leaves out the third way, through the reset's dependence on the spike.
-
 
 # %%
 def lif_backward_loop(ds, x, tau=2.0, v_threshold=1.0, v_reset=0.0, alpha=2.0, detach_reset=False, fire=step):
@@ -85,7 +80,6 @@ def lif_backward_loop(ds, x, tau=2.0, v_threshold=1.0, v_reset=0.0, alpha=2.0, d
         dx[t] = du / tau
         dh = (1 - 1 / tau) * du
     return dx
-
 
 last = np.array([0.0, 0.0, 1.0])
 assert np.allclose(lif_backward_loop(last, x), by_hand)
@@ -107,7 +101,6 @@ assert np.allclose(lif_backward_loop(ds, current, **twin), measured, atol=1e-8)
 # unroll the neuron out of elementary operations, with the step and its surrogate as an operation of its own,
 # and let `Tensor.backward()` find the ways. `detach()` hands on the value and stops the gradient.
 
-
 # %%
 class Spike(snn.Function):
     def forward(self, u):
@@ -117,7 +110,6 @@ class Spike(snn.Function):
     def backward(self, grad):
         return grad * ATan(2.0).derivative(self.u - 1.0)
 
-
 def lif_on_tape(x, tau, detach_reset):
     h, spikes = snn.Tensor(np.zeros(x.shape[1:])), []
     for t in range(len(x)):
@@ -126,7 +118,6 @@ def lif_on_tape(x, tau, detach_reset):
         h = u * (1 - (s.detach() if detach_reset else s))
         spikes.append(s)
     return ops.stack(spikes)
-
 
 # %% [markdown]
 # The engine's own loop, `ops.lif`, gives the same gradient: on the tape, by hand, and compiled. It keeps only x
@@ -182,21 +173,14 @@ fig, axes = plt.subplots(1, 3, figsize=(12, 3.9), gridspec_kw={"width_ratios": [
 for ax, detach_reset in zip(axes, (True, False)):
     shown = ax.imshow(jacobian[detach_reset], cmap="PuOr_r", vmin=-0.3, vmax=0.3, aspect="auto")
     ax.vlines(np.flatnonzero(s) + 0.5, -0.5, T - 0.5, color="0.5", lw=0.8)
-    ax.set(
-        xlabel="step of the spike s",
-        ylabel="step of the current x",
-        title=f"{'Detached' if detach_reset else 'Not detached'} (a line: it fired)",
-    )
+    ax.set(xlabel="step of the spike s", ylabel="step of the current x",
+           title=f"{'Detached' if detach_reset else 'Not detached'} (a line: it fired)")
 fig.colorbar(shown, ax=axes[1], label="ds / dx")
 for (alpha, detach_reset), color, dash in zip(size, (BLUE, GREEN, PINK, ORANGE), ("-", "--", "-.", ":")):
     label = f"alpha {alpha:g}, {'' if detach_reset else 'not '}detached"
     axes[2].semilogy(size[alpha, detach_reset], color=color, ls=dash, label=label)
-axes[2].set(
-    xlabel="steps back from the spike",
-    ylabel="size of ds / dx (root mean square)",
-    ylim=(1e-8, 1e7),
-    title="Fading and exploding (tau = 8)",
-)
+axes[2].set(xlabel="steps back from the spike", ylabel="size of ds / dx (root mean square)", ylim=(1e-8, 1e7),
+            title="Fading and exploding (tau = 8)")
 axes[2].legend(fontsize=8, loc="upper left")
 save_figure("04_backpropagation_through_time")
 
@@ -205,11 +189,9 @@ save_figure("04_backpropagation_through_time")
 # **1.** The reset is detached, and you know a neuron's spikes s [T]. From which step on does a current count
 # for the spike at step `late` at all?
 
-
 # %%
 def first_that_counts(s, late):
     raise NotImplementedError
-
 
 def check_first_that_counts(first_that_counts):
     for late in range(T):
@@ -217,18 +199,15 @@ def check_first_that_counts(first_that_counts):
         answer = first_that_counts(s, late)
         assert answer == first, f"for the spike at {late} you say {answer}, the gradient begins at {first}"
 
-
 exercise(1, check_first_that_counts, first_that_counts)
 
 # %% [markdown]
 # **2.** With the *soft* reset, h[t] = u[t] - v_threshold s[t], and rest is at 0. Write the backward loop (which
 # of the reset's two slopes change?); the surrogate is ATan(2.0). ds and x are [T, ...], and so is the answer.
 
-
 # %%
 def soft_reset_backward(ds, x, tau, v_threshold, detach_reset):
     raise NotImplementedError
-
 
 def check_soft_reset_backward(soft_reset_backward):
     for detach_reset in (True, False):
@@ -236,6 +215,5 @@ def check_soft_reset_backward(soft_reset_backward):
         ops.lif(x, tau=3.0, v_threshold=0.5, v_reset=None, detach_reset=detach_reset).backward(ds)
         answer = soft_reset_backward(ds, current, 3.0, 0.5, detach_reset)
         assert np.allclose(answer, x.grad), f"wrong with detach_reset={detach_reset}"
-
 
 exercise(2, check_soft_reset_backward, soft_reset_backward)

@@ -26,7 +26,6 @@ from minisnn.ledger import ledger
 def output_size(size, kernel, stride, padding):
     return (size + 2 * padding - kernel) // stride + 1  # the places that the window can take along one axis
 
-
 def meetings(x_shape, w_shape, stride, padding):
     """Who meets whom: output pixel (oy, ox), kernel tap (ky, kx) and input pixel (iy, ix)."""
     (H, W), (kh, kw) = x_shape[-2:], w_shape[-2:]
@@ -37,7 +36,6 @@ def meetings(x_shape, w_shape, stride, padding):
                 if 0 <= iy < H and 0 <= ix < W:  # elsewhere lie the zeros, which add nothing
                     yield oy, ox, ky, kx, iy, ix
 
-
 def conv_forward(x, w, stride=1, padding=0):
     """x: [Cin, H, W], w: [Cout, Cin, kh, kw] -> y: [Cout, Ho, Wo]."""
     y = np.zeros((len(w), *(output_size(n, k, stride, padding) for n, k in zip(x.shape[1:], w.shape[2:]))))
@@ -45,7 +43,6 @@ def conv_forward(x, w, stride=1, padding=0):
         for co, ci in np.ndindex(w.shape[:2]):
             y[co, oy, ox] += w[co, ci, ky, kx] * x[ci, iy, ix]
     return y
-
 
 # %% [markdown]
 # The engine's `ops.conv2d` does this for many images at once, [N, Cin, H, W] or [T, N, Cin, H, W].
@@ -62,7 +59,6 @@ for stride, padding in geometries:
 # **Backward.** All that happens is the line `y += w * x`. A product's slope with respect to one factor is the
 # other one (tutorial 1), and gradients add. So the same meetings, with each factor in turn on the left:
 
-
 # %%
 def conv_backward(dy, x, w, stride=1, padding=0):
     """dy: [Cout, Ho, Wo], the gradient of each output -> dx, dw."""
@@ -72,7 +68,6 @@ def conv_backward(dy, x, w, stride=1, padding=0):
             dx[ci, iy, ix] += w[co, ci, ky, kx] * dy[co, oy, ox]
             dw[co, ci, ky, kx] += x[ci, iy, ix] * dy[co, oy, ox]
     return dx, dw
-
 
 for stride, padding in geometries:
     dy = rng.normal(size=conv_forward(x, w, stride, padding).shape)
@@ -90,13 +85,11 @@ assert np.allclose(dw, numeric_gradient(lambda w: (dy[:2, :2, :2] * conv_forward
 # With a 3x3 kernel and padding 1 that is 9 inside, 6 at an edge, 4 in a corner; with stride 2 it is 1, 2 or 4
 # in a checkered pattern.
 
-
 # %%
 def seen_by(stride, size=8):
     image = np.zeros((1, size, size))
     n = output_size(size, 3, stride, 1)
     return conv_backward(np.ones((1, n, n)), image, np.ones((1, 1, 3, 3)), stride, 1)[0][0]
-
 
 assert seen_by(1)[0, 0] == 4 and seen_by(1)[0, 3] == 6 and (seen_by(1)[1:-1, 1:-1] == 9).all()
 assert seen_by(2)[0, 0] == 1 and seen_by(2)[0, 1] == 2 and seen_by(2)[1, 1] == 4
@@ -117,14 +110,12 @@ assert entries[0].mac == products == 3 * 4 * (3 * 7 - 2) * (3 * 6 - 2)  # the fi
 # engine does it in pieces that fit into the cache. For 3x3 kernels in float32 it goes one further, with Winograd's
 # trick: 36 products for 4x4 outputs in place of 144, paid with a few bits of rounding.
 
-
 # %%
 def conv_by_matrix(x, w):  # stride 1, no padding
     windows = np.lib.stride_tricks.sliding_window_view(x, w.shape[2:], (1, 2))  # [Cin, Ho, Wo, kh, kw]
     rows = windows.transpose(1, 2, 3, 4, 0).reshape(-1, w[0].size)  # [Ho * Wo, kh * kw * Cin]
     y = rows @ w.transpose(2, 3, 1, 0).reshape(-1, len(w))  # [Ho * Wo, Cout]
     return y.T.reshape(len(w), *windows.shape[1:3])
-
 
 assert np.allclose(conv_by_matrix(x, w), conv_forward(x, w))
 x32, w32 = (rng.normal(size=shape).astype(np.float32) for shape in ((1, 16, 12, 12), (16, 16, 3, 3)))
@@ -150,12 +141,8 @@ for _ in range(200):
 assert errors[-1] < 1e-6 * errors[0] and np.allclose(learned, sobel, atol=1e-3)
 
 fig, axes = plt.subplots(1, 5, figsize=(13, 2.9), gridspec_kw={"width_ratios": [1, 1, 1, 1, 1.5]})
-pictures = (
-    (digits.data[2, 0], "A digit"),
-    (filtered[2, 0], "Filtered: left and right edges"),
-    (seen_by(1), "Windows that see a pixel"),
-    (seen_by(2), "The same with stride 2"),
-)
+pictures = ((digits.data[2, 0], "A digit"), (filtered[2, 0], "Filtered: left and right edges"),
+            (seen_by(1), "Windows that see a pixel"), (seen_by(2), "The same with stride 2"))
 for ax, (picture, title), cmap in zip(axes, pictures, ("gray", "PuOr", "cividis", "cividis")):
     ax.imshow(picture, cmap=cmap, vmin=-1 if cmap == "PuOr" else 0, vmax=1 if cmap in ("gray", "PuOr") else 9)
     ax.set(title=title, xticks=[], yticks=[])
@@ -172,11 +159,9 @@ save_figure("05_convolution_as_loops")
 # **1.** The input gradient at stride 1 is itself a convolution: of dy, with the kernels turned by 180 degrees and
 # input and output channels exchanged. What padding does it need? Write it with one call of `conv_forward`.
 
-
 # %%
 def input_gradient(dy, w, padding):
     raise NotImplementedError
-
 
 def check_input_gradient(input_gradient):
     for padding in (0, 1, 2):
@@ -185,18 +170,15 @@ def check_input_gradient(input_gradient):
         assert answer.shape == x.shape, f"padding {padding}: shape {answer.shape}, not {x.shape}"
         assert np.allclose(answer, expected), f"padding {padding}: the shape is right, the numbers are not"
 
-
 exercise(1, check_input_gradient, input_gradient)
 
 # %% [markdown]
 # **2.** Convolutions one behind the other: kernels k[0], k[1], ... (square), strides s[0], s[1], ... How many
 # pixels of the image, along one axis, can one number behind the last of them see?
 
-
 # %%
 def field_of_view(kernels, strides):
     raise NotImplementedError
-
 
 def check_field_of_view(field_of_view):
     for kernels, strides in (((3,), (1,)), ((3, 3), (1, 1)), ((3, 3), (2, 1)), ((7, 3, 3), (2, 2, 1))):
@@ -206,6 +188,5 @@ def check_field_of_view(field_of_view):
         y[0, 0, len(y.data[0, 0]) // 2, len(y.data[0, 0]) // 2].backward()
         seen = (start.grad[0, 0].sum(0) > 0).sum()
         assert field_of_view(kernels, strides) == seen, f"kernels {kernels}, strides {strides}: it is {seen}"
-
 
 exercise(2, check_field_of_view, field_of_view)

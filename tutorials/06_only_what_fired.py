@@ -32,7 +32,6 @@ def seen_at(i, kernel, stride, padding, outputs):
         if rest == 0 and 0 <= o < outputs:
             yield o, k
 
-
 def event_conv(x, w, stride=1, padding=0):
     """x: [Cin, H, W] spikes, w: [Cout, Cin, kh, kw] -> y [Cout, Ho, Wo] and the number of additions."""
     Ho, Wo = ((n + 2 * padding - k) // stride + 1 for n, k in zip(x.shape[1:], w.shape[2:]))
@@ -44,7 +43,6 @@ def event_conv(x, w, stride=1, padding=0):
                 additions += len(w)
     return y, additions
 
-
 # %% [markdown]
 # The engine's `conv2d` has both ways: `method="dense"` multiplies everything, `method="event"` adds. With whole
 # numbers for weights no sum is rounded, not even in float32, so all three must agree to the last bit; and the
@@ -53,10 +51,8 @@ def event_conv(x, w, stride=1, padding=0):
 # %%
 rng = np.random.default_rng(0)
 
-
 def random_spikes(rate, *shape):
     return rng.random(shape) < rate  # Booleans: a Tensor keeps them as spikes
-
 
 w = rng.integers(-9, 10, (5, 3, 3, 3)).astype(np.float32)
 for stride, padding in ((1, 0), (1, 1), (2, 1)):
@@ -174,11 +170,9 @@ save_figure("06_only_what_fired")
 # **1.** How many additions will the spikes x [Cin, H, W] cause? Count without convolving, borders exact, for any
 # stride and padding. (Whom does a spike meet?)
 
-
 # %%
 def additions_of(x, cout, kernel, stride, padding):
     raise NotImplementedError
-
 
 def check_additions_of(additions_of):
     for kernel, stride, padding in ((3, 1, 0), (3, 1, 1), (3, 2, 1), (1, 2, 0), (7, 2, 3)):
@@ -187,17 +181,14 @@ def check_additions_of(additions_of):
         answer = additions_of(x, 4, kernel, stride, padding)
         assert answer == expected, f"kernel {kernel}, stride {stride}, padding {padding}: {answer}, not {expected}"
 
-
 exercise(1, check_additions_of, additions_of)
 
 # %% [markdown]
 # **2.** The weight gradient by additions only: dw [Cout, Cin, kh, kw] from dy [Cout, Ho, Wo] and the spikes x.
 
-
 # %%
 def event_weight_gradient(dy, x, w_shape, stride, padding):
     raise NotImplementedError
-
 
 def check_event_weight_gradient(event_weight_gradient):
     for stride, padding in ((1, 0), (1, 1), (2, 1)):
@@ -208,22 +199,18 @@ def check_event_weight_gradient(event_weight_gradient):
         answer = event_weight_gradient(dy[0], x, w.shape, stride, padding)
         assert np.array_equal(answer, kernel.grad), f"wrong for stride {stride}, padding {padding}"
 
-
 exercise(2, check_event_weight_gradient, event_weight_gradient)
 
 # %% [markdown]
 # **3.** A conventional network multiplies everything once, at 4.6 pJ. A spiking one runs T steps and adds what
 # fired, at 0.9 pJ. At which firing rate do they cost the same?
 
-
 # %%
 def break_even_rate(timesteps):
     raise NotImplementedError
 
-
 def check_break_even_rate(break_even_rate):
     for T, rate in ((8, 0.638889), (16, 0.319444), (32, 0.159722)):
         assert abs(break_even_rate(T) - rate) < 1e-6, f"with {T} steps it is {rate}"
-
 
 exercise(3, check_break_even_rate, break_even_rate)

@@ -35,14 +35,11 @@ def normalise(x, eps=1e-5):
         xhat[:, :, c] = (channel - channel.mean()) / sd[c]
     return xhat, sd
 
-
 def per_channel(v):
     return v[:, None, None]  # [C] -> [C, 1, 1], which NumPy repeats over T, N, H and W
 
-
 def batch_norm_loop(x, weight, bias):
     return per_channel(weight) * normalise(x)[0] + per_channel(bias)
-
 
 # %% [markdown]
 # **Backward.** Nudge one x by e. Its own xhat rises by e / sd. The mean rises by e / R (R numbers per channel),
@@ -52,7 +49,6 @@ def batch_norm_loop(x, weight, bias):
 #     dx = weight / sd * (dout - mean(dout) - xhat * mean(dout * xhat))
 #     dweight = sum(dout * xhat)          dbias = sum(dout)
 
-
 # %%
 def batch_norm_backward_loop(dout, x, weight):
     xhat, sd = normalise(x)
@@ -60,16 +56,13 @@ def batch_norm_backward_loop(dout, x, weight):
     dx = dout - dout.mean(over, keepdims=True) - xhat * (dout * xhat).mean(over, keepdims=True)
     return per_channel(weight / sd) * dx, (dout * xhat).sum(over), dout.sum(over)
 
-
 rng = np.random.default_rng(0)
 x, dout = rng.normal(3.0, 2.0, (2, 3, 2, 2, 4, 3))  # each [T, N, C, H, W]
 weight, bias = np.array([1.5, 0.5]), np.array([0.2, -1.0])
 dx, dweight, dbias = batch_norm_backward_loop(dout, x, weight)
-for by_hand, f, at in (
-    (dx, lambda x: batch_norm_loop(x, weight, bias), x),
-    (dweight, lambda w: batch_norm_loop(x, w, bias), weight),
-    (dbias, lambda b: batch_norm_loop(x, weight, b), bias),
-):
+for by_hand, f, at in ((dx, lambda x: batch_norm_loop(x, weight, bias), x),
+                       (dweight, lambda w: batch_norm_loop(x, w, bias), weight),
+                       (dbias, lambda b: batch_norm_loop(x, weight, b), bias)):
     assert np.allclose(by_hand, numeric_gradient(lambda v: (dout * f(v)).sum(), at), atol=1e-6)
 
 # %% [markdown]
@@ -98,10 +91,8 @@ current = ops.conv2d(fired, snn.Tensor(filters), padding=1).data  # [T, N, 16, 8
 joint = normalise(current)[0]
 by_step = np.concatenate([normalise(step[None])[0] for step in current])
 
-
 def spread(x):
     return x.std((1, 3, 4))  # of each step and channel: [T, C]
-
 
 ratio = spread(current)[1] / spread(current)[2]  # of the strong step to the weak one
 assert (ratio > 2).all() and np.allclose(spread(joint)[1] / spread(joint)[2], ratio)
@@ -160,11 +151,8 @@ left, middle = fig.add_subplot(grid[:, 0]), fig.add_subplot(grid[:, 1])
 left.semilogx(sizes, rates["without"], "s--", ms=4, color=ORANGE, label="as they come")
 left.semilogx(sizes, rates["with"], "o-", ms=4, color=BLUE, label="normalised")
 left.set(title="How often the layer fires", xlabel="size of the filters", ylabel="firing rate (spikes per neuron and step)")
-shown = (
-    ("as they come", current, ORANGE, "s--"),
-    ("over all steps", joint, BLUE, "o-"),
-    ("step by step", by_step, GREEN, "^-."),
-)
+shown = (("as they come", current, ORANGE, "s--"), ("over all steps", joint, BLUE, "o-"),
+         ("step by step", by_step, GREEN, "^-."))
 for column, (name, values, color, style) in enumerate(shown):
     middle.plot(spread(values).mean(1), style, ms=4, color=color, label=name)
     for row in (0, 1):
@@ -182,11 +170,9 @@ save_figure("07_batch_norm_through_time")
 # **1.** In evaluation the norm is a straight line per channel, and a convolution in front of it can swallow it.
 # Return new weights and a bias for `ops.conv2d`, after which there is no norm.
 
-
 # %%
 def fold(w, weight, bias, mean, var, eps=1e-5):
     raise NotImplementedError
-
 
 def check_fold(fold):
     w, image = rng.normal(size=(2, 3, 3, 3)), snn.Tensor(rng.normal(size=(5, 3, 6, 6)))
@@ -196,7 +182,6 @@ def check_fold(fold):
     answer = ops.conv2d(image, snn.Tensor(new_w), bias=snn.Tensor(new_bias))
     assert np.allclose(answer.data, expected.data), "conv2d with the new weights and bias gives other numbers"
 
-
 exercise(1, check_fold, fold)
 
 # %% [markdown]
@@ -204,11 +189,9 @@ exercise(1, check_fold, fold)
 # its neurons fires at the first step (threshold 1, from rest at 0)? (The share of a standard normal variable that
 # is at least z is erfc(z / sqrt(2)) / 2, with `math.erfc`.)
 
-
 # %%
 def first_step_rate(weight, bias, tau=2.0):
     raise NotImplementedError
-
 
 def check_first_step_rate(first_step_rate):
     for weight, bias, tau in ((1.0, 0.0, 2.0), (2.0, 0.0, 2.0), (1.0, 1.0, 2.0), (1.5, -0.5, 4.0)):
@@ -216,6 +199,5 @@ def check_first_step_rate(first_step_rate):
         measured = ops.lif(snn.Tensor(weight * xhat + bias), tau=tau).data.mean()
         answer = first_step_rate(weight, bias, tau)
         assert abs(answer - measured) < 0.005, f"weight {weight}, bias {bias}, tau {tau}: about {measured:.3f} fire"
-
 
 exercise(2, check_first_step_rate, first_step_rate)

@@ -32,19 +32,16 @@ def vanilla(x, W1, W2, g):
     joined = hidden @ W2, x
     return SN(g(*joined)), (x, hidden), joined
 
-
 def ms(x, W1, W2, g):
     first = SN(x)
     hidden = SN(first @ W1)
     joined = hidden @ W2, x
     return g(*joined), (first, hidden), joined
 
-
 def sew(x, W1, W2, g):
     hidden = SN(x @ W1)
     joined = SN(hidden @ W2), x
     return g(*joined), (x, hidden), joined
-
 
 JOINS = {  # Table II: x from the main branch, y from the shortcut; on spikes these formulas *are* the logic
     "add": lambda x, y: x + y,
@@ -66,11 +63,9 @@ for name, g in JOINS.items():
 # But a bitwise g needs spikes on *both* sides, and only SEW offers that; and only SEW's bitwise joins hand spikes on,
 # without a further SN.
 
-
 # %%
 def is_binary(*arrays):
     return all(np.isin(a, (0, 1)).all() for a in arrays)
-
 
 rng = np.random.default_rng(0)
 x0, found = (rng.random((16, 40)) < 0.3).astype(float), {}  # [T, features]
@@ -123,11 +118,9 @@ assert SN(JOINS["add"](0 * lone, lone)).sum() == 0  # vanilla with a silent main
 # shortcut is silent: low-level features supplement, they do not amplify. Where both fired neither gets a gradient, since
 # neither alone made a difference.
 
-
 # %%
 def join_gradients(x, y, d, name):
     return {"add": (d, d), "and": (d * y, d * x), "iand": (-d * y, d * (1 - x)), "or": (d * (1 - y), d * (1 - x))}[name]
-
 
 for name, g in JOINS.items():
     x, y = (snn.Tensor(c, requires_grad=True) for c in CASES)
@@ -198,11 +191,9 @@ for residual in ("or", "add", "and", "iand", "vanilla"):
 # **1.** Join three branches: out = x OR y OR z, 1 unless all three are silent. Return the three gradients, given the
 # gradient d of the output.
 
-
 # %%
 def or3_gradients(x, y, z, d):
     raise NotImplementedError
-
 
 def check_or3_gradients(or3_gradients):
     cases = np.array(list(np.ndindex(2, 2, 2)), float).T  # [3, 8]: all cases
@@ -211,24 +202,20 @@ def check_or3_gradients(or3_gradients):
     for name, mine, right in zip("xyz", or3_gradients(*cases, d), expected):
         assert np.allclose(mine, right, atol=1e-6), f"gradient to {name}: {mine}, not {right.round(6)}"
 
-
 exercise(1, check_or3_gradients, or3_gradients)
 
 # %% [markdown]
 # **2.** Any rule for two spikes is a polynomial a + b x + c y + e x y. Given the rule's four values, return a, b, c, e.
 # (Try it on XOR, and read off XOR's gradient.)
 
-
 # %%
 def polynomial(g00, g01, g10, g11):  # g01: the value at x = 0, y = 1
     raise NotImplementedError
-
 
 def check_polynomial(polynomial):
     for table in np.ndindex(2, 2, 2, 2):  # all 16 rules
         a, b, c, e = polynomial(*table)
         x, y = CASES
         assert np.array_equal(a + b * x + c * y + e * x * y, table), f"wrong for the rule {table}"
-
 
 exercise(2, check_polynomial, polynomial)

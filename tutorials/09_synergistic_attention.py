@@ -25,7 +25,6 @@ def pooled(x, dim):
     avg, top = x.mean(axes), x.max(axes)
     return (avg.T, top.T) if dim == "t" else (avg, top)
 
-
 # %% [markdown]
 # Both pooled features go through one small network of two layers without bias, W0 squeezes, W1 excites, and the results
 # are added. T / r hidden units for time (r = 4), C / k for channels. In space there is nothing to squeeze: a k x k
@@ -46,7 +45,6 @@ def pooled(x, dim):
 # %%
 relu = lambda x: np.maximum(x, 0)
 
-
 def logits(x, dim, *weights):
     """Weights: squeeze [hidden, K] and excite [K, hidden], or for space one kernel [1, 2, k, k]."""
     avg, top = pooled(x, dim)
@@ -57,12 +55,10 @@ def logits(x, dim, *weights):
     maps = np.pad(np.stack([avg, top], 1), ((0, 0), (0, 0), (k // 2, k // 2), (k // 2, k // 2)))
     return sum((kernel[:, i, j, None, None] * maps[:, :, i : i + H, j : j + W]).sum(1) for i, j in np.ndindex(k, k))
 
-
 def scores(z, dim, spiking):
     if not spiking:
         return 1 / (1 + np.exp(-z))  # MA
     return SN(z.T).T if dim == "t" else SN(z[None])[0]  # IA: time first; or one step
-
 
 z = np.array([[0.0, 1.9, 2.0, 5.0]])
 assert scores(z, "c", spiking=True).tolist() == [[0, 0, 1, 1]]
@@ -78,21 +74,16 @@ assert scores(np.full((1, 6), 1.5), "t", spiking=True).tolist() == [[0, 1, 0, 1,
 # result is the same alone and in any batch. (In the published code it is not: tutorial 14.) And the two kinds treat
 # silence differently. Where x is 0, z is 0: MA gives the score 1/2, for want of a bias, IA gives 0.
 
-
 # %%
 def attention(x, dim, *weights, spiking=False):
     w = scores(logits(x, dim, *weights), dim, spiking)
     w = {"t": w.T[..., None, None, None], "c": w[None, ..., None, None], "s": w[None, :, None]}[dim]
     return relu(w * x)
 
-
 rng, T, N, C = np.random.default_rng(0), 8, 3, 16
 x = rng.normal(size=(T, N, C, 6, 6))
-weights = {
-    "t": [rng.normal(size=(2, T)), rng.normal(size=(T, 2))],
-    "c": [rng.normal(size=(8, C)), rng.normal(size=(C, 8))],
-    "s": [rng.normal(0, 0.5, (1, 2, 3, 3))],
-}
+weights = {"t": [rng.normal(size=(2, T)), rng.normal(size=(T, 2))], "c": [rng.normal(size=(8, C)), rng.normal(size=(C, 8))],
+           "s": [rng.normal(0, 0.5, (1, 2, 3, 3))]}
 for dim in "tcs":
     for spiking in (False, True):
         mine = attention(x, dim, *weights[dim], spiking=spiking)
@@ -118,19 +109,16 @@ for dim in "tcs":
 # frames unchanged and nothing elsewhere. All gates start open. We train MA, IA, and IA with Eq. 10 as it is printed,
 # without the ReLU, out of elementary operations.
 
-
 # %%
 def batch(rng):
     x = rng.normal(0, 0.5, (T, 16, 4, 6, 6)).astype(np.float32)
     x[3:6] += 2.0
     return snn.Tensor(x), snn.Tensor(x * (np.arange(T) // 3 == 1)[:, None, None, None, None])
 
-
 def ia_without_relu(x, squeeze, excite):
     avg, top = x.mean((2, 3, 4)).T, x.max((2, 3, 4)).T  # [N, T]
     z = ops.relu(avg @ squeeze.T) @ excite.T + ops.relu(top @ squeeze.T) @ excite.T
     return ops.lif(z.T).reshape(T, -1, 1, 1, 1) * x
-
 
 def learn(kind, rounds=120):
     rng, module = np.random.default_rng(1), nn.Attention("t", T, 4, kind != "MA", rng=np.random.default_rng(2))
@@ -149,7 +137,6 @@ def learn(kind, rounds=120):
             assert kind == "IA" and all(np.all(p.grad == 0) for p in module.parameters())
     z = logits(batch(rng)[0].data, "t", *(p.data for p in module.parameters()))
     return losses, scores(z, "t", kind != "MA").mean(0)
-
 
 learned = {kind: learn(kind) for kind in ("MA", "IA", "IA without ReLU")}
 assert learned["IA without ReLU"][0][-1] == 0 and learned["IA without ReLU"][1].tolist() == [0, 0, 0, 1, 1, 1, 0, 0]
@@ -205,11 +192,9 @@ for unit in (stage.main[0], stage.shortcut):
 # **1.** The gate's own gradient: out = relu(w x) with one score per sample and step. Given the gradient d of out, return
 # that of w, [N, T]. (d, x: [T, N, C, H, W]; w: [N, T].)
 
-
 # %%
 def gate_gradient(d, x, w):
     raise NotImplementedError
-
 
 def check_gate_gradient(gate_gradient):
     rng = np.random.default_rng(3)
@@ -218,23 +203,19 @@ def check_gate_gradient(gate_gradient):
     assert np.allclose(gate_gradient(d, x, w), expected, atol=1e-6), "not what finite differences say"
     assert not gate_gradient(d, x, 0 * w).any(), "a closed gate has no gradient"
 
-
 exercise(1, check_gate_gradient, gate_gradient)
 
 # %% [markdown]
 # **2.** Find weights with which IA over channels lets channel k through and no other, when all channels are equally
 # active: mean 1, maximum 1. Return squeeze [8, C] and excite [C, 8].
 
-
 # %%
 def only_channel(k, C):
     raise NotImplementedError
-
 
 def check_only_channel(only_channel):
     for k, C in ((0, 16), (5, 32)):
         open_ = scores(logits(np.ones((2, 1, C, 3, 3)), "c", *only_channel(k, C)), "c", spiking=True)[0]
         assert np.flatnonzero(open_).tolist() == [k], f"open are the channels {np.flatnonzero(open_)}, not {k} alone"
-
 
 exercise(2, check_only_channel, only_channel)

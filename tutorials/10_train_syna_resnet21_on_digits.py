@@ -27,18 +27,15 @@ from minisnn.runs import Run
 def mse(scores, labels):
     return np.mean((scores - np.eye(scores.shape[1])[labels]) ** 2)
 
-
 def adam_step(p, g, m, v, k, lr, b1=0.9, b2=0.999):
     """Step k = 1, 2, ...: running means m of g and v of g^2; each entry moves by about lr, whatever the size of g."""
     m[:] = b1 * m + (1 - b1) * g
     v[:] = b2 * v + (1 - b2) * g**2
     p -= lr * (m / (1 - b1**k)) / (np.sqrt(v / (1 - b2**k)) + 1e-8)  # m and v start at 0: too small at first
 
-
 def cosine(k, total, lr, warmup):
     fall = lr * (1 + math.cos(math.pi * k / total)) / 2
     return fall * min(1, (k + 1) / (warmup + 1))  # rises first, while Adam's means are young
-
 
 rng = np.random.default_rng(0)
 scores, labels = rng.normal(size=(5, 10)), rng.integers(0, 10, 5)
@@ -62,7 +59,6 @@ for k in range(20):
 # (tutorial 7). `Loader` gives shuffled batches x [T, N, C, H, W]. After each epoch we look at test samples that were
 # never trained on, and at the firing rate of every layer.
 
-
 # %%
 def fit(net, samples, test, epochs, lr, batch_size=16):
     """Train; return one dictionary per epoch."""
@@ -81,23 +77,15 @@ def fit(net, samples, test, epochs, lr, batch_size=16):
             loss_sum += loss.item() * len(labels)
             right += (scores.data.argmax(1) == labels).sum()
         found = train.evaluate(net, test)
-        rows.append(
-            dict(
-                train_loss=loss_sum / len(samples),
-                train_accuracy=right / len(samples),
-                test_accuracy=found["accuracy"],
-                firing_rate=found["report"].firing_rate,
-                rates=found["report"].rates,
-            )
-        )
+        rows.append(dict(train_loss=loss_sum / len(samples), train_accuracy=right / len(samples),
+                         test_accuracy=found["accuracy"], firing_rate=found["report"].firing_rate,
+                         rates=found["report"].rates))
     return rows
-
 
 # %% [markdown]
 # It is what `minisnn train` does; the command adds checkpoints, a progress bar and a folder. One trick of its recipe
 # for digits: batch norms start at a weight ("gain") above 1, here 1.5. Their output then has a standard deviation of
 # 1.5, tau = 2 halves it, and neurons fire often enough for gradients to reach the first of 20 layers.
-
 
 # %%
 def network(v_threshold=1.0, gain=1.5):
@@ -109,25 +97,12 @@ def network(v_threshold=1.0, gain=1.5):
             module.options["v_threshold"] = v_threshold
     return net
 
-
 digits = data.load("digits", timesteps=4, augment=False)  # 8x8 pixels, enlarged to 16x16, values 0 to 1
 print(digits.note)
 few = data.limited(digits.train, 64, seed=0)
 mine = fit(network(), few, digits.test, epochs=2, lr=0.01)
-options = train.Options(
-    model="syna-c",
-    width=8,
-    timesteps=4,
-    epochs=2,
-    batch_size=16,
-    lr=0.01,
-    warmup=1,
-    gain=1.5,
-    loss="mse",
-    optimizer="adam",
-    augment=False,
-    limit=64,
-)
+options = train.Options(model="syna-c", width=8, timesteps=4, epochs=2, batch_size=16, lr=0.01, warmup=1, gain=1.5,
+                        loss="mse", optimizer="adam", augment=False, limit=64)
 with tempfile.TemporaryDirectory() as folder:
     train.train(options, out=f"{folder}/run", progress=False, say=lambda line: None)
     theirs = Run.open(f"{folder}/run").metrics()
@@ -179,11 +154,8 @@ net.train()
 assert not np.allclose(net(x).data[:4], net(x[:, :4]).data)
 
 fig, (left, middle, right) = plt.subplots(1, 3, figsize=(13, 4), gridspec_kw={"width_ratios": [1, 1, 1.25]})
-runs = (
-    (good, "good", BLUE, "-", "o"),
-    (too_fast, "too fast (lr 10)", ORANGE, "--", "s"),
-    (silent, "silent (threshold 6)", PINK, ":", "D"),
-)
+runs = ((good, "good", BLUE, "-", "o"), (too_fast, "too fast (lr 10)", ORANGE, "--", "s"),
+        (silent, "silent (threshold 6)", PINK, ":", "D"))
 for rows, name, color, dash, marker in runs:
     epochs = np.arange(1, len(rows) + 1)
     left.semilogy(epochs, [row["train_loss"] for row in rows], color=color, ls=dash, marker=marker, label=name)
@@ -214,11 +186,9 @@ save_figure("10_train_syna_resnet21_on_digits")
 # **1.** How many samples of each class there are: `counts`. Return the know-nothing loss: the smallest mean squared
 # error to the one-hot labels that one answer for all samples can have.
 
-
 # %%
 def know_nothing_loss(counts):
     raise NotImplementedError
-
 
 def check_know_nothing_loss(know_nothing_loss):
     for counts in ([10, 10], [50, 30, 20], [5] * 10, [7, 0, 3]):
@@ -227,18 +197,15 @@ def check_know_nothing_loss(know_nothing_loss):
         mine = know_nothing_loss(np.array(counts))
         assert np.isclose(mine, best), f"counts {counts}: {mine}, not {best}"
 
-
 exercise(1, check_know_nothing_loss, know_nothing_loss)
 
 # %% [markdown]
 # **2.** Read a run: given the training loss of each epoch, the firing rate of each epoch and the know-nothing loss,
 # answer "learns", "silent" or "too fast".
 
-
 # %%
 def diagnose(losses, firing_rates, nothing):
     raise NotImplementedError
-
 
 def check_diagnose(diagnose):
     for rows, expected in ((good, "learns"), (too_fast, "too fast"), (silent, "silent")):
@@ -246,6 +213,5 @@ def check_diagnose(diagnose):
         assert answer == expected, f"the run that {expected} was called {answer}"
     assert diagnose([0.08, 0.07, 0.05], [0.0, 0.01, 0.03], 0.09) == "learns", "a silent first epoch is no verdict"
     assert diagnose([0.09, 0.09], [0.0, 0.0], 0.09) == "silent", "no spikes at all"
-
 
 exercise(2, check_diagnose, diagnose)

@@ -28,7 +28,6 @@ from minisnn import data, energy, models, nn, ops
 
 E_MAC, E_AC = 4.6, 0.9  # pJ
 
-
 def additions(spikes, cout, k, stride=1, padding=0):
     """spikes: [B, Cin, H, W] zeros and ones -> how many weights a convolution adds."""
     B, Cin, H, W = spikes.shape
@@ -42,20 +41,17 @@ def additions(spikes, cout, k, stride=1, padding=0):
                 count += cout * (at_row and column % stride == 0 and 0 <= column // stride < Wo)
     return count
 
-
 def estimate(spikes, cout, k, stride=1, padding=0):
     """FL fr: every output is charged Cin k^2 products, times the input's mean rate."""
     B, Cin, H, W = spikes.shape
     Ho, Wo = (H + 2 * padding - k) // stride + 1, (W + 2 * padding - k) // stride + 1
     return B * Cin * k * k * Ho * Wo * cout * spikes.mean()
 
-
 def ledger_count(spikes, cout, k, stride=1, padding=0):
     """What the engine's loops write down while they run."""
     with snn.ledger.ledger() as entries:
         ops.conv2d(snn.Tensor(spikes), snn.Tensor(np.ones((cout, spikes.shape[1], k, k), np.float32)), stride, padding)
     return entries[0].ac
-
 
 rng = np.random.default_rng(0)
 spikes = rng.random((2, 3, 9, 9)) < 0.1
@@ -86,7 +82,6 @@ assert ledger_count(seen, 4, 1, 2) == 16 and ledger_count(unseen, 4, 1, 2) == 0
 # is untrained, but its batch norms have seen data (one pass in training mode with momentum 1), so it fires. What it costs
 # does not depend on whether its answers are right.
 
-
 # %%
 def network(residual):
     net = models.build("digits", residual=residual, width=8, timesteps=4, seed=0)
@@ -95,7 +90,6 @@ def network(residual):
             module.momentum = 1.0
     net(images)
     return net
-
 
 images = data.load("digits", timesteps=4).train.batch(np.arange(64))  # [T, N, 1, 16, 16]
 net = network("or")
@@ -112,15 +106,12 @@ assert 0.6 < sum(row.share for row in report.layers if row.name in ("stem", "bat
 assert energy.measure(net, images, fold_norm=True).energy_mj < 0.7 * report.energy_mj
 estimates, exact = {}, {row.name: row.ac for row in report.layers if row.kind == "conv" and row.ac}
 
-
 def listener(name, conv):
     def heard(inputs, output):
         x = inputs[0].data.reshape(-1, *inputs[0].shape[2:])  # [T * N, C, H, W]
         cout, _, k, _ = conv.weight.shape
         estimates[name] = estimate(x, cout, k, conv.stride, conv.padding) / images.shape[1]
-
     return heard
-
 
 with contextlib.ExitStack() as stack, snn.no_grad():
     for name, module in net.named_modules():
@@ -175,13 +166,8 @@ right.text(0.1, 1.03, "one pass without spikes")
 for x, name in ((0.8, "0.8, the paper's SynA-C on DVS Gesture"), (break_even, "5.1, break-even")):
     right.plot([x], [x / break_even], "o", color=ORANGE)
     right.text(x + 0.35, x / break_even - 0.05, name, va="center")
-right.set(
-    xlabel="spikes per input neuron, all T steps together",
-    ylabel="energy of a convolution (dense pass = 1)",
-    title="When spikes pay",
-    xlim=(0, 8),
-    ylim=(0, 1.6),
-)
+right.set(xlabel="spikes per input neuron, all T steps together", ylabel="energy of a convolution (dense pass = 1)",
+          title="When spikes pay", xlim=(0, 8), ylim=(0, 1.6))
 save_figure("11_spikes_and_energy")
 
 # %% [markdown]
@@ -189,11 +175,9 @@ save_figure("11_spikes_and_energy")
 # **1.** On an n x n map where everything fires: which share of Eq. 11's additions does a k x k convolution (k odd,
 # padding k // 2, stride 1, n at least k) really do?
 
-
 # %%
 def share_inside(n, k):
     raise NotImplementedError
-
 
 def check_share_inside(share_inside):
     for n, k in ((4, 3), (9, 5), (7, 7), (5, 1)):
@@ -201,18 +185,15 @@ def check_share_inside(share_inside):
         expected = ledger_count(everything, 4, k, padding=k // 2) / estimate(everything, 4, k, padding=k // 2)
         assert np.isclose(share_inside(n, k), expected), f"n {n}, k {k}: {share_inside(n, k):.4f}, not {expected:.4f}"
 
-
 exercise(1, check_share_inside, share_inside)
 
 # %% [markdown]
 # **2.** The paper's DVS Gesture runs T = 32 steps. Up to which firing rate do its convolutions need less energy than one
 # pass of a network without spikes?
 
-
 # %%
 def highest_rate(T):
     raise NotImplementedError
-
 
 def check_highest_rate(highest_rate):
     for T in (1, 8, 32):
@@ -220,6 +201,5 @@ def check_highest_rate(highest_rate):
         assert rate <= 1, "a neuron fires at most once a step"
         assert T * 0.99 * rate * E_AC < E_MAC, f"T {T}: at {rate} spikes cost more"
         assert rate == 1 or T * 1.01 * rate * E_AC > E_MAC, f"T {T}: {rate} could be higher"
-
 
 exercise(2, check_highest_rate, highest_rate)

@@ -24,7 +24,6 @@ def gate_gradients(d, x, w):
     passed = w * x > 0
     return d * w * passed, d * x * passed
 
-
 rng = np.random.default_rng(0)
 d, x = rng.normal(size=(2, 6))
 assert not np.any(gate_gradients(d, x, np.zeros(6)))  # shut: nothing to learn from
@@ -48,14 +47,12 @@ digits = data.load("digits", timesteps=4, augment=False)
 part, test = (data.Subset(s, np.flatnonzero(s.labels < 4)) for s in (digits.train, digits.test))
 part = data.limited(part, 400, seed=0)
 
-
 def network():
     net = models.build("digits", attention="c", width=8, timesteps=4, seed=2)
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.weight.data[...] = 1.5
     return net
-
 
 def fit(net, epochs=3, batch_size=16):
     """The loop of tutorial 10; returns the test reports (tutorial 11), one before training and one per epoch."""
@@ -73,7 +70,6 @@ def fit(net, epochs=3, batch_size=16):
         reports.append(found["report"])
     print(f"test accuracy {found['accuracy']:.1%}, silent shortcuts: {reports[-1].silent_shortcuts or 'none'}")
     return reports
-
 
 free, shut = network(), network()
 shut.stages[1].shortcut.attention.excite.data *= 0.01
@@ -155,17 +151,9 @@ for ax, part_name, title in ((left, "shortcut", "Shortcut neurons"), (middle, "s
     for version, fill in (("free", "full"), ("shut by hand", "none")):
         for k, (color, dash, marker) in enumerate(styles):
             rows = [{row.name: row.firing_rate for row in report.layers} for report in reports[version]]
-            ax.plot(
-                [1, 2, 3],
-                [row[f"stages.{k}.{part_name}"] for row in rows],
-                color=color,
-                ls=dash,
-                marker=marker,
-                fillstyle=fill,
-                ms=6 if fill == "full" else 9,
-                lw=1.8 if fill == "full" else 0.9,
-                label=f"{k + 1}, {version}",
-            )
+            ax.plot([1, 2, 3], [row[f"stages.{k}.{part_name}"] for row in rows], color=color, ls=dash, marker=marker,
+                    fillstyle=fill, ms=6 if fill == "full" else 9, lw=1.8 if fill == "full" else 0.9,
+                    label=f"{k + 1}, {version}")
     ax.set(title=title, xlabel="epoch", xticks=[1, 2, 3])
 left.set_ylabel("spikes per neuron and step")
 middle.set(ylabel="share that is open", ylim=(-0.05, 1.05))
@@ -186,17 +174,14 @@ save_figure("12_natural_pruning")
 # **1.** Which shortcuts can go without changing an answer? Given the join and the firing rates of each shortcut on
 # the training and the test set, as {number: rate}, return the numbers in order.
 
-
 # %%
 def can_go(join, train_rates, test_rates):
     raise NotImplementedError
-
 
 def check_can_go(can_go):
     train_rates, test_rates = {1: 0.0, 2: 0.0, 3: 0.02}, {1: 0.0, 2: 0.001, 3: 0.0}
     for join, expected in (("or", [1]), ("add", [1]), ("and", []), ("iand", [])):
         assert list(can_go(join, train_rates, test_rates)) == expected, f"join {join}: expected {expected}"
-
 
 exercise(1, check_can_go, can_go)
 
@@ -204,11 +189,9 @@ exercise(1, check_can_go, can_go)
 # **2.** How many parameters does shortcut k (1, 2 or 3) hold, with IA over channels, in a network of this width? (1x1
 # convolution from width 2^(k-1) to width 2^k channels, batch norm, attention with 8 hidden units.)
 
-
 # %%
 def shortcut_parameters(k, width):
     raise NotImplementedError
-
 
 def check_shortcut_parameters(shortcut_parameters):
     for width in (8, 16):
@@ -217,6 +200,5 @@ def check_shortcut_parameters(shortcut_parameters):
             expected = sum(p.size for p in net.stages[k - 1].shortcut.parameters())
             mine = shortcut_parameters(k, width)
             assert mine == expected, f"shortcut {k}, width {width}: {mine}, not {expected}"
-
 
 exercise(2, check_shortcut_parameters, shortcut_parameters)

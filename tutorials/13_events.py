@@ -23,7 +23,6 @@ from minisnn.data import frames, gestures
 EVENT = [("x", np.int16), ("y", np.int16), ("t", np.int64), ("p", np.bool_)]
 THRESHOLD = 0.25  # in log intensity
 
-
 def watch(film, duration):
     """film: [S + 1, H, W] log intensity, straight lines between the pictures -> events in the order of time."""
     events, step = [], duration / (len(film) - 1)  # microseconds
@@ -37,7 +36,6 @@ def watch(film, duration):
                 events.append((x, y, int((s + (level - a) / (b - a)) * step), b > a))
     events.sort(key=lambda event: event[2])
     return np.array(events, EVENT)
-
 
 S, H, W = 40, 4, 32
 position = np.linspace(4, 26, S + 1)[:, None, None]  # a bright bar, 4 pixels wide, moves to the right
@@ -59,14 +57,12 @@ assert np.array_equal(order(events), order(theirs))
 # counts, in each slice, events per pixel and polarity: two channels, off and on. A slice then lasts as long as it has
 # to: short where much happens.
 
-
 # %%
 def count(events, T, H, W):
     frames = np.zeros((T, 2, H, W), int)
     for i, (x, y, t, p) in enumerate(events):
         frames[i * T // len(events), int(p), y, x] += 1
     return frames
-
 
 mine = count(events, 5, H, W)
 assert np.array_equal(mine, frames.to_frames(events, 5, (H, W)))
@@ -102,7 +98,6 @@ else:
 # %%
 CLOCKWISE, COUNTER = (gestures.CLASSES.index(f"right arm {how}") for how in ("clockwise", "counter-clockwise"))
 
-
 def swept_area(frames):
     """frames: [T, 2, H, W] -> area; positive for clockwise as the camera sees it (y points down)."""
     n = frames.sum((1, 2, 3))
@@ -111,17 +106,11 @@ def swept_area(frames):
     x, y = x - x.mean(), y - y.mean()
     return np.sum(x[:-1] * y[1:] - x[1:] * y[:-1]) / 2
 
-
 rng = np.random.default_rng(0)
-circles = [
-    (label, frames.to_frames(gestures.simulate(label, seed), 16, (32, 32)))
-    for label in (CLOCKWISE, COUNTER)
-    for seed in range(60)
-]
-right = {
-    name: np.mean([(swept_area(f[order()]) < 0) == (label == CLOCKWISE) for label, f in circles])
-    for name, order in (("in order", lambda: np.arange(16)), ("shuffled", lambda: rng.permutation(16)))
-}
+circles = [(label, frames.to_frames(gestures.simulate(label, seed), 16, (32, 32)))
+           for label in (CLOCKWISE, COUNTER) for seed in range(60)]
+right = {name: np.mean([(swept_area(f[order()]) < 0) == (label == CLOCKWISE) for label, f in circles])
+         for name, order in (("in order", lambda: np.arange(16)), ("shuffled", lambda: rng.permutation(16)))}
 print({name: f"{share:.0%} right" for name, share in right.items()})
 assert right["in order"] > 0.95 and 0.35 < right["shuffled"] < 0.65
 
@@ -165,17 +154,10 @@ for edge in edges:
     cloud.axvline(edge, color="0.7", lw=0.8, zorder=0)
 cloud.set(title="A bar moves: events of one row of pixels", xlabel="t (ms); grey: slices", ylabel="x (pixel)")
 cloud.legend(fontsize=8, loc="upper left")
-for label, color, dash, marker in ((CLOCKWISE, BLUE, "-", "o"), (COUNTER, ORANGE, "--", "s")):
+for (label, color, dash, marker) in ((CLOCKWISE, BLUE, "-", "o"), (COUNTER, ORANGE, "--", "s")):
     areas = [swept_area(f) for k, f in circles if k == label]
-    shots.hist(
-        areas,
-        bins=np.arange(-100, 101, 10),
-        color=color,
-        alpha=0.75,
-        hatch="//" if dash == "--" else "",
-        edgecolor="white",
-        label=gestures.CLASSES[label],
-    )
+    shots.hist(areas, bins=np.arange(-100, 101, 10), color=color, alpha=0.75, hatch="//" if dash == "--" else "",
+               edgecolor="white", label=gestures.CLASSES[label])
 shots.axvline(0, color="0.3", lw=1)
 shots.set(title="Swept area, 60 recordings each", xlabel="area (pixels²)", ylabel="recordings")
 shots.legend(fontsize=8)
@@ -195,11 +177,9 @@ save_figure("13_events")
 # return each event's slice, 0 to T - 1, for T equally long slices. The recording lasts from the first event's
 # microsecond to the last one's, both included.
 
-
 # %%
 def slice_by_time(t, T):
     raise NotImplementedError
-
 
 def check_slice_by_time(slice_by_time):
     for T in (1, 4, 7):
@@ -207,18 +187,15 @@ def check_slice_by_time(slice_by_time):
         mine = np.asarray(slice_by_time(events["t"], T))
         assert np.array_equal(mine, expected), f"T {T}: slices {mine.min()} to {mine.max()}, or the borders are off"
 
-
 exercise(1, check_slice_by_time, slice_by_time)
 
 # %% [markdown]
 # **2.** Play a recording backwards: given its events and duration, return the events of the film run backwards, in
 # the order of time. (Mirrored times may be off by two microseconds.)
 
-
 # %%
 def backwards(events, duration):
     raise NotImplementedError
-
 
 def check_backwards(backwards):
     expected, mine = watch(film[::-1], 100_000), backwards(events.copy(), 100_000)
@@ -228,6 +205,5 @@ def check_backwards(backwards):
         a, b = (np.sort(e["x"][e["p"] == p]) for e in (mine, expected))
         assert np.array_equal(a, b), f"{len(a)} events of polarity {p}, expected {len(b)}, or in other places"
     assert np.array_equal(mine["p"][:20], expected["p"][:20]), "the first events have the wrong polarity"
-
 
 exercise(2, check_backwards, backwards)

@@ -31,11 +31,9 @@ def published_scores(z):
     """z: logits [N, K], K time steps or channels. Axis 0 is the batch, and so becomes the neuron's time."""
     return SN(z)
 
-
 def scores_in_time(z):
     """The engine's, K = T: time first, each sample from rest."""
     return SN(z.T).T
-
 
 same = np.full((6, 1), 1.5)  # six equal samples, one channel: one step from rest reaches u = 0.75, no spike
 assert published_scores(same[:1]).item() == 0 and published_scores(same).ravel().tolist() == [0, 1, 0, 1, 0, 1]
@@ -67,7 +65,6 @@ assert all(np.array_equal(net(images).data[n], net(images[:, n : n + 1]).data[0]
 # main(x) * short(x)`. But a neuron there keeps its potential until somebody resets it, so the second call starts where
 # the first one ended and gives other spikes. Here is such a neuron:
 
-
 # %%
 class Remembering:
     """Matrix, then neurons that keep their potential from call to call."""
@@ -84,11 +81,9 @@ class Remembering:
             self.h = u * (1 - s[t])
         return s
 
-
 def branches():
     rng = np.random.default_rng(1)
     return tuple(Remembering(rng.normal(0.08, 0.15, (50, 400))) for _ in range(2))
-
 
 spikes = (rng.random((4, 50)) < 0.3).astype(float)
 main, short = branches()
@@ -126,28 +121,8 @@ assert calls == [1, 2]
 # (`energy.published`, tutorial 11), give the spikes, but fewer additions:
 
 # %%
-rates = [
-    0.0213,
-    0.0445,
-    0.0314,
-    0.0164,
-    0.0344,
-    0.0453,
-    0.0392,
-    0.0001,
-    0.0434,
-    0.0530,  # stem, features, three stages:
-    0.0060,
-    0.0314,
-    0.0356,
-    0.0393,
-    0.0404,
-    0.0456,
-    0.0497,
-    0.0000,
-    0.0513,
-    0.0544,
-]  # main 1, 2, shortcut, after 1, 2
+rates = [0.0213, 0.0445, 0.0314, 0.0164, 0.0344, 0.0453, 0.0392, 0.0001, 0.0434, 0.0530,  # stem, features, three stages:
+         0.0060, 0.0314, 0.0356, 0.0393, 0.0404, 0.0456, 0.0497, 0.0000, 0.0513, 0.0544]  # main 1, 2, shortcut, after 1, 2
 counted = dict(joined_rates=[0.0392, 0.0398, 0.0497], attention="s", position="d", ia_rates=[0.0043, 0.3691, 0.0])
 row = energy.published("dvsgesture", 32, rates, pruned=(3,), **counted)
 print(f"{row.spikes / 1e3:.2f} K spikes, {row.ac / 1e6:.2f} M AC, {row.energy_mj:.3f} mJ")
@@ -165,10 +140,8 @@ with nn.listen(gesture_net.stages[2].main[1], lambda inputs, output: seen.append
     gesture_net(np.zeros((1, 1, 2, 128, 128), np.float32))
 assert seen == [(1, 1, 64, 4, 4)]
 
-
 def script_ac(side):
     return (512 * 9 - 1) * side * side * 512 * 32 * 0.0456  # 0.0456: the rate of main 1
-
 
 by_name = {layer.name: layer.ac for layer in row.layers}
 assert np.isclose(script_ac(4), by_name["stages.2.main.1"])
@@ -220,11 +193,9 @@ save_figure("14_what_we_found_in_the_published_code")
 # **1.** Write the test: does f, which maps logits [N, K] to scores [N, K], give every sample the same scores alone and in
 # this batch?
 
-
 # %%
 def same_alone(f, z):
     raise NotImplementedError
-
 
 def check_same_alone(same_alone):
     z = np.random.default_rng(5).normal(1.5, 0.5, (12, 16))
@@ -232,23 +203,19 @@ def check_same_alone(same_alone):
     assert not same_alone(published_scores, z), "the published one got through"
     assert not same_alone(lambda z: SN(z[::-1])[::-1], z), "one that leaks backwards got through"
 
-
 exercise(1, check_same_alone, same_alone)
 
 # %% [markdown]
 # **2.** Mend the join: given the two branches (functions that may remember) and their input, return the OR.
 
-
 # %%
 def or_join(main, short, x):
     raise NotImplementedError
-
 
 def check_or_join(or_join):
     main, short = branches()
     out = or_join(main, short, spikes)
     assert main.calls == short.calls == 1, f"main ran {main.calls} times, short {short.calls} times"
     assert np.array_equal(out, true_or), "not the OR"
-
 
 exercise(2, check_or_join, or_join)

@@ -8,20 +8,12 @@ import numpy as np
 
 # Okabe and Ito's colours, and for each a dash of its own: every figure can be read without colour vision.
 BLUE, ORANGE, GREEN, PINK = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
-plt.rcParams.update(
-    {
-        "axes.prop_cycle": plt.cycler(color=[BLUE, ORANGE, GREEN, PINK], linestyle=["-", "--", "-.", ":"]),
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.titlesize": 11,
-        "font.size": 10,
-        "lines.linewidth": 1.8,
-        "image.cmap": "cividis",
-        "legend.frameon": False,
-        "savefig.dpi": 120,
-        "figure.constrained_layout.use": True,
-    }
-)
+plt.rcParams.update({
+    "axes.prop_cycle": plt.cycler(color=[BLUE, ORANGE, GREEN, PINK], linestyle=["-", "--", "-.", ":"]),
+    "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 11, "font.size": 10,
+    "lines.linewidth": 1.8, "image.cmap": "cividis", "legend.frameon": False, "savefig.dpi": 120,
+    "figure.constrained_layout.use": True,
+})
 
 
 def save_figure(name):
