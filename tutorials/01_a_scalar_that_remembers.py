@@ -14,10 +14,9 @@
 # %%
 import matplotlib.pyplot as plt
 import numpy as np
-from helpers import BLUE, ORANGE, exercise, numeric_gradient, save_figure
 
 import minisnn as snn
-
+from helpers import BLUE, ORANGE, exercise, numeric_gradient, save_figure
 
 class Scalar:
     """A number, what it was made from, and how much it changes when each of those changes."""

@@ -19,11 +19,10 @@
 # %%
 import matplotlib.pyplot as plt
 import numpy as np
-from helpers import BLUE, ORANGE, exercise, save_figure
 
 import minisnn as snn
+from helpers import BLUE, ORANGE, exercise, save_figure
 from minisnn import ops
-
 
 def euler(current, tau, end, dt):
     """Eq. 1 in small straight pieces: V after ``end`` steps of time, from rest at 0."""

@@ -14,12 +14,11 @@
 # %%
 import matplotlib.pyplot as plt
 import numpy as np
-from helpers import BLUE, GREEN, ORANGE, PINK, exercise, numeric_gradient, save_figure
 
 import minisnn as snn
+from helpers import BLUE, GREEN, ORANGE, PINK, exercise, numeric_gradient, save_figure
 from minisnn import ops
 from minisnn.surrogate import ATan
-
 
 def step(x):
     return (x >= 0).astype(float)

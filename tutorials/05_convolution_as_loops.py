@@ -15,13 +15,12 @@
 # %%
 import matplotlib.pyplot as plt
 import numpy as np
-from helpers import BLUE, exercise, numeric_gradient, save_figure
 from sklearn.datasets import load_digits
 
 import minisnn as snn
+from helpers import BLUE, exercise, numeric_gradient, save_figure
 from minisnn import ops
 from minisnn.ledger import ledger
-
 
 def output_size(size, kernel, stride, padding):
     return (size + 2 * padding - kernel) // stride + 1  # the places that the window can take along one axis

@@ -17,13 +17,12 @@ import time
 
 import matplotlib.pyplot as plt
 import numpy as np
-from helpers import BLUE, GREEN, ORANGE, exercise, save_figure
 from sklearn.datasets import load_digits
 
 import minisnn as snn
+from helpers import BLUE, GREEN, ORANGE, exercise, save_figure
 from minisnn import ops
 from minisnn.ledger import ledger
-
 
 def seen_at(i, kernel, stride, padding, outputs):
     """(output place, kernel tap) along one axis of the windows that see input place i."""

@@ -19,12 +19,11 @@
 # %%
 import matplotlib.pyplot as plt
 import numpy as np
-from helpers import BLUE, GREEN, ORANGE, exercise, numeric_gradient, save_figure
 from sklearn.datasets import load_digits
 
 import minisnn as snn
+from helpers import BLUE, GREEN, ORANGE, exercise, numeric_gradient, save_figure
 from minisnn import ops
-
 
 def normalise(x, eps=1e-5):
     """x: [T, N, C, H, W] -> xhat of the same shape and sd [C]."""

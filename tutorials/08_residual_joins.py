@@ -21,11 +21,10 @@
 # %%
 import matplotlib.pyplot as plt
 import numpy as np
-from helpers import BLUE, GREEN, ORANGE, PINK, SN, exercise, numeric_gradient, save_figure
 
 import minisnn as snn
+from helpers import BLUE, GREEN, ORANGE, PINK, SN, exercise, numeric_gradient, save_figure
 from minisnn import models, ops
-
 
 def vanilla(x, W1, W2, g):
     hidden = SN(x @ W1)

@@ -13,11 +13,10 @@
 # %%
 import matplotlib.pyplot as plt
 import numpy as np
-from helpers import BLUE, GREEN, ORANGE, SN, exercise, numeric_gradient, save_figure
 
 import minisnn as snn
+from helpers import BLUE, GREEN, ORANGE, SN, exercise, numeric_gradient, save_figure
 from minisnn import models, nn, ops, optim
-
 
 def pooled(x, dim):
     """x: [T, N, C, H, W] -> mean and maximum for each place: [N, T] for t, [N, C] for c, [N, H, W] for s."""

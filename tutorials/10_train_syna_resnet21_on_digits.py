@@ -17,12 +17,11 @@ import tempfile
 
 import matplotlib.pyplot as plt
 import numpy as np
-from helpers import BLUE, ORANGE, PINK, exercise, save_figure
 
 import minisnn as snn
+from helpers import BLUE, ORANGE, PINK, exercise, save_figure
 from minisnn import data, energy, models, nn, ops, optim, train
 from minisnn.runs import Run
-
 
 def mse(scores, labels):
     return np.mean((scores - np.eye(scores.shape[1])[labels]) ** 2)

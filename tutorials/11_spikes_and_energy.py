@@ -21,9 +21,9 @@ import contextlib
 
 import matplotlib.pyplot as plt
 import numpy as np
-from helpers import BLUE, ORANGE, exercise, save_figure
 
 import minisnn as snn
+from helpers import BLUE, ORANGE, exercise, save_figure
 from minisnn import data, energy, models, nn, ops
 
 E_MAC, E_AC = 4.6, 0.9  # pJ

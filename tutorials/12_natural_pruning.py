@@ -13,11 +13,10 @@
 # %%
 import matplotlib.pyplot as plt
 import numpy as np
-from helpers import BLUE, GREEN, ORANGE, exercise, save_figure
 
 import minisnn as snn
+from helpers import BLUE, GREEN, ORANGE, exercise, save_figure
 from minisnn import data, energy, models, nn, ops, optim, pruning, train
-
 
 def gate_gradients(d, x, w):
     """out = relu(w x), elementwise, with gradient d -> gradients of x and of w."""

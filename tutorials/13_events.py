@@ -14,9 +14,9 @@
 # %%
 import matplotlib.pyplot as plt
 import numpy as np
-from helpers import BLUE, ORANGE, exercise, save_figure
 
 import minisnn as snn
+from helpers import BLUE, ORANGE, exercise, save_figure
 from minisnn import data, models
 from minisnn.data import frames, gestures
 

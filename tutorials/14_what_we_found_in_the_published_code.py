@@ -21,11 +21,10 @@
 # %%
 import matplotlib.pyplot as plt
 import numpy as np
-from helpers import BLUE, ORANGE, SN, exercise, save_figure
 
 import minisnn as snn
+from helpers import BLUE, ORANGE, SN, exercise, save_figure
 from minisnn import energy, models, nn, ops
-
 
 def published_scores(z):
     """z: logits [N, K], K time steps or channels. Axis 0 is the batch, and so becomes the neuron's time."""
