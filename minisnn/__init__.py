@@ -26,8 +26,10 @@ def __getattr__(name):
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     importlib.import_module(".memory", __name__).keep_freed_memory()
-    for part in _PARTS:
-        globals()[part] = importlib.import_module(f".{part}", __name__)
+    if name in _PARTS and name != "engine":  # alone: a module of the package that asks for it may be half loaded itself
+        return importlib.import_module(f".{name}", __name__)
+    for part in _PARTS:  # with the engine come the operations, which are methods of its tensors too
+        importlib.import_module(f".{part}", __name__)
     for home, names in _HOMES.items():
         module = importlib.import_module(f".{home}", __name__)
         globals().update({name: getattr(module, name) for name in names})

@@ -79,3 +79,16 @@ def test_nothing_heavy_is_imported_early():
     code = f"import sys, minisnn, minisnn.cli, minisnn.train; print([m for m in {HEAVY!r} if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
     assert found == "[]"
+
+
+def test_every_module_can_be_imported_first():
+    names = [".".join(("minisnn", *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__") for path in MODULES]
+    code = (
+        "import importlib, sys\n"
+        "for name in sys.argv[1:]:\n"
+        "    for loaded in [module for module in sys.modules if module.split('.')[0] == 'minisnn']:\n"
+        "        del sys.modules[loaded]\n"
+        "    importlib.import_module(name)\n"
+    )
+    found = subprocess.run([sys.executable, "-c", code, *names], capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
