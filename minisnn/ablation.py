@@ -310,7 +310,7 @@ def work(todo, options, folder, jobs, threads, scheduler):
         with connect(scheduler) as client:  # the workers are the cluster's own; each takes what it has, or what --threads says
             calls = [client.submit(named_cell, cell, options, str(folder), threads, pure=False) for cell in todo]
             with lost_workers():
-                for call in as_completed(calls):
+                for call in as_completed(calls, loop=client.loop):
                     yield call.result()
         return
     import numba
