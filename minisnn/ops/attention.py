@@ -50,7 +50,7 @@ class Dimension:
     """What has a score of its own. Subclasses say how the scores come about."""
 
     words: str  # that name it: "attention over time"
-    by_time: bool = False  # whether every time step has its own score; not together with by_pixel
+    by_time: bool = False  # whether every time step has its own score; not together with the others
     by_pixel: bool = False
     by_channel: bool = False
 
