@@ -21,7 +21,7 @@ def test_one_step_from_rest_fires_where_half_the_logit_reaches_the_threshold(dim
 
 
 def test_another_dimension_is_another_row(monkeypatch):
-    """One score for a whole sample: the operation, its fused twin, the network, its energy and its scores take it from there."""
+    """One score for a whole sample: operation, fused twin, network, energy and scores take it from the row."""
     row = SharedLayers(words="everything", hidden=lambda K: 2, published_hidden=lambda K: 2)
     monkeypatch.setitem(DIMENSIONS, "g", row)
     rng = np.random.default_rng(0)
