@@ -286,6 +286,7 @@ def train(
     folder = new_folder(out) if out else next_folder("runs", f"{options.dataset}-{options.model}")
     with locks.holding(folder):
         run = Run.create(folder, config)
+        files.remove_parts(folder)  # of a process that was killed here before it had written config.json
         say(dataset.note)
         say(
             f"{options.model}, width {options.width}, T {options.timesteps}: {config['parameters']:,} parameters; run folder "

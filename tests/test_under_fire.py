@@ -186,7 +186,7 @@ def kill_at(name, at, right, tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no such signal here")
-@pytest.mark.parametrize("name, places", [("train", (7, 12)), ("ablate", (9,))])
+@pytest.mark.parametrize("name, places", [("train", (1, 7, 12)), ("ablate", (9,))])
 def test_some_kills(name, places, undisturbed, tmp_path):
     for at in places:
         kill_at(name, at, undisturbed[0] / name, tmp_path)
