@@ -17,7 +17,9 @@ import dataclasses
 import threading
 from collections.abc import Iterator
 
-__all__ = ["Entry", "ledger", "is_open", "record", "scope", "only", "firing_rate"]
+__all__ = ["E_MAC", "E_AC", "Entry", "ledger", "is_open", "record", "scope", "only", "firing_rate"]
+
+E_MAC, E_AC = 4.6, 0.9  # energy of a multiply-accumulate and of an accumulate, pJ, 45 nm
 
 
 @dataclasses.dataclass

@@ -19,14 +19,17 @@ import platform
 import secrets
 import shutil
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import checkpoint, data, files, models, terminal
 from .errors import UsageError
-from .models import SHORTCUTS, ResNet21
+from .models import SHORTCUTS
 from .types import Path
+
+if TYPE_CHECKING:
+    from .models import ResNet21
 
 __all__ = ["Run", "versions", "WHICH", "COLUMNS"]
 

@@ -5,7 +5,7 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from .. import ablation, files, models
+from .. import files, models
 from ..errors import UsageError
 from ..kinds import path, whole
 from ..options import EVENT_OPTIONS, OPTIONS, Options
@@ -60,6 +60,8 @@ def add_arguments(parser):
 
 
 def run(options):
+    from .. import ablation
+
     if options.scheduler is not None and options.jobs != 1:
         raise UsageError("--jobs: a cluster has its own number of workers; give either --jobs or --scheduler")
     cells = ablation.grid(options.models, options.positions, options.seeds or [options.seed])
@@ -118,6 +120,8 @@ def again(options):
 
 def done(out, cells):
     """How many cells are done, for a message; one that is damaged is not."""
+    from .. import ablation
+
     count = 0
     for cell in cells:
         with contextlib.suppress(UsageError):

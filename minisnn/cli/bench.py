@@ -4,9 +4,8 @@ import pathlib
 import sys
 from typing import Any
 
-from .. import bench, models, threads
+from .. import models
 from ..errors import UsageError
-from ..figures import timings
 from ..files import replace
 from ..kinds import path, whole
 
@@ -48,6 +47,9 @@ def run(options):
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
     network = dict(width=options.width, timesteps=options.timesteps, batch_size=options.batch_size)
+    from .. import bench, threads
+    from ..figures import timings
+
     result: dict[str, Any] = dict(threads=threads.get_num_threads())
     for name in SECTIONS:
         if options.sections and name not in options.sections:
@@ -78,6 +80,8 @@ def write(figure, path):
 
 
 def print_conv(rows):
+    from .. import bench
+
     print(
         f"3x3 convolution of spikes, {bench.IMAGES} images; milliseconds, and how many times faster than dense and than PyTorch"
     )

@@ -1,8 +1,8 @@
 """`minisnn energy RUN`: spikes, operations and energy of a trained network, layer by layer."""
 
-from .. import energy
 from ..errors import UsageError
 from ..kinds import above_zero, whole
+from ..ledger import E_AC, E_MAC
 from ..terminal import say
 from . import of_run
 
@@ -18,13 +18,14 @@ def add_arguments(parser):
     parser.add_argument("--limit", type=whole(), metavar="N", help="measure on N test samples (default: all)")
     parser.add_argument("--accounting", choices=("measured", "published"), default="measured", help="how to count")
     parser.add_argument(
-        "--e-mac", type=above_zero, default=energy.E_MAC, metavar="PJ", help="energy of a multiply-accumulate, pJ; 45 nm"
+        "--e-mac", type=above_zero, default=E_MAC, metavar="PJ", help="energy of a multiply-accumulate, pJ; 45 nm"
     )
-    parser.add_argument("--e-ac", type=above_zero, default=energy.E_AC, metavar="PJ", help="energy of an accumulate, pJ; 45 nm")
+    parser.add_argument("--e-ac", type=above_zero, default=E_AC, metavar="PJ", help="energy of an accumulate, pJ; 45 nm")
     parser.add_argument("--fold-norm", action="store_true", help="measured: leave batch norm out, as folded into the weights")
 
 
 def run(options):
+    from .. import energy
     from ..data import batches
     from ..runs import Run
 

@@ -1,8 +1,5 @@
 """`minisnn evaluate`."""
 
-import numpy as np
-
-from .. import data, train
 from ..catalogue import NAMES
 from ..errors import UsageError
 from ..kinds import path, whole
@@ -31,6 +28,10 @@ def add_arguments(parser):
 
 
 def run(options):
+    import numpy as np
+
+    from .. import data, train
+
     trained = Run.open(options.run)
     net = trained.network(options.checkpoint)
     dataset = trained.dataset(name=options.dataset, data_dir=options.data_dir, **given_for_data(options))
@@ -80,6 +81,8 @@ def run(options):
 
 def table(confusion, accuracy, classes):
     """The confusion matrix as text: a row for each true class, a column for each prediction, then the accuracy."""
+    import numpy as np
+
     names = [name[:12] for name in classes]
     left, cell = max(len("true"), *map(len, names)), max(len(str(confusion.max())), *(len(name) for name in names)) + 1
     head = "true".ljust(left) + "".join(name.rjust(cell) for name in names) + "  accuracy"

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from .. import figures
+from ..errors import UsageError
 from ..kinds import path, whole
 from ..runs import Run
 from ..terminal import say
@@ -33,10 +33,8 @@ def add_arguments(parser):
     parser.add_argument(
         "--only",
         nargs="+",
-        choices=figures.NAMES,
-        default=figures.NAMES,
         metavar="FIGURE",
-        help=f"some of {', '.join(figures.NAMES)} (default: all)",
+        help="some of the figures, by the names of their files; a wrong one is answered by the list (default: all)",
     )
     parser.add_argument(
         "--compare", type=path, nargs="+", default=(), metavar="RUN", help="runs whose spikes to show beside this one's"
@@ -53,12 +51,19 @@ def add_arguments(parser):
 
 
 def run(options):
+    from .. import figures
+
+    for name in options.only or ():
+        if name not in figures.NAMES:
+            raise UsageError(f"--only: there is no figure '{name}'; give some of {', '.join(figures.NAMES)}")
     subject, *others = (
         figures.Subject(Run.open(path), options.checkpoint, options.data_dir, options.batch_size, options.limit)
         for path in (options.run, *options.compare)
     )
     folder = Path(options.out or subject.run.path / "figures")
-    drawings = figures.of_run(subject, others, options.sample, options.steps, options.layer, options.neurons, options.only)
+    drawings = figures.of_run(
+        subject, others, options.sample, options.steps, options.layer, options.neurons, options.only or figures.NAMES
+    )
     written = []
     for drawing in drawings:
         written.append(str(figures.save(drawing, folder)))

@@ -1,6 +1,5 @@
 """`minisnn prune RUN --out DIR`: natural pruning of a trained network, into a new run folder."""
 
-from .. import pruning
 from ..errors import UsageError
 from ..kinds import path, share
 from ..terminal import command, say
@@ -28,6 +27,7 @@ def add_arguments(parser):
 
 
 def run(options):
+    from .. import pruning
     from ..data import batches, limited
     from ..runs import Run, check_new, write_run
 

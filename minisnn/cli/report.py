@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-from .. import figures
-from ..figures import page
 from ..kinds import path, whole
 from ..runs import Run
 from ..terminal import say
@@ -23,6 +21,9 @@ def add_arguments(parser):
 
 
 def run(options):
+    from .. import figures
+    from ..figures import page
+
     subject = figures.Subject(Run.open(options.run), options.checkpoint, options.data_dir, options.batch_size, options.limit)
     path = Path(options.out or subject.run.path / "report.html")
     number = page.write(subject, path, sample=options.sample)

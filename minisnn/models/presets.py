@@ -5,9 +5,6 @@ import numbers
 from typing import Any
 
 from ..catalogue import CATALOGUE
-from ..nn import NEURONS
-from ..ops.attention import DIMENSIONS
-from ..ops.residual import ADD, AND, IAND, OR
 
 __all__ = ["Residual", "RESIDUALS", "SHORTCUTS", "LAST", "JOINED", "FIRST", "PRUNABLE", "POSITIONS", "SYSTEMS", "Config"]
 
@@ -31,36 +28,40 @@ class Residual:
     @property
     def adds(self) -> bool:
         """Whether what the join makes of spikes are numbers, by which the next convolution multiplies."""
-        return self.join == ADD
+        return self.join == "add"
 
 
 RESIDUALS = {
-    "or": Residual(OR, LAST, True),
-    "add": Residual(ADD, LAST, True),
+    "or": Residual("or", LAST, True),
+    "add": Residual("add", LAST, True),
     "and": Residual(
-        AND, LAST, False, "a silent shortcut makes its AND join silent too, so taking it out would change the network"
+        "and", LAST, False, "a silent shortcut makes its AND join silent too, so taking it out would change the network"
     ),
     "iand": Residual(
-        IAND,
+        "iand",
         LAST,
         False,
         "a silent shortcut makes its IAND join silent too, (1 - x) * 0 = 0, so taking it out would change the network",
     ),
     "vanilla": Residual(
-        ADD,
+        "add",
         JOINED,
         True,
         "its shortcuts have no neurons of their own: they end in batch norm, which adds a constant even without spikes",
     ),
     "ms": Residual(
-        ADD, FIRST, True, "its shortcuts end in batch norm, which adds a constant even where the neurons before them are silent"
+        "add",
+        FIRST,
+        True,
+        "its shortcuts end in batch norm, which adds a constant even where the neurons before them are silent",
     ),
     "none": Residual(None, LAST, False, "it has no shortcuts"),
 }
 PRUNABLE = tuple(name for name, row in RESIDUALS.items() if not row.why_not)
 POSITIONS = ("a", "b", "c", "d")
 
-# The systems that the paper compares (Tables III, IV and VII), by the names of the command line.
+# The systems that the paper compares (Tables III, IV and VII), by the names of the command line: with attention over time,
+# channels and space.
 SYSTEMS: dict[str, dict[str, Any]] = {
     "plain": dict(residual="none"),
     "vanilla": dict(residual="vanilla"),
@@ -69,9 +70,9 @@ SYSTEMS: dict[str, dict[str, Any]] = {
     "sew-and": dict(residual="and"),
     "sew-iand": dict(residual="iand"),
     "or": dict(residual="or"),
-    **{f"syna-{dim}": dict(residual="or", attention=dim) for dim in DIMENSIONS},
-    **{f"ma-{dim}": dict(residual="or", attention=dim, ia=False) for dim in DIMENSIONS},
-    **{f"ia-{dim}": dict(residual="or", attention=dim, ma=False) for dim in DIMENSIONS},
+    **{f"syna-{dim}": dict(residual="or", attention=dim) for dim in "tcs"},
+    **{f"ma-{dim}": dict(residual="or", attention=dim, ia=False) for dim in "tcs"},
+    **{f"ia-{dim}": dict(residual="or", attention=dim, ma=False) for dim in "tcs"},
 }
 
 
@@ -93,6 +94,9 @@ class Config:
     neuron: str = "lif"  # one of nn.NEURONS
 
     def __post_init__(self):
+        from ..nn import NEURONS  # late: with them comes the compiler, which the names above do without
+        from ..ops.attention import DIMENSIONS
+
         choices = dict(
             preset=tuple(CATALOGUE),
             residual=tuple(RESIDUALS),
