@@ -20,8 +20,11 @@ from numba.core import event
 from numba.core.compiler_lock import global_compiler_lock
 
 from .kernel_cache import KernelCache
+from .threads import prefer_patient_layer
 
 __all__ = ["kernel", "parallel_kernel", "contracted_kernel", "has_feature", "prange", "announce_compilation"]
+
+prefer_patient_layer()
 
 
 def compiled(loop, **options):

@@ -3,8 +3,8 @@
 By default the C library hands large freed blocks back to the system, and the next array of that size begins with page after
 page of faults and zeros, which takes longer than the convolution that fills it. Here the library is told to keep them.
 
-This is the one thing that the engine's import changes for the whole process: what any library frees stays with the process, up
-to the most that it ever held at once. ``MINISNN_KEEP_MEMORY=0`` leaves it as it is.
+This changes the whole process, as nothing else does but the choice of a threading layer (threads.py): what any library frees
+stays with the process, up to the most that it ever held at once. ``MINISNN_KEEP_MEMORY=0`` leaves it as it is.
 """
 
 from __future__ import annotations

@@ -63,16 +63,17 @@ NETWORK = "network/"  # prefix of parameters and buffers within a checkpoint
 
 
 def versions() -> dict[str, str]:
-    """The versions of everything that has a say in the numbers."""
+    """The versions of everything that has a say in the numbers, the machine, and what hands its threads their work."""
     import importlib.metadata
 
-    from . import __version__
+    from . import __version__, threads
 
     found = {"minisnn": __version__, "python": platform.python_version()}
     for package in ("numpy", "numba", "llvmlite", "tonic", "scikit-learn"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[package] = importlib.metadata.version(package)
-    return found | {"machine": platform.machine(), "system": platform.platform()}
+    layer = threads.threading_layer()
+    return found | {"machine": platform.machine(), "system": platform.platform(), "threading_layer": layer}
 
 
 class Run:

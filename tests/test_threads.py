@@ -1,7 +1,7 @@
 """Several Python threads at once, under each of Numba's threading layers; and whose number of threads it is that is set."""
 
 import concurrent.futures
-import importlib.util
+import importlib.metadata
 import os
 import subprocess
 import sys
@@ -10,6 +10,9 @@ import numba
 import pytest
 
 import minisnn as snn
+from minisnn import threads
+
+HAS_TBB = sys.platform == "linux" and any(importlib.metadata.distributions(name="tbb"))
 
 TRAIN_AND_INFER = """
 import threading
@@ -42,19 +45,19 @@ def work(name, f, expected):
 
 for net in nets.values():
     net.eval()
-threads = [threading.Thread(target=work, args=(name, scores, right[name][1])) for name in nets for _ in range(2)]
-[t.start() for t in threads]; [t.join() for t in threads]
+workers = [threading.Thread(target=work, args=(name, scores, right[name][1])) for name in nets for _ in range(2)]
+[t.start() for t in workers]; [t.join() for t in workers]
 for net in nets.values():
     net.train()
-threads = [threading.Thread(target=work, args=(name, gradient, right[name][0])) for name in nets]
-[t.start() for t in threads]; [t.join() for t in threads]
+workers = [threading.Thread(target=work, args=(name, gradient, right[name][0])) for name in nets]
+[t.start() for t in workers]; [t.join() for t in workers]
 print(numba.threading_layer(), len(wrong), sum(wrong), *errors)
 """
 
 
 @pytest.mark.parametrize("layer", ["omp", "workqueue", "tbb"])
 def test_threads_may_call_at_once(layer, tmp_path):
-    if layer == "tbb" and importlib.util.find_spec("tbb") is None:
+    if layer == "tbb" and not HAS_TBB:
         pytest.skip("TBB is not installed")
     done = subprocess.run(
         [sys.executable, "-c", TRAIN_AND_INFER],
@@ -80,3 +83,35 @@ def test_the_number_of_threads_is_that_of_the_thread_that_asks():
         assert snn.get_num_threads() == 1
     finally:
         snn.set_num_threads(before)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere Numba's choice stays")
+@pytest.mark.parametrize(
+    ("own", "layer", "spins"),
+    [
+        ({}, "tbb" if HAS_TBB else "omp", None if HAS_TBB else threads.SPINS),
+        ({"NUMBA_THREADING_LAYER": "omp"}, "omp", threads.SPINS),
+        ({"NUMBA_THREADING_LAYER": "omp", "GOMP_SPINCOUNT": "7"}, "omp", "7"),
+        ({"NUMBA_THREADING_LAYER": "omp", "OMP_WAIT_POLICY": "active"}, "omp", None),
+        ({"NUMBA_THREADING_LAYER": "workqueue"}, "workqueue", threads.SPINS),
+    ],
+)
+def test_threads_that_wait_leave_the_core_to_others_unless_the_user_says_otherwise(own, layer, spins):
+    say = "import os; from minisnn import engine, threads, jit; print(threads.threading_layer(), os.getenv('GOMP_SPINCOUNT'))"
+    plain = {k: v for k, v in os.environ.items() if k not in ("NUMBA_THREADING_LAYER", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    done = subprocess.run([sys.executable, "-c", say], capture_output=True, text=True, env=plain | own)
+    if "No threading layer could be loaded" in done.stderr:
+        pytest.skip("OpenMP is not installed")
+    assert done.stdout.split() == [layer, str(spins)], done.stderr[-2000:]
+
+
+def test_a_library_of_another_machine_is_passed_over(tmp_path, monkeypatch):
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / threads.TBB).write_bytes(b"not a library")
+    monkeypatch.setattr(threads.sys, "prefix", str(tmp_path))
+    monkeypatch.setattr(threads.site, "USER_BASE", None)
+    monkeypatch.setattr(threads.sys, "platform", "linux")
+    for name in ("NUMBA_THREADING_LAYER", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.delenv(name, raising=False)
+    threads.prefer_patient_layer()
+    assert os.environ["GOMP_SPINCOUNT"] == threads.SPINS

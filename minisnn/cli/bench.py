@@ -8,6 +8,7 @@ from .. import models
 from ..errors import UsageError
 from ..files import replace
 from ..kinds import path, whole
+from ..terminal import say
 
 DESCRIPTION = (
     "Times, as ratios measured side by side: 'step', a training step and an inference, operation by operation, "
@@ -50,7 +51,8 @@ def run(options):
     from .. import bench, threads
     from ..figures import timings
 
-    result: dict[str, Any] = dict(threads=threads.get_num_threads())
+    result: dict[str, Any] = dict(threads=threads.get_num_threads(), threading_layer=threads.threading_layer())
+    say(f"{result['threads']} threads, handed their work by {result['threading_layer']}")
     for name in SECTIONS:
         if options.sections and name not in options.sections:
             continue
