@@ -38,8 +38,11 @@ def save(path: Path, arrays: dict[str, np.ndarray], facts: dict[str, Any] | None
     if FACTS in arrays or any(np.asarray(a).dtype.hasobject for a in arrays.values()):
         raise ValueError("a checkpoint holds arrays of numbers, and the name 'facts' is taken")
     text = json.dumps({"format": FORMAT, **(facts or {})})
-    with replace(path) as file:
-        np.savez(_Forwards(file), **arrays, **{FACTS: np.array(text)})  # type: ignore[arg-type]
+    # As numpy.savez, some versions of which leave the archive open where the disk is full or a signal comes.
+    with replace(path) as file, zipfile.ZipFile(_Forwards(file), "w") as archive:  # type: ignore[call-overload]
+        for name, array in {**arrays, FACTS: np.array(text)}.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
 
 
 class _Forwards:
@@ -47,7 +50,6 @@ class _Forwards:
 
     def __init__(self, file):
         self.write, self.flush = file.write, lambda: None
-        self.read = None  # NumPy takes what has this for a file
 
 
 def load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

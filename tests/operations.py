@@ -337,7 +337,7 @@ def reshape_row():
     return Operation(
         "reshape",
         lambda a, shape: ops.reshape(a, *shape),
-        np.reshape,
+        lambda a, shape: np.reshape(a, shape),  # whose argument has another name before NumPy 2.1
         tuple(Sample(f"{a} to {b}", (spread(a, 0),), dict(shape=b)) for a, b in cases)
         + (Sample("spikes", (fired(4, 3),), dict(shape=(6, 2))),),
         refusals=(
