@@ -14,7 +14,7 @@ __all__ = ["Residual", "RESIDUALS", "SHORTCUTS", "LAST", "JOINED", "FIRST", "PRU
 
 SHORTCUTS = (1, 2, 3)  # numbers of the stages' shortcuts, as the paper counts them
 
-# Where the neurons of a branch are: after each convolution (Eq. 6), at its end after the join instead (Eq. 4), or before each
+# Where the neurons of a branch are: after each convolution (Eq. 6), the last after the join instead (Eq. 4), or before each
 # convolution (Eq. 5).
 LAST, JOINED, FIRST = "last", "joined", "first"
 
@@ -25,12 +25,12 @@ class Residual:
 
     join: str | None  # of ops.join; None for no shortcut at all
     neurons: str  # LAST, JOINED or FIRST
-    neutral: bool  # whether the network can do without a shortcut: its join leaves the main branch as it is
-    why_not: str = ""  # why a silent shortcut cannot be taken out (pruning.py); "" where it can
+    neutral: bool  # whether a shortcut can be removed: the join then leaves the main branch as it is
+    why_not: str = ""  # why a silent shortcut cannot be removed (pruning.py); "" if it can
 
     @property
     def adds(self) -> bool:
-        """Whether what the join makes of spikes are numbers, by which the next convolution multiplies."""
+        """Whether the join turns spikes into numbers, by which the next convolution multiplies."""
         return self.join == ADD
 
 
@@ -38,13 +38,13 @@ RESIDUALS = {
     "or": Residual(OR, LAST, True),
     "add": Residual(ADD, LAST, True),
     "and": Residual(
-        AND, LAST, False, "a silent shortcut makes its AND join silent too, so taking it out would change the network"
+        AND, LAST, False, "a silent shortcut makes its AND join silent too, so removing it would change the network"
     ),
     "iand": Residual(
         IAND,
         LAST,
         False,
-        "a silent shortcut makes its IAND join silent too, (1 - x) * 0 = 0, so taking it out would change the network",
+        "a silent shortcut makes its IAND join silent too, (1 - x) * 0 = 0, so removing it would change the network",
     ),
     "vanilla": Residual(
         ADD,
@@ -53,14 +53,14 @@ RESIDUALS = {
         "its shortcuts have no neurons of their own: they end in batch norm, which adds a constant even without spikes",
     ),
     "ms": Residual(
-        ADD, FIRST, True, "its shortcuts end in batch norm, which adds a constant even where the neurons before them are silent"
+        ADD, FIRST, True, "its shortcuts end in batch norm, which adds a constant even if the neurons before them are silent"
     ),
     "none": Residual(None, LAST, False, "it has no shortcuts"),
 }
 PRUNABLE = tuple(name for name, row in RESIDUALS.items() if not row.why_not)
 POSITIONS = ("a", "b", "c", "d")
 
-# The systems that the paper compares (Tables III, IV and VII), by the names of the command line.
+# The systems that the paper compares (Tables III, IV and VII), by their names on the command line.
 SYSTEMS: dict[str, dict[str, Any]] = {
     "plain": dict(residual="none"),
     "vanilla": dict(residual="vanilla"),
@@ -77,19 +77,19 @@ SYSTEMS: dict[str, dict[str, Any]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """One network of the family. Raises ValueError, naming the field, where a value is out of range."""
+    """One network of the family. Raises ValueError, naming the field, if a value is out of range."""
 
     preset: str = "mnist"  # stem: a row of catalogue.CATALOGUE
     residual: str = "or"  # one of RESIDUALS
     attention: str | None = None  # None or one of ops.attention.DIMENSIONS
     position: str = "a"  # of MA in each pair of convolutions (Table V): a, c after the first; b, d after the second;
-    #                      c and d leave the pair after the join without
+    #                      c and d leave the pair after the join without MA
     width: int = 64  # channels of the stem; the stages have 2, 4 and 8 times as many
     timesteps: int = 16  # T
     dtype: str = "float32"
     ma: bool = True  # attention on the backbone
     ia: bool = True  # inhibitory attention on the shortcuts
-    removed: tuple = ()  # SHORTCUTS that the network does without
+    removed: tuple = ()  # SHORTCUTS that the network omits
     neuron: str = "lif"  # one of nn.NEURONS
 
     def __post_init__(self):
@@ -108,10 +108,10 @@ class Config:
             raise ValueError(f"width is {self.width!r}; give a multiple of 8")
         if not isinstance(self.timesteps, numbers.Integral) or isinstance(self.timesteps, bool) or self.timesteps < 1:
             raise ValueError(f"timesteps is {self.timesteps!r}; give a whole number of at least 1")
-        object.__setattr__(self, "width", int(self.width))  # a NumPy number would not go into config.json
+        object.__setattr__(self, "width", int(self.width))  # a NumPy number cannot be written to config.json
         object.__setattr__(self, "timesteps", int(self.timesteps))
         object.__setattr__(self, "removed", tuple(sorted(set(self.removed))))
         if not set(self.removed) <= set(SHORTCUTS):
-            raise ValueError(f"removed is {self.removed}; the shortcuts have the numbers 1, 2 and 3")
+            raise ValueError(f"removed is {self.removed}; the shortcuts are numbered 1, 2 and 3")
         if self.removed and not RESIDUALS[self.residual].neutral:
             raise ValueError(f"residual '{self.residual}' cannot do without a shortcut: its join has no neutral input")
