@@ -100,7 +100,7 @@ class Options:
             if getattr(self, field.name) is None:
                 setattr(self, field.name, getattr(recipe, field.name))
         self.data_options = {**recipe.data_options, **self.data_options}
-        self.data_dir = self.data_dir and os.path.abspath(os.path.expanduser(self.data_dir))  # a run may be opened from anywhere
+        self.data_dir = self.data_dir and os.path.abspath(os.path.expanduser(self.data_dir))  # a run is opened from any folder
         if self.threads is None:
             from . import threads  # late: it brings in the compiler
 
