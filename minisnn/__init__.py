@@ -3,7 +3,7 @@
     import minisnn as snn
     from minisnn import models, ops, optim
 
-The engine is imported on first use, so ``minisnn --help`` responds at once, and Ctrl-C works while
+The engine is imported on first use, so ``minisnn --help`` responds immediately, and Ctrl-C works while
 compiled loops are read from disk.
 """
 
@@ -28,7 +28,7 @@ def __getattr__(name):
     importlib.import_module(".memory", __name__).keep_freed_memory()
     if name in _PARTS and name != "engine":  # alone: a module of the package that asks for it may be half loaded itself
         return importlib.import_module(f".{name}", __name__)
-    for part in _PARTS:  # with the engine come the operations, which are methods of its tensors too
+    for part in _PARTS:  # the engine brings in the operations, which are also methods of its tensors
         importlib.import_module(f".{part}", __name__)
     for home, names in _HOMES.items():
         module = importlib.import_module(f".{home}", __name__)

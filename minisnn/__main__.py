@@ -1,4 +1,4 @@
-"""`python -m minisnn` is `minisnn`: both begin here, so that Ctrl-C is one line even while the program loads or ends."""
+"""`python -m minisnn` is `minisnn`: both start here, so that Ctrl-C prints one line even while the program loads or ends."""
 
 import sys
 
@@ -6,7 +6,7 @@ from . import stopping
 
 
 def main() -> int:
-    """Run the command line as all that this process does; returns the exit status."""
+    """Run the command line as the whole of this process; returns the exit status."""
     stopping.begin()
     try:
         from .cli import main as run

@@ -1,4 +1,4 @@
-"""A grid of runs, as the paper's Tables III to VIII are made: systems, positions, seeds, all trained and measured alike.
+"""A grid of runs, as in the paper's Tables III to VIII: systems, positions, seeds, all trained and measured alike.
 
 The folder of an ablation:
 
@@ -44,8 +44,8 @@ DONE, SHARED = "cell.json", "ablation.json"
 TOTALS = ("spikes", "mac", "ac", "energy_mj", "spikes_per_neuron", "firing_rate")
 MEASURED = (*TOTALS, "accuracy", "last_accuracy", "parameters", "training_seconds")
 AGAIN = "the command of the ablation"
-WATCH = 0.2  # seconds between two looks of a worker at whether its parent is still there
-ONE_AT_A_TIME = threading.Lock()  # a Dask worker may have several threads, but compiled loops may run from one at a time
+WATCH = 0.2  # seconds between a worker's checks that its parent is still alive
+ONE_AT_A_TIME = threading.Lock()  # a Dask worker may have several threads, but only one at a time may run compiled loops
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Cell:
 
 
 def has_position(model):
-    """Whether the position of attention matters to a system: only to those with attention on the backbone."""
+    """Whether the position of attention matters to a system: only if it has attention on the backbone."""
     options = SYSTEMS[model]
     return options.get("attention") is not None and options.get("ma", True)
 
@@ -84,7 +84,7 @@ def grid(models: Sequence[str], positions: Sequence[str] = ("a",), seeds: Sequen
         seeds: whole numbers.
 
     Returns:
-        [Cell], seed by seed, so that a grid that is stopped half-way has every system.
+        [Cell], seed by seed, so that a grid that is stopped halfway has every system.
 
     Raises:
         UsageError: an unknown model or position, or shortcuts that a system cannot do without.
@@ -123,7 +123,7 @@ def run_cell(cell, options, folder, threads=None):
         threads: of compiled loops; None to leave them as they are.
 
     Returns:
-        What cell.json holds, or {"error": one line} where the cell failed; with "seconds" spent now.
+        What cell.json holds, or {"error": one line} if the cell failed; with the "seconds" spent now.
     """
     started = time.perf_counter()
     with ONE_AT_A_TIME:
@@ -150,7 +150,7 @@ def said(error):
 
 
 def limit_threads(threads):
-    """Use that many threads, or as many as this process has."""
+    """Use that many threads, or all that this process has if they are fewer."""
     import numba
 
     numba.set_num_threads(max(1, min(threads, numba.config.NUMBA_NUM_THREADS)))  # type: ignore[attr-defined]
@@ -163,7 +163,7 @@ def train_and_measure(cell, options, path):
         cache = {name: value for name, value in (options.get("data_options") or {}).items() if name in CACHE_OPTIONS}
         summary = train.resume(path, progress=False, say=unsaid, cache_options=cache, again=AGAIN)
     else:
-        files.remove_parts(path)  # of a process that was killed before training began
+        files.remove_parts(path)  # left by a process that was killed before training began
         own = dict(model=cell.model, position=cell.position, seed=cell.seed, removed=cell.without)
         summary = train.train(train.Options(**options | own), path, progress=False, say=unsaid, again=AGAIN)
     result = measure(path) | {"last_accuracy": summary["last_test_accuracy"], "training_seconds": time.perf_counter() - started}
@@ -172,11 +172,11 @@ def train_and_measure(cell, options, path):
 
 
 def unsaid(line):
-    """Takes the lines of a cell's training, of which there are too many."""
+    """Discards the lines of a cell's training, of which there are too many."""
 
 
 def measure(path, batch_size=64):
-    """What a run's best epoch reaches and costs on its test set, as trained and with its silent shortcuts pruned."""
+    """What a run's best epoch achieves and costs on its test set, as trained and with its silent shortcuts pruned."""
     run = Run.open(path)
     net, data, options = run.network(), run.dataset(), run.config["options"]
     trained_on = limited(data.train, options["limit"], options["seed"])
@@ -206,7 +206,7 @@ def totals(report):
 
 
 def read_cell(folder, cell):
-    """What was measured on a cell, or None where it is not done."""
+    """What was measured on a cell, or None if it is not done."""
     path, fix = Path(folder) / cell.name / DONE, "delete its folder to train that cell again"
     try:
         found = files.read_json(path, fix)
@@ -220,7 +220,7 @@ def read_cell(folder, cell):
 
 
 def check_cell(found):
-    """Raises ValueError, with the reason, where this is not what ``train_and_measure`` writes."""
+    """Raises ValueError, with the reason, if this is not what ``train_and_measure`` writes."""
 
     def numbers(holder, names):
         for name in names:
@@ -261,9 +261,8 @@ def run(
         cells: [Cell].
         options: {name: value} of train.Options, shared by all cells.
         folder: of the ablation, new, or one to continue.
-        jobs: worker processes beside each other; 1 trains in this one. As with all of Python's multiprocessing, a script
-        that asks
-            for more keeps its own commands under ``if __name__ == "__main__":``.
+        jobs: parallel worker processes; 1 trains in this process. As always with Python's multiprocessing, a script that
+            requests more keeps its own commands under ``if __name__ == "__main__":``.
         threads: in total, divided among the workers; None for one per core.
         scheduler: address of a Dask scheduler whose workers train the cells; they must see ``folder`` under the same path.
         tell: called with (cell, result, results so far) whenever a cell is done.
@@ -272,8 +271,8 @@ def run(
         {Cell: result}, in the order of ``cells``; see ``run_cell``.
 
     Raises:
-        UsageError: the folder holds an ablation with other options, another process works in it, or the scheduler is not to
-        be had.
+        UsageError: the folder holds an ablation with other options, another process works in it, or the scheduler cannot
+            be reached.
     """
     folder = new_folder(Path(folder).absolute())
     with locks.holding(folder):
@@ -299,7 +298,7 @@ class WorkersLost(Exception):
 
 
 def work(todo, options, folder, jobs, threads, scheduler):
-    """(cell, result) as they get done."""
+    """(cell, result) as they are done."""
     if scheduler is None and jobs == 1:
         for cell in todo:
             yield cell, run_cell(cell, options, folder, threads)
@@ -307,7 +306,7 @@ def work(todo, options, folder, jobs, threads, scheduler):
     if scheduler is not None:
         from distributed import as_completed
 
-        with connect(scheduler) as client:  # the workers are the cluster's own; each takes what it has, or what --threads says
+        with connect(scheduler) as client:  # the workers are the cluster's own; each uses what it has, or what --threads says
             calls = [client.submit(named_cell, cell, options, str(folder), threads, pure=False) for cell in todo]
             with lost_workers():
                 for call in as_completed(calls, loop=client.loop):
@@ -325,7 +324,7 @@ def work(todo, options, folder, jobs, threads, scheduler):
 
 @contextlib.contextmanager
 def pool_of(jobs):
-    """A pool of that many processes, which ends at once where the ``with`` statement is left by an exception."""
+    """A pool of that many processes, which ends at once if an exception leaves the ``with`` statement."""
     with stopping.deaf_children():
         pool = concurrent.futures.ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), begin_worker, (os.getpid(),))
         for _ in range(jobs):
@@ -342,7 +341,7 @@ def pool_of(jobs):
 
 @contextlib.contextmanager
 def lost_workers():
-    """Turns what a pool says of a process that was killed, or of a lost connection, into WorkersLost; cells return their own
+    """Turns a pool's error about a killed process, or a lost connection, into WorkersLost; cells return their own
     errors.
     """
     try:
@@ -384,7 +383,7 @@ def connect(scheduler):
 
 
 def claim(folder, options):
-    """Begin an ablation in an empty folder, or check that the one in there has these options."""
+    """Begin an ablation in an empty folder, or check that the one in the folder has these options."""
     folder = new_folder(folder)
     path, text = folder / SHARED, json.dumps(options, indent=1, sort_keys=True)
     if path.exists():
@@ -402,12 +401,12 @@ def claim(folder, options):
             )
         return
     if any(not files.PART.fullmatch(entry.name) and entry.name != locks.FILE for entry in folder.iterdir()):
-        raise UsageError(f"{folder} is there already and is no ablation; give another --out")
+        raise UsageError(f"{folder} already exists and is not an ablation; give another --out")
     files.write_text(path, text + "\n")
 
 
 def of_the_grid(options):
-    """Options without those that belong to the machine, and may change from one call to the next."""
+    """Options without those that belong to the machine, which may change from one call to the next."""
     kept = {name: value for name, value in options.items() if name != "data_dir"}
     if isinstance(kept.get("data_options"), dict):
         kept["data_options"] = {name: value for name, value in kept["data_options"].items() if name not in CACHE_OPTIONS}
@@ -421,7 +420,7 @@ def summarise(results: dict[Cell, dict[str, Any]]) -> list[dict[str, Any]]:
     """Mean and deviation over the seeds.
 
     Args:
-        results: {Cell: result}, as ``run`` returns them; cells with an error are left out.
+        results: {Cell: result}, as ``run`` returns them; cells with an error are omitted.
 
     Returns:
         [{"system", "model", "position", "without", "seeds", "silent": {shortcut: in how many seeds}, and for each of accuracy,

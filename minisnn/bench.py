@@ -1,12 +1,12 @@
-"""How long things take here, as ratios measured side by side.
+"""How long things take on this machine, as ratios measured side by side.
 
     conv   3x3 convolution of spikes at the four shapes of the network: events against the dense path, over densities
     lif    the neurons, forward and backward, per neuron-step
-    step   a whole training step and an inference, operation by operation, with the peak of the memory
+    step   a whole training step and an inference, operation by operation, with the peak memory
     rate   the training step against the firing rate of the network
 
-Where PyTorch can be imported (by this Python, or by the one that --peer names), its convolution is timed between ours, in a
-process of its own: two pools of threads in one process slow each other down.
+If PyTorch can be imported (by this Python, or by the one that --peer names), its convolution is timed alternately with ours, in
+a process of its own: two pools of threads in one process slow each other down.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SHAPES = ((64, 28), (128, 14), (256, 7), (512, 4))  # channels and side of the m
 DENSITIES = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3)
 IMAGES = 128  # T * N
 
-# Runs in the other process: reads a shape per line, writes the seconds of each pass in the faster of both memory layouts.
+# Runs in the other process: reads a shape per line, writes the seconds of each pass in the faster of two memory layouts.
 PEER = """
 import json, statistics, sys, time, torch
 torch.set_num_threads(int(sys.argv[1]))
@@ -60,7 +60,7 @@ for line in sys.stdin:
 
 
 class Peer:
-    """PyTorch's convolution in a process of its own; ``times`` is None where there is no PyTorch."""
+    """PyTorch's convolution in a process of its own; ``times`` is None if there is no PyTorch."""
 
     def __init__(self, python: str) -> None:
         self.process: Any = None
@@ -121,8 +121,8 @@ def bench_conv(
         seed: of spikes and weights.
 
     Returns:
-        A list of dicts: channels, size, density, auto_forward and auto_weight_gradient (which way "auto" takes), the seconds of
-        event_forward (finding the events included), dense_forward, event_weight_gradient, dense_weight_gradient and
+        A list of dicts: channels, size, density, auto_forward and auto_weight_gradient (what "auto" chooses), the seconds of
+        event_forward (including finding the events), dense_forward, event_weight_gradient, dense_weight_gradient and
         dense_input_gradient, and PyTorch's forward, input_gradient and weight_gradient under "torch" (None without it).
     """
     rng, rows = np.random.default_rng(seed), []
@@ -186,7 +186,7 @@ def bench_lif(repeat: int = 7, seed: int = 0) -> dict[str, float]:
 
 
 class Stopwatch:
-    """Seconds spent in each of the loops that a step calls, by replacing them for a while by timed ones."""
+    """Seconds spent in each of the loops that a step calls, by temporarily replacing them with timed ones."""
 
     LOOPS = (
         (dense_conv, ("dense_forward", "dense_input_gradient", "dense_weight_gradient")),
@@ -231,7 +231,7 @@ class Stopwatch:
 
 
 def digits_like(timesteps, batch_size, size, seed):
-    """Still images of about the look of digits, repeated T times: [T, N, 1, size, size], and labels."""
+    """Still images that look roughly like digits, repeated T times: [T, N, 1, size, size], and labels."""
     rng = np.random.default_rng(seed)
     at = (np.arange(size) - size / 2) / (size / 4)
     strokes = rng.normal(0, 0.6, (batch_size, 6, 2))
@@ -306,14 +306,14 @@ def bench_step(
 
 
 def counted(net, x):
-    """What the ledger says of one call."""
+    """The ledger's entries for one call."""
     with ledger.ledger() as entries:
         net(x)
     return entries
 
 
 def firing_rate(net, x):
-    """Spikes per neuron per step in the mode that the network is in, without moving anything."""
+    """Spikes per neuron per step in the network's current mode, without changing anything."""
     state = net.state_dict()
     with no_grad():
         entries = counted(net, x)

@@ -1,6 +1,6 @@
-"""The data sets: a row for each, with all that depends on its name.
+"""The data sets: a row for each, with everything that depends on its name.
 
-A new data set is a row here and, where none of the readers fits, a function in the module that the row names.
+A new data set is a row here and, if none of the readers fits, a function in the module that the row names.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ __all__ = ["CATALOGUE", "NAMES", "DataSet", "Stem", "Recipe", "Moves", "IdxFiles
 
 @dataclasses.dataclass(frozen=True)
 class Stem:
-    """The encoder before the plan that all networks share, and what it expects (Table IX, Section III-A)."""
+    """The encoder in front of the plan that all networks share, and what it expects (Table IX, Section III-A)."""
 
     channels: int  # of the input
-    size: int  # height and width that the data set comes in; any other works too
+    size: int  # native height and width of the data set; any other works too
     classes: int
     kernel: int = 3
     stride: int = 1
@@ -27,7 +27,7 @@ class Stem:
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """How to train where nothing else is asked for: defaults of ``options.Options``."""
+    """How to train unless told otherwise: defaults of ``options.Options``."""
 
     timesteps: int = 4  # T
     width: int = 16  # channels of the stem
@@ -44,17 +44,17 @@ class Recipe:
 
 @dataclasses.dataclass(frozen=True)
 class Moves:
-    """How far augmentation moves a training sample at most, either way."""
+    """How far augmentation may move a training sample, in either direction."""
 
-    shift: tuple[float, float] = (0.0, 0.0)  # shares of height and width
+    shift: tuple[float, float] = (0.0, 0.0)  # fractions of height and width
     degrees: float = 0.0
-    zoom: float = 0.0  # share of the size
-    flip: bool = False  # every other sample is mirrored, left and right
+    zoom: float = 0.0  # fraction of the size
+    flip: bool = False  # mirror a sample left to right with probability 1/2
 
 
 @dataclasses.dataclass(frozen=True)
 class IdxFiles:
-    """Still images in IDX files: where they lie, and where they come from."""
+    """Still images in IDX files: where they are, and where they come from."""
 
     folder: str  # within the data folder, as torchvision lays it out
     url: str
@@ -68,24 +68,24 @@ class Recordings:
 
     tonic: str  # name of tonic's class, and of the folder
     read: str  # function of data/events.py: (path, tonic's class) -> events
-    # function of data/recordings.py: (path, tonic's class, number of classes) -> label, or None where the path tells none
+    # function of data/recordings.py: (path, tonic's class, number of classes) -> label, or None if the path gives none
     label: str
     ending: str  # of a recording's file
-    parts: dict  # official part: its folder; empty where there is no official split
+    parts: dict  # official part: its folder; empty if there is no official split
     layout: str  # for messages
     gigabytes: float  # of the download
 
 
 @dataclasses.dataclass(frozen=True)
 class DataSet:
-    """What everything else asks of a data set."""
+    """What everything else needs to know about a data set."""
 
     stem: Stem
-    module: str = ""  # of minisnn.data, with a function ``load``; "" where there is a network for the data but no reader
+    module: str = ""  # of minisnn.data, with a function ``load``; "" if there is a network for the data but no reader
     recipe: Recipe = Recipe()
-    classes: tuple = ()  # their names by label; () where tonic knows them
-    moves: Moves = Moves()  # augmentation, where it is on
-    source: Any = None  # IdxFiles or Recordings, as the module reads
+    classes: tuple = ()  # their names by label; () if tonic knows them
+    moves: Moves = Moves()  # augmentation, if it is on
+    source: Any = None  # IdxFiles or Recordings, whichever the module reads
     events: bool = False  # from an event camera, and so loaded with the options of one
 
 
@@ -107,7 +107,7 @@ GESTURES = (
 
 # Augmentation: Fashion-MNIST and CIFAR10-DVS have the paper's (Table X): a flip, and for CIFAR10-DVS shifts of up to 5 of
 # 128 and
-# 2.5 of 48 pixels. MNIST, for which the paper has none: digits as people write them differ a little in place, slant and size.
+# 2.5 of 48 pixels. MNIST, for which the paper has none: handwritten digits differ a little in place, slant and size.
 # scikit-learn's digits are few, so they are moved further.
 CATALOGUE = {
     "digits": DataSet(

@@ -1,7 +1,7 @@
 """Checkpoints: named arrays with facts, without pickle.
 
-A checkpoint is an .npz file, a zip archive of .npy files that are not compressed: the arrays, and under the name "facts" a JSON
-text that holds the version of the format.
+A checkpoint is an .npz file, a zip archive of uncompressed .npy files: the arrays, and under the name "facts" a JSON text that
+includes the version of the format.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def save(path: Path, arrays: dict[str, np.ndarray], facts: dict[str, Any] | None
         facts: a dictionary that JSON can hold.
 
     Raises:
-        OSError: the file can't be written; the previous file is then untouched.
+        OSError: the file cannot be written; the previous file is then untouched.
         ValueError: an array holds Python objects, or has the name "facts".
     """
     if FACTS in arrays or any(np.asarray(a).dtype.hasobject for a in arrays.values()):
@@ -46,7 +46,7 @@ def save(path: Path, arrays: dict[str, np.ndarray], facts: dict[str, Any] | None
 
 
 class _Forwards:
-    """A file without a way back: the archive then does without seeking, which would write each small piece by itself."""
+    """A file that cannot seek back: the archive then omits seeking, which would write each small piece separately."""
 
     def __init__(self, file):
         self.write, self.flush = file.write, lambda: None
@@ -59,7 +59,7 @@ def load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         (arrays, facts), as they were saved.
 
     Raises:
-        UsageError: the file is missing, cut short, damaged, of a newer version, or no checkpoint at all.
+        UsageError: the file is missing, cut short, damaged, of a newer version, or not a checkpoint at all.
     """
     members = read(path)
     facts = facts_of(path, members)
@@ -72,8 +72,8 @@ def load_facts(path: Path) -> dict[str, Any]:
 
 
 def read(path, only=None):
-    """{name: ndarray} of an .npz file's members, or of one of them. What their headers declare is held against the size of the
-    file before memory is taken.
+    """{name: ndarray} of an .npz file's members, or of one of them. What their headers declare is checked against the size of
+    the file before memory is allocated.
     """
     try:
         with open(path, "rb") as raw, zipfile.ZipFile(raw) as archive:
@@ -90,12 +90,12 @@ def read(path, only=None):
         raise UsageError(f"{path} does not exist; give the folder or file of a run") from None
     except OSError as error:
         raise UsageError(f"{path} cannot be read ({error.strerror or error}); check the path and its permissions") from None
-    except Exception as error:  # a damaged byte can end anywhere in the readers of zip and .npy headers
+    except Exception as error:  # a damaged byte can fail anywhere in the readers of zip and .npy headers
         raise damaged(path, error) from None
 
 
 def read_array(member, size):
-    """The array of an .npy file of ``size`` bytes: numbers, or a text."""
+    """The array in an .npy file of ``size`` bytes: numbers, or a text."""
     if np.lib.format.read_magic(member) != (1, 0):
         raise ValueError("an array of another format")
     shape, fortran, dtype = np.lib.format.read_array_header_1_0(member)
@@ -109,7 +109,7 @@ def facts_of(path, members):
     try:
         facts = json.loads(str(members[FACTS]))
         version = facts.pop("format")
-    except Exception as error:  # JSON of any other shape, however deep
+    except Exception as error:  # JSON of any other shape or depth
         raise damaged(path, error) from None
     if version != FORMAT:
         raise UsageError(

@@ -30,7 +30,7 @@ from .ops.attention import DIMENSIONS
 
 __all__ = ["measure", "published", "published_of", "Report", "Layer", "E_MAC", "E_AC", "label"]
 
-NORM, POOL = "batch norm", "max pool"  # rows that sum up all layers of their kind
+NORM, POOL = "batch norm", "max pool"  # rows that sum over all layers of their kind
 MJ_PER_PJ = 1e-9
 
 
@@ -39,8 +39,8 @@ class Layer:
     """One row of a report; all counts per sample, over all time steps."""
 
     name: str  # dotted name within the network: "stages.0.main.1"; see ``label``
-    kind: str  # "conv" (with its neurons), "linear", "attention", "norm", "pool", or of neurons alone their operation: "lif"
-    firing_rate: float | None = None  # spikes per neuron and step; None where there are no neurons
+    kind: str  # "conv" (with its neurons), "linear", "attention", "norm", "pool", or for neurons alone their operation: "lif"
+    firing_rate: float | None = None  # spikes per neuron and step; None if there are no neurons
     neurons: float = 0.0  # C * H * W
     spikes: float = 0.0
     ac: float = 0.0
@@ -55,7 +55,7 @@ class Report:
 
     accounting: str  # "measured" or "published"
     timesteps: int  # T
-    samples: int  # over which the counts were averaged; 0 where they were estimated
+    samples: int  # over which the counts were averaged; 0 if they were estimated
     layers: list
     joined_rates: list = dataclasses.field(default_factory=list)  # firing rate after each stage's join
     e_mac: float = E_MAC  # pJ
@@ -70,7 +70,7 @@ class Report:
 
     @property
     def spikes_per_neuron(self) -> float:
-        """Spikes that a neuron of the LIF layers emits per sample, all steps together (IA's neurons are left out)."""
+        """Spikes that a neuron of the LIF layers emits per sample, over all steps (IA's neurons are omitted)."""
         return sum(row.spikes for row in self.layers if row.kind != "attention") / max(self.neurons, 1)
 
     @property
@@ -89,7 +89,7 @@ class Report:
         return [k for k in SHORTCUTS if self.rates.get(f"stages.{k - 1}.shortcut") == 0]
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, ready for JSON."""
+        """The whole report, ready for JSON."""
         totals = (
             "accounting",
             "timesteps",
@@ -109,7 +109,7 @@ class Report:
         return {name: getattr(self, name) for name in totals} | {"layers": [dataclasses.asdict(row) for row in self.layers]}
 
     def rows(self) -> list[list[str]]:
-        """The table as lists of text: a head, a row for each layer, the total."""
+        """The table as lists of text: a header, a row for each layer, the total."""
         head = ["layer", "kind", "firing rate", "spikes", "AC", "MAC", "share", "energy"]
         rows = [
             [
@@ -158,7 +158,7 @@ def count(n):
 
 
 def label(name: str) -> str:
-    """A layer's dotted name as a reader says it: "stages.0.main.1" -> "stage 1 main 2"."""
+    """A layer's dotted name in words: "stages.0.main.1" -> "stage 1 main 2"."""
     words: list[str] = []
     for part in name.split("."):
         if part.isdigit() and words:
@@ -169,7 +169,7 @@ def label(name: str) -> str:
 
 
 def batches(x):
-    """An array or Tensor [T, N, C, H, W] as the only batch; of anything else each item, or its first part if it is a tuple."""
+    """An array or Tensor [T, N, C, H, W] as the only batch; otherwise each item, or its first element if it is a tuple."""
     if isinstance(x, (Tensor, np.ndarray)):
         yield x
         return
@@ -178,7 +178,7 @@ def batches(x):
 
 
 def price(rows, e_mac, e_ac):
-    """Fill in each row's energy, where it has none yet, and share."""
+    """Fill in each row's energy, if it has none yet, and its share."""
     for row in rows:
         row.energy_mj = row.energy_mj or (row.mac * e_mac + row.ac * e_ac) * MJ_PER_PJ
     total = sum(row.energy_mj for row in rows)
@@ -187,21 +187,21 @@ def price(rows, e_mac, e_ac):
 
 
 def measure(net: Module, x: Any, e_mac: float = E_MAC, e_ac: float = E_AC, fold_norm: bool = False) -> Report:
-    """Spikes, operations and energy per sample that ``net`` really spends on ``x``, in evaluation mode.
+    """Spikes, operations and energy per sample that ``net`` actually spends on ``x``, in evaluation mode.
 
-    Eq. 11 (in the module docstring) with counts in place of estimates: an addition is an AC where a convolution adds a weight
-    for a spike, so nothing is counted beyond the borders; a product is a MAC where the input holds numbers: in the
+    Eq. 11 (in the module docstring) with counts instead of estimates: an addition is an AC if a convolution adds a weight
+    for a spike, so nothing is counted beyond the borders; a product is a MAC if the input holds numbers: in the
     first layer, after an ADD join that reached 2, in the linear layer after the average pool. Attention adds every entry once
-    for its mean (AC), multiplies it by its score in MA (MAC), and pays for its small layers (MAC). Batch norm scales and
+    for its mean (AC), multiplies it by its score in MA (MAC), and is charged for its small layers (MAC). Batch norm scales and
     shifts each entry (MAC), in a row of its own since hardware can fold it into the weights. Not counted, as in the paper: the
     neurons' own arithmetic, joins, pools, comparisons.
 
     Args:
         net: a network of ``models.build``, or any Module.
-        x: [T, N, C, H, W] (or what else the Module takes, with T and N in front), array or Tensor; or batches of it, each alone
-            or as the first of a tuple.
+        x: [T, N, C, H, W] (or whatever the Module takes, with leading axes T and N), array or Tensor; or batches of it, each
+            alone or as the first element of a tuple.
         e_mac, e_ac: energy of one MAC, of one AC, pJ.
-        fold_norm: leave batch norm out, as folded into the weights.
+        fold_norm: omit batch norm, as folded into the weights.
 
     Returns:
         Report.
@@ -225,7 +225,7 @@ def measure(net: Module, x: Any, e_mac: float = E_MAC, e_ac: float = E_AC, fold_
             if np.ndim(batch) < 2:
                 raise ValueError(f"measure got an input of shape {np.shape(batch)}; give [T, N, ...]")
             if timesteps not in (0, batch.shape[0]):
-                raise ValueError(f"a batch has {batch.shape[0]} time steps, the one before {timesteps}")
+                raise ValueError(f"a batch has {batch.shape[0]} time steps, the previous one {timesteps}")
             timesteps, samples = batch.shape[0], samples + batch.shape[1]
             with ledger.ledger() as entries:
                 net(batch if isinstance(batch, Tensor) else Tensor(batch, dtype=dtype))
@@ -299,22 +299,22 @@ def published(
     Eq. 11 (in the module docstring) with these rules, quirks included:
 
     * first convolution: MAC, (Cin k^2 - 1) Hout Wout Cout T; every other: AC, the same times its input's firing rate.
-      The "- 1" (one product starts each sum) also takes an addition away where the sum starts from a bias or from nothing.
-    * every output is charged as if it lay far from the border.
+      The "- 1" (one product starts each sum) also drops an addition if the sum starts from a bias or from zero.
+    * every output is charged as if it were far from the border.
     * a shortcut's convolution is charged the rate of the layer before it in the list, the second of the main branch,
-      and not that of its own input.
-    * max pool: AC, Hout Wout C k^2 T, though it compares and does not add. The layer after the pool is charged the rate in
-      front of it.
+      instead of the rate of its own input.
+    * max pool: AC, Hout Wout C k^2 T, though it compares and does not add. The layer after the pool is charged the rate
+      before the pool.
     * batch norm: MAC, C H W T after each convolution.
     * energy = (E_MAC - E_AC) * mult + E_AC * add with mult = MAC + 8w * classes * T and add = MAC + AC + (8w)^2 * T: the linear
-      layer adds 512 * 512 times a step at width 64. It is in the energy, but in neither printed count.
+      layer adds 512 * 512 times per step at width 64. It is in the energy, but in neither printed count.
     * attention's products are in the printed MAC and cost no energy: (T - 1) h + (h - 1) T with h = T / 4 in T,
       (C - 1) C / 8 + (C / 8 - 1) C in C, (2 k^2 - 1) H W in S, per module; its pools and its scaling are not counted.
       (The published DVS Gesture row of SynA-S counts the modules of position "d" for a network of position "b".)
     * after an ADD join the next convolution is MAC in full, not times a rate.
 
     One thing is not followed: the DVS Gesture script gives the second convolution of 512 channels a map of 8x8 where
-    it is 4x4, which lifts that row from 671.82 M to 837.03 M AC and from 4.474 mJ to 4.626 mJ, and each row by 0.79 M MAC.
+    it is 4x4, which raises that row from 671.82 M to 837.03 M AC and from 4.474 mJ to 4.626 mJ, and each row by 0.79 M MAC.
 
     Args:
         preset: "dvsgesture", "cifar10dvs", "mnist", ... as for ``models.build``.
@@ -322,7 +322,7 @@ def published(
         firing_rates: of the 20 LIF layers: stem; 4 features; per stage main 1, main 2, shortcut, after 1, after 2.
             Spikes per neuron and step, 0 to 1; the entry of a pruned shortcut is ignored.
         joined_rates: of the 3 stages, after the join.
-        pruned: numbers (from 1) of the shortcuts that are not there.
+        pruned: numbers (from 1) of the removed shortcuts.
         width: w.
         residual: "or", "and", "iand", "add", or "none" (all shortcuts pruned).
         attention, position, ma, ia: whose modules to add to the printed MAC, as for ``models.build``; None for none.
@@ -331,18 +331,18 @@ def published(
         e_mac, e_ac: pJ.
 
     Returns:
-        Report. ``.mac`` includes attention's products where ``attention`` is given; ``.attention_mac`` is their share.
+        Report. ``.mac`` includes attention's products if ``attention`` is given; ``.attention_mac`` is their share.
 
     Raises:
-        ValueError: an unknown preset, a network that the scripts do not know (vanilla, MS), or a number out of range.
+        ValueError: an unknown preset, a network that the scripts do not cover (vanilla, MS), or a number out of range.
     """
     join = RESIDUALS.get(residual)
     if join is None or join.neurons != LAST:
         raise ValueError(f"the published scripts have no network with residual {residual!r}; use the measured accounting")
-    Config(preset, residual, attention, position, width, timesteps)  # says what is out of range
+    Config(preset, residual, attention, position, width, timesteps)  # reports what is out of range
     gone = set(SHORTCUTS) if join.join is None else set(pruned)
     if not gone <= set(SHORTCUTS):
-        raise ValueError(f"pruned is {sorted(gone)}; the shortcuts have the numbers 1, 2 and 3")
+        raise ValueError(f"pruned is {sorted(gone)}; the shortcuts are numbered 1, 2 and 3")
     for what, rates, n in (("firing_rates", firing_rates, 20), ("joined_rates", joined_rates, 3), ("ia_rates", ia_rates, 3)):
         if rates is not None and len(rates) != n:
             raise ValueError(f"{what} has {len(rates)} numbers; give {n}")
@@ -434,7 +434,7 @@ def published_of(net: ResNet21, measured: Report, **options: Any) -> Report:
         **options: further arguments of ``published`` (size, e_mac, e_ac).
 
     Raises:
-        ValueError: the scripts do not know the network.
+        ValueError: the scripts do not cover the network.
     """
     c = net.config
     rates, all_rates = measured.rates, {row.name: row.firing_rate for row in measured.layers}

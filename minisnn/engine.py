@@ -1,10 +1,10 @@
-"""A tape that remembers: tensors, the operations that made them, and the walk back through both.
+"""A tape: tensors, the operations that made them, and the walk back through both.
 
-A ``Tensor`` holds an array. Applying a ``Function`` makes a new tensor that remembers the function and its inputs; so the
+A ``Tensor`` holds an array. Applying a ``Function`` makes a new tensor that remembers the function and its inputs, so the
 tensors form a graph. ``backward()`` sorts that graph topologically and walks it from the result to the leaves, handing
 each function the gradient of its output and adding what it returns to the gradients of its inputs: the chain rule.
 
-Nothing here knows convolutions or neurons. To write an operation, subclass ``Function``:
+Nothing here knows about convolutions or neurons. To write an operation, subclass ``Function``:
 
     class Square(Function):
         def forward(self, x):
@@ -33,12 +33,12 @@ __all__ = ["Tensor", "Function", "no_grad", "is_grad_enabled", "manual_seed", "g
 
 
 class Tensor:
-    """An array with a memory of how it was made.
+    """An array that remembers how it was made.
 
     Args:
         data: anything ``numpy.asarray`` takes. Floating arrays are kept as they are, not copied; Booleans are spikes, kept
             at one byte each, 0 or 1 (any other byte that NumPy takes for True becomes 1); integers become float32.
-        requires_grad: whether ``backward()`` shall leave the gradient of this tensor in ``.grad``.
+        requires_grad: whether ``backward()`` is to leave the gradient of this tensor in ``.grad``.
         dtype: float32 or float64; by default that of the data, float32 for spikes.
 
     Attributes:
@@ -48,7 +48,7 @@ class Tensor:
         grad: the gradient, an ndarray of the same shape and dtype, or None.
 
     Comparisons (``==``, ``<``, ...) are element by element and return ndarrays of bool; as a key of a dict or a member of a set
-    a tensor is itself, whatever it holds. ``bool(x)`` is that of an array: for one element only.
+    a tensor is identified by the object, not by its values. ``bool(x)`` works as for an array: for one element only.
 
     Raises:
         TypeError: the data is not numeric, or the dtype is neither float32 nor float64.
@@ -96,8 +96,8 @@ class Tensor:
         self.storage = array if array.dtype in (self.dtype, np.bool_) else array.astype(self.dtype)
 
     def changed_in_place(self) -> None:
-        """Say that the numbers in ``storage`` were overwritten: what an operation kept of them before is no longer right, and
-        its ``backward`` refuses to run. Optimizers and ``load_state_dict`` do this, and so does ``x.data -= ...``.
+        """Declare that the numbers in ``storage`` were overwritten: what an operation saved of them is no longer valid, and
+        its ``backward`` refuses to run. Optimizers and ``load_state_dict`` call this, and so does ``x.data -= ...``.
         """
         self._changes[0] += 1
 
@@ -119,7 +119,7 @@ class Tensor:
     def __int__(self):
         return int(self.item())
 
-    __hash__ = object.__hash__  # of the object, though == compares what it holds
+    __hash__ = object.__hash__  # by identity, although == compares values
 
     def __repr__(self):
         made_by = f", made by {type(self._node).__name__}" if self._node else ""
@@ -133,15 +133,15 @@ class Tensor:
         return self.data
 
     def item(self) -> float:
-        """The value of a tensor of one element, as a Python float. Raises ValueError where there are several."""
+        """The value of a tensor of one element, as a Python float. Raises ValueError if there are several."""
         return self.storage.item() * 1.0
 
     def detach(self) -> Tensor:
-        """The same values without the memory: gradients stop here."""
+        """The same values without the graph: gradients stop here."""
         return Tensor(self, dtype=self.dtype)
 
     def zero_grad(self) -> None:
-        """Forget the gradient."""
+        """Clear the gradient."""
         self.grad = None
 
     def retain_grad(self) -> Tensor:
@@ -158,8 +158,8 @@ class Tensor:
 
         Raises:
             RuntimeError: called under ``no_grad``, on a tensor without a graph, on a graph that was freed by an
-                earlier call, or on several elements without ``grad``; or an input that an operation kept was changed in
-                place since; or an operation returned a gradient of the wrong shape or dtype, or none.
+                earlier call, or on several elements without ``grad``; or an input that an operation saved has since been
+                changed in place; or an operation returned a gradient of the wrong shape or dtype, or none.
         """
         if not is_grad_enabled():
             raise RuntimeError("backward() was called under no_grad(); leave that block first")
@@ -198,7 +198,7 @@ class Tensor:
                 gradients[id(parent)] = answer if before is None else before + answer
             if not retain_graph:
                 node.free()
-        for leaf, grad in leaves:  # last, so that a failure on the way leaves no half-added gradients
+        for leaf, grad in leaves:  # last, so that a failure leaves no half-added gradients
             leaf.grad = np.array(grad, order="K") if leaf.grad is None else leaf.grad + grad
 
 
@@ -206,12 +206,12 @@ class Function:
     """One operation: ``forward`` computes arrays, ``backward`` turns the output's gradient into those of the inputs.
 
     ``forward(self, *arrays, **options)`` returns one array (Booleans: spikes). ``self.dtype`` is the inputs' dtype,
-    ``self.needs`` says for each input whether its gradient will be wanted, ``self.recording`` whether backward can come at
-    all; ``backward`` may return None for an input that needs no gradient. A class that sets ``takes_spikes`` is handed
+    ``self.needs`` says for each input whether its gradient is needed, ``self.recording`` whether backward can be called at
+    all; ``backward`` may return None for an input that needs no gradient. A class that sets ``takes_spikes`` receives
     spikes as they are stored, undecoded. One that does not, but returns Booleans, is a layer of neurons: an open ledger counts
     its spikes.
 
-    ``reuses`` says which inputs ``backward`` reads again, so that it can refuse to run where one was overwritten since: "all"
+    ``reuses`` says which inputs ``backward`` reads again, so that it can refuse to run if one has since been overwritten: "all"
     of them, "none", or the "others", as in a product: each input in the gradient of the others.
     """
 
@@ -222,23 +222,23 @@ class Function:
     takes_spikes = False
     makes_spikes = False  # True promises that Booleans from forward have the bytes 0 and 1, which need not be checked
     reuses: str = "all"
-    views = False  # whether the result may lie in the memory of the first input
+    views = False  # whether the result may share the memory of the first input
     inputs: tuple[Tensor, ...] = ()
     versions: tuple[int, ...] = ()
 
     @classmethod
     def apply(cls, *inputs: Any, **options: Any) -> Any:
-        """Run the operation on tensors and, unless under ``no_grad``, remember it.
+        """Run the operation on tensors and, unless under ``no_grad``, record it.
 
         Args:
             *inputs: Tensors, all of one dtype; ``forward`` gets their arrays.
             **options: whatever else ``forward`` takes.
 
         Returns:
-            Tensor of the inputs' dtype, which requires a gradient where an input does.
+            Tensor of the inputs' dtype, which requires a gradient if an input does.
 
         Raises:
-            TypeError: an input is no Tensor, or the dtypes differ.
+            TypeError: an input is not a Tensor, or the dtypes differ.
         """
         for t in inputs:
             if not isinstance(t, Tensor):
@@ -250,7 +250,7 @@ class Function:
         node.recording = is_grad_enabled() and any(node.needs)
         array = node.forward(*(t.storage if cls.takes_spikes else t.data for t in inputs), **options)
         result = Tensor.__new__(Tensor)._begin(array, dtype) if cls.makes_spikes else Tensor(array, dtype=dtype)
-        if result.is_spikes and not cls.takes_spikes and is_open():  # what takes spikes only passes them on
+        if result.is_spikes and not cls.takes_spikes and is_open():  # an operation that takes spikes only passes them on
             record(cls.op or cls.__name__, "neurons", spikes=int(np.count_nonzero(result.storage)), neurons=result.size)
         if cls.views and np.may_share_memory(array, inputs[0].storage):
             result._changes = inputs[0]._changes
@@ -260,7 +260,7 @@ class Function:
         return result
 
     def check_versions(self) -> None:
-        """Refuse to continue with inputs that were overwritten after ``forward`` had kept them."""
+        """Refuse to continue if inputs were overwritten after ``forward`` had saved them."""
         for k, (tensor, version) in enumerate(zip(self.inputs, self.versions)):
             if tensor._changes[0] == version or self.reuses == "none":
                 continue
@@ -278,13 +278,13 @@ class Function:
         raise NotImplementedError(f"{type(self).__name__} has no gradient: it does not define backward")
 
     def free(self) -> None:
-        """Let go of the inputs and of all that forward saved."""
+        """Release the inputs and everything that forward saved."""
         self.__dict__.clear()
         self.freed = True
 
 
 def _sorted_graph(root):
-    """Every tensor of the graph that requires a gradient, each after all that it was made from (depth first, no recursion)."""
+    """Every tensor of the graph that requires a gradient, each after all it was made from (depth first, no recursion)."""
     order, seen, stack = [], set(), [(root, False)]
     while stack:
         tensor, done = stack.pop()
@@ -316,8 +316,9 @@ def _check(name, tensor, grad):
 
 
 def clean(array):
-    """Booleans with the bytes 0 and 1, on which the loops rely: ``array`` itself, or a copy where NumPy takes other bytes for
-    True (a black-and-white Pillow image, a mask's ``.view(bool)``, ``np.frombuffer``). Anything else is returned as it is.
+    """Booleans with the bytes 0 and 1, on which the loops rely: ``array`` itself, or a copy if it holds other bytes that NumPy
+    takes for True (a black-and-white Pillow image, a mask's ``.view(bool)``, ``np.frombuffer``). Anything else is returned as
+    it is.
     """
     if array.dtype != np.bool_ or not (array.view(np.uint8) > 1).any():
         return array
@@ -325,7 +326,7 @@ def clean(array):
 
 
 class _Mode(threading.local):
-    recording = True  # in every thread, until it says otherwise
+    recording = True  # in every thread, until it is switched off there
 
 
 _mode = _Mode()
@@ -333,13 +334,13 @@ _generator = np.random.default_rng()
 
 
 def is_grad_enabled() -> bool:
-    """Whether operations of this thread are being remembered."""
+    """Whether operations of this thread are being recorded."""
     return _mode.recording
 
 
 @contextlib.contextmanager
 def no_grad() -> Iterator[None]:
-    """Operations of this thread are computed, but not remembered: within the ``with`` statement, or as a decorator."""
+    """Compute the operations of this thread without recording them: within the ``with`` statement, or as a decorator."""
     before, _mode.recording = _mode.recording, False
     try:
         yield
@@ -348,15 +349,15 @@ def no_grad() -> Iterator[None]:
 
 
 def manual_seed(seed: int) -> None:
-    """Start the package's random numbers (initial weights) anew from ``seed``, a whole number >= 0.
+    """Restart the package's random numbers (initial weights) from ``seed``, a whole number >= 0.
 
     Raises:
-        ValueError: a negative seed. TypeError: one that is no whole number.
+        ValueError: a negative seed. TypeError: one that is not a whole number.
     """
     global _generator  # noqa: PLW0603 - the one thing that it changes
     _generator = np.random.default_rng(seed)
 
 
 def generator() -> np.random.Generator:
-    """The random numbers that ``manual_seed`` starts."""
+    """The generator that ``manual_seed`` restarts."""
     return _generator

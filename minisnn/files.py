@@ -1,4 +1,4 @@
-"""Files that are either there in full or not at all, and what is read of them without trust."""
+"""Files that are written in full or not at all, and read without being trusted."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ __all__ = ["replace", "write_text", "read_json", "remove_parts", "first_line", "
 
 PART = re.compile(r".+\.\d+-[0-9a-f]{8}\.part")
 BUFFER = 1 << 20  # bytes
-TRIES, PAUSE = 8, 0.05  # on Windows a file that a table program or a virus scanner has open refuses to be replaced, for a while
+TRIES, PAUSE = 8, 0.05  # on Windows a file that a spreadsheet or a virus scanner has open cannot be replaced for a while
 
 
 @contextlib.contextmanager
 def replace(path: Path) -> Iterator[BinaryIO]:
-    """A binary file to write in the place of ``path``: it takes its name only when the block ends without an error.
+    """A binary file to write in place of ``path``: it takes that name only when the block ends without an error.
 
-    The old file stays whole until then, and for good where the block fails. An OSError that is raised names ``path``.
+    The old file stays intact until then, and for good if the block fails. An OSError that is raised names ``path``.
     """
     path = os.path.abspath(os.fspath(path))
     temporary = f"{path}.{os.getpid()}-{secrets.token_hex(4)}.part"  # renamed within one file system
@@ -40,7 +40,7 @@ def replace(path: Path) -> Iterator[BinaryIO]:
     except BaseException as error:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
-        stopping.check()  # a signal may have been turned into another error on the way here
+        stopping.check()  # a signal may have been turned into another error before it got here
         if isinstance(error, OSError) and error.filename in (None, temporary):
             error.filename = path  # the name that the user knows; a full disk gives none
         raise
@@ -59,7 +59,7 @@ def rename(temporary, path):
 def write_text(path: Path, text: str) -> None:
     """Write a text file, UTF-8, in one go, as ``replace`` does."""
     with replace(path) as file:
-        file.write(text.encode("utf-8", "backslashreplace"))  # a file's name may hold bytes that are no text
+        file.write(text.encode("utf-8", "backslashreplace"))  # a file's name may hold bytes that are not text
 
 
 def read_json(path: Path, fix: str) -> Any:
@@ -70,7 +70,7 @@ def read_json(path: Path, fix: str) -> Any:
         fix: what to do if it cannot be read, for the error.
 
     Raises:
-        FileNotFoundError: there is none. UsageError: it cannot be read, or is no JSON.
+        FileNotFoundError: there is none. UsageError: it cannot be read, or is not JSON.
     """
     try:
         return json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
@@ -78,7 +78,7 @@ def read_json(path: Path, fix: str) -> Any:
         raise
     except OSError as error:
         raise UsageError(f"{path} cannot be read ({error.strerror or error}); check its permissions") from None
-    except (ValueError, RecursionError) as error:  # ValueError also of bytes that are no text
+    except (ValueError, RecursionError) as error:  # ValueError also for bytes that are not text
         raise UsageError(f"{path} is damaged ({first_line(error)}); {fix}") from None
 
 
@@ -94,13 +94,13 @@ def remove_parts(folder: Path) -> None:
 
 
 def first_line(error: BaseException) -> str:
-    """An exception as a short text of one line."""
+    """An exception as one short line of text."""
     text = str(error).strip().splitlines()
     return (text[0] if text else type(error).__name__)[:100]
 
 
 def remedy(error: OSError) -> str:
-    """What a user can do about a file that could not be written."""
+    """What the user can do about a file that could not be written."""
     import errno
 
     if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", None), errno.EFBIG):

@@ -1,4 +1,4 @@
-"""Does the gradient that an operation computes agree with the difference quotient of its values?"""
+"""Does the gradient that an operation computes match the difference quotient of its values?"""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ def gradcheck(
 ) -> bool:
     """Compare the gradient of ``f`` with central finite differences, in float64.
 
-    The output is projected on a random vector v, the inputs are moved along a random direction d, and one number is compared,
+    The output is projected onto a random vector v, the inputs are moved along a random direction d, and one number is compared,
 
         < d, J^T v >   against   ( < v, f(x + eps d) > - < v, f(x - eps d) > ) / (2 eps),
 
-    which involves every entry of the Jacobian J. Only where they differ is each entry looked at, to name the worst.
+    which involves every entry of the Jacobian J. Only if they differ is each entry examined, to name the worst.
 
     Args:
         f: a function of tensors that returns one tensor of any shape. It must be smooth near the inputs: a neuron is checked
             in smooth mode, a maximum away from ties.
         inputs: a Tensor or a sequence of Tensors, float64; those that require a gradient are checked. Left as they were.
         eps: the step, in the inputs' units.
-        rtol, atol: accepted difference, relative to the size that the compared sum has for random signs, and absolute.
+        rtol, atol: accepted difference, relative to the size that the compared sum would have with random signs, and absolute.
         seed: of the random vectors.
 
     Returns:

@@ -1,8 +1,8 @@
 """How every loop of the package is compiled: one decorator for serial kernels, one for parallel ones.
 
-A kernel is a function over plain arrays and scalars. It runs the same as plain Python under ``NUMBA_DISABLE_JIT=1``,
+A kernel is a function over plain arrays and scalars. It runs unchanged as plain Python under ``NUMBA_DISABLE_JIT=1``,
 which is how to step through one in a debugger. No fast-math: a sum keeps the order in which it is written, so that
-the backward loops recompute the very potentials of the forward loops.
+the backward loops recompute exactly the potentials of the forward loops.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ prefer_patient_layer()
 
 
 def compiled(loop, **options):
-    """A loop compiled by Numba when it is first called, and kept on disk."""
+    """A loop that Numba compiles on the first call and keeps on disk."""
     dispatcher = numba.njit(nogil=True, error_model="numpy", **options)(loop)
     if dispatcher is not loop:  # else NUMBA_DISABLE_JIT is set
         dispatcher.compile = functools.partial(compile_with_registers, dispatcher.compile)
@@ -37,8 +37,8 @@ def compiled(loop, **options):
 
 
 def compile_with_registers(compile_plainly, signature):
-    """Compile with LLVM's SLP vectorizer, which turns sums that are written as many names or as a tuple into vector registers;
-    without it they stay scalar, seven times slower. The switch is Numba's and belongs to the whole process, so it is set only
+    """Compile with LLVM's SLP vectorizer, which puts sums that are written as many names or as a tuple into vector registers;
+    without it they stay scalar, seven times slower. The switch is Numba's and applies to the whole process, so it is set only
     while this thread holds the compiler's lock.
     """
     with global_compiler_lock:
@@ -55,8 +55,8 @@ def kernel(loop: Callable) -> Callable:
 
 
 def contracted_kernel(loop: Callable) -> Callable:
-    """Compile a serial loop in which a product and its addition may round once, together, where the CPU can (fused
-    multiply-add): the matrix product is a third faster for it. The order of its sums stays as written.
+    """Compile a serial loop in which a product and its addition may be rounded once, together, if the CPU supports it (fused
+    multiply-add): this makes the matrix product a third faster. The order of its sums stays as written.
     """
     return compiled(loop, fastmath={"contract"})
 
@@ -64,8 +64,8 @@ def contracted_kernel(loop: Callable) -> Callable:
 def parallel_kernel(loop: Callable) -> Callable:
     """Compile a loop over ``prange``, which runs on all threads; any number of Python threads may call it at once.
 
-    Numba's layer "workqueue", the only one where neither OpenMP nor TBB is installed, aborts the process when two Python
-    threads run parallel loops at once. Under it they take turns.
+    Numba's layer "workqueue", the only one if neither OpenMP nor TBB is installed, aborts the process when two Python
+    threads run parallel loops at once. With that layer they take turns.
     """
     dispatcher = compiled(loop, parallel=True)
     if dispatcher is loop:
@@ -83,7 +83,7 @@ def parallel_kernel(loop: Callable) -> Callable:
 
 
 class _Layer:
-    """Numba's threading layer, which is only known once a parallel loop has run."""
+    """Numba's threading layer, which is known only once a parallel loop has run."""
 
     def __init__(self):
         self.turn, self.known_safe = threading.RLock(), False
@@ -108,7 +108,7 @@ def has_feature(name: str) -> bool:
 
 
 class _FirstCompilation(event.Listener):
-    """Says once that code is being compiled; a start that finds everything in the disk cache stays silent."""
+    """Says once that code is being compiled; a start that finds everything in the disk cache is silent."""
 
     said = False
 
@@ -122,5 +122,5 @@ class _FirstCompilation(event.Listener):
 
 
 def announce_compilation() -> None:
-    """Print one line to standard error when, and only when, Numba really compiles something."""
+    """Print one line to standard error if, and only if, Numba actually compiles something."""
     event.register("numba:compile", _FirstCompilation())

@@ -1,13 +1,13 @@
 """Compiled loops on disk, so that only the first start compiles: Numba's cache, safe against edited sources and damaged files.
 
-Numba keeps a compiled loop until the file that holds it changes. But a loop has the loops that it calls compiled into it, and
-the constants that it reads, from whatever file they come: edit ``charge`` in ops/lif.py, and the fused operation in
-ops/fused.py would silently continue with the old neuron. Here a loop is kept until any file changes that its own file imports,
-directly or not. And a cache never keeps the program from running: a damaged file is compiled anew and replaced, a folder that
-cannot be written costs one line.
+Numba keeps a compiled loop until the file that holds it changes. But compiled into a loop are the loops that it calls and
+the constants that it reads, whatever file they come from: edit ``charge`` in ops/lif.py, and the fused operation in
+ops/fused.py would silently keep using the old neuron. Here a loop is kept until its own file, or any file that this imports,
+directly or indirectly, changes. And a cache never keeps the program from running: if a file is damaged, the loop is compiled
+again and the file replaced; a folder that cannot be written costs one line.
 
-The files lie where Numba puts them, in ``__pycache__`` beside the source, else in the user's cache folder, or where
-``NUMBA_CACHE_DIR`` says.
+The files are where Numba puts them: in ``__pycache__`` next to the source, else in the user's cache folder, or in
+``NUMBA_CACHE_DIR`` if that is set.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ def imported_files(path):
 
 @functools.cache
 def source_stamp(path: Path) -> str:
-    """A hash of a file and of all that it imports from this package, directly or not; of all of the package for a file
-    outside.
+    """A hash of a file and of all that it imports from this package, directly or indirectly; of the whole package for a file
+    outside it.
     """
     path = pathlib.Path(path).resolve()
     reached = set()
@@ -65,18 +65,18 @@ def source_stamp(path: Path) -> str:
 
 
 class _CheckedFiles(caching.IndexDataCacheFile):
-    """Numba's two files of a loop, with a checksum; what cannot be read counts as absent, and is overwritten."""
+    """Numba's two files for a loop, with a checksum; what cannot be read counts as absent, and is overwritten."""
 
     def _load_index(self):
         try:
             return super()._load_index()
-        except Exception:  # whatever unpickling makes of a damaged file
+        except Exception:  # unpickling a damaged file may raise anything
             return {}
 
     def _load_data(self, name):
         content = pathlib.Path(self._data_path(name)).read_bytes()
         if hashlib.blake2b(content[DIGEST:]).digest() != content[:DIGEST]:
-            raise OSError(f"{name} is damaged")  # which the base class takes for absent
+            raise OSError(f"{name} is damaged")  # which the base class treats as absent
         return caching.pickle.loads(content[DIGEST:])
 
     def _save_data(self, name, data):
@@ -86,7 +86,7 @@ class _CheckedFiles(caching.IndexDataCacheFile):
 
 
 class _Places(caching.FunctionCache._impl_class):  # type: ignore[misc, valid-type]
-    """The places that Numba tries; without a home folder (``HOME`` unset, no entry in passwd) not the user's, which would
+    """The places that Numba tries; without a home folder (``HOME`` unset, no entry in passwd) omit the user's, which would
     then be a folder named "~" in the current one.
     """
 
@@ -114,7 +114,7 @@ class KernelCache(caching.FunctionCache):
 
     @classmethod
     def attach(cls, dispatcher: Any) -> None:
-        """Give a dispatcher its cache, where there is a folder for it."""
+        """Give a dispatcher its cache, if there is a folder for it."""
         try:
             dispatcher._cache = cls(dispatcher.py_func)
         except (RuntimeError, OSError) as error:
@@ -134,7 +134,7 @@ class KernelCache(caching.FunctionCache):
 
     @classmethod
     def say(cls, error: Exception) -> None:
-        """Tell once that compiled loops are not kept."""
+        """Say once that compiled loops are not kept."""
         if not KernelCache.said:
             KernelCache.said = True
             reason = error.strerror if isinstance(error, OSError) and error.strerror else "no folder can be written"

@@ -1,4 +1,4 @@
-"""What an option may be: one rule for a word of the command line and for a value from Python."""
+"""What an option may be: one rule for a word on the command line and for a value from Python."""
 
 import argparse
 import dataclasses
@@ -13,9 +13,9 @@ __all__ = ["Kind", "whole", "real", "above_zero", "share", "one_of", "some_of", 
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """A rule. ``kind(text)`` reads a word of the command line, and raises what argparse expects of a type."""
+    """A rule. ``kind(text)`` reads a word from the command line, and raises what argparse expects of a type."""
 
-    read: Callable[[str], Any]  # raises ValueError where the word is no such value
+    read: Callable[[str], Any]  # raises ValueError if the word is no such value
     allows: Callable[[Any], bool]
     wanted: str  # what to give instead, for an error
     choices: tuple[str, ...] = ()
@@ -31,7 +31,7 @@ class Kind:
 
     @property
     def refusal(self) -> str:
-        """The end of an error, after the value."""
+        """The end of an error message, after the value."""
         return f"is {'unknown' if self.choices else 'out of range'}; give {self.wanted}"
 
 
@@ -54,7 +54,7 @@ def real(allows: Callable[[float], bool], wanted: str) -> Kind:
 
 
 def one_of(names: Iterable[str]) -> Kind:
-    """One of some names."""
+    """One of the given names."""
     choices = tuple(names)
     return Kind(str, lambda value: value in choices, f"one of {', '.join(choices)}", choices)
 
@@ -76,5 +76,5 @@ def some_of(members: tuple[int, ...], what: str) -> Kind:
 above_zero = real(lambda value: 0 < value <= 3.4e38, "a number above 0 that float32 holds")
 share = real(lambda value: 0 <= value <= 1, "a number from 0 to 1")
 switch = Kind(lambda text: {"yes": True, "no": False}[text], lambda value: isinstance(value, bool), "True or False")
-# "~" is the home folder, also where the shell has left it, as in --out=~/x.
+# "~" is the home folder, even if the shell has left it in place, as in --out=~/x.
 path = Kind(os.path.expanduser, lambda value: isinstance(value, (str, os.PathLike)), "a path")

@@ -1,4 +1,4 @@
-"""What really happened: operations record the spikes that they emit and the additions and products that they perform.
+"""What actually happened: operations record the spikes that they emit and the additions and products that they perform.
 
 Nothing is counted unless a ledger is open:
 
@@ -28,7 +28,7 @@ class Entry:
 
     layer: str  # name of the layer that called (Module.named_layers), "" outside any
     op: str  # "conv2d", "lif", "linear", ...
-    kind: str  # what it is to a report: "conv", "linear", "norm", "neurons", or "attention" with all that belongs to it
+    kind: str  # how a report classifies it: "conv", "linear", "norm", "neurons", or "attention" with all that belongs to it
     spikes: int = 0  # emitted
     neurons: int = 0  # neuron-steps: T * N * C * H * W of the spikes' shape
     ac: int = 0  # accumulations: additions of a weight for a spike
@@ -38,8 +38,8 @@ class Entry:
 class _Asked(threading.local):
     entries: list[Entry] | None = None  # where this thread's operations are recorded; None while no ledger is open
     layer: str = ""  # name of the module that is running
-    layer_of: dict[str, str] = {}  # noqa: RUF012  # its name for some kinds of entries
-    kind: str | None = None  # of everything, where ``only`` says so
+    layer_of: dict[str, str] = {}  # noqa: RUF012  # other names for some kinds of entries
+    kind: str | None = None  # of all entries, if ``only`` sets it
 
 
 _asked = _Asked()
@@ -71,8 +71,8 @@ def record(op: str, kind: str, **counts: int) -> None:
 
 @contextlib.contextmanager
 def scope(layer: str, **layer_of: str) -> Iterator[None]:
-    """Entries made within carry this layer's name; those of a kind that ``layer_of`` has another name for, that one: an
-    operation may do the work of several layers at once.
+    """Entries made within the ``with`` statement carry this layer's name, or, if ``layer_of`` has another name for their
+    kind, that one: an operation may do the work of several layers at once.
     """
     before = _asked.layer, _asked.layer_of
     _asked.layer, _asked.layer_of = layer, layer_of
@@ -84,7 +84,7 @@ def scope(layer: str, **layer_of: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def only(kind: str) -> Iterator[None]:
-    """Entries made within are of this kind: the small layers and the neurons inside attention are part of the attention."""
+    """Entries made within the ``with`` statement are of this kind: the small layers and neurons of attention are part of it."""
     before, _asked.kind = _asked.kind, kind
     try:
         yield
@@ -93,5 +93,5 @@ def only(kind: str) -> Iterator[None]:
 
 
 def firing_rate(entries: list[Entry]) -> float:
-    """Spikes per neuron and step, over all neurons that fired or might have."""
+    """Spikes per neuron and step, over all neurons that fired or could have."""
     return sum(entry.spikes for entry in entries) / max(1, sum(entry.neurons for entry in entries))

@@ -1,4 +1,4 @@
-"""A folder that one process works in at a time: two that train into it would overwrite each other's files."""
+"""A folder in which only one process works at a time: two that trained into it would overwrite each other's files."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from .types import Path
 
 __all__ = ["holding"]
 
-FILE = ".minisnn.lock"  # only where a folder cannot be locked itself
+FILE = ".minisnn.lock"  # only if the folder itself cannot be locked
 
 
 @contextlib.contextmanager
 def holding(folder: Path) -> Iterator[None]:
-    """Within the ``with`` statement this process alone holds ``folder``, which must exist. The system lets go of it when the
-    process ends, however it ends, so no lock outlives it.
+    """Within the ``with`` statement this process alone holds ``folder``, which must exist. The system releases it when the
+    process ends, however it ends, so no lock outlives the process.
 
     Raises:
         UsageError: another process holds it.
@@ -28,7 +28,7 @@ def holding(folder: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
             raise UsageError(
-                f"{folder} is in use by another minisnn; wait until that has ended, or give another folder"
+                f"{folder} is in use by another minisnn; wait until that has finished, or give another folder"
             ) from None
         if error.errno in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL):  # a file system without locks
             handle = None

@@ -1,10 +1,10 @@
 """Keep freed memory: a training step asks for the same large arrays again and again.
 
-By default the C library hands large freed blocks back to the system, and the next array of that size begins with page after
-page of faults and zeros, which takes longer than the convolution that fills it. Here the library is told to keep them.
+By default the C library returns large freed blocks to the system, and the next array of that size faults in and zeroes page
+after page, which takes longer than the convolution that fills it. Here the library is told to keep them.
 
 This changes the whole process, as nothing else does but the choice of a threading layer (threads.py): what any library frees
-stays with the process, up to the most that it ever held at once. ``MINISNN_KEEP_MEMORY=0`` leaves it as it is.
+stays with the process, up to the most that it ever held at once. ``MINISNN_KEEP_MEMORY=0`` leaves the default.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import sys
 __all__ = ["keep_freed_memory", "peak_megabytes"]
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
-LARGEST = 32 << 20  # bytes; glibc takes no larger threshold, and still maps what is above afresh
+LARGEST = 32 << 20  # bytes; glibc accepts no larger threshold, and still maps larger blocks afresh
 
 
 def keep_freed_memory() -> None:
-    """Ask glibc to keep what is freed for the next array, unless ``MINISNN_KEEP_MEMORY`` is 0; with another C library nothing
-    happens, and nothing is lost but time.
+    """Ask glibc to keep freed memory for the next array, unless ``MINISNN_KEEP_MEMORY`` is 0; with another C library nothing
+    happens, and only time is lost.
     """
     if os.environ.get("MINISNN_KEEP_MEMORY") == "0":
         return
@@ -34,7 +34,7 @@ def keep_freed_memory() -> None:
 
 
 def peak_megabytes() -> float | None:
-    """The most memory that this process ever held, MB; None where the system does not say."""
+    """The most memory that this process has ever held, MB; None if the system does not say."""
     try:
         import resource
     except ImportError:  # Windows

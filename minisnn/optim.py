@@ -1,6 +1,6 @@
 """Optimizers and the schedule of the learning rate.
 
-Symbols: p a parameter, g its gradient, m and v running means of g and g^2; M entries in the order of the memory.
+Symbols: p a parameter, g its gradient, m and v running means of g and g^2; M entries in memory order.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["Adam", "SGD", "CosineAnnealing"]
 
 @parallel_kernel
 def adam_step(p, g, m, v, lr, beta1, beta2, eps, weight_decay, correction1, correction2):
-    # p, g, m, v: [M]; correction = 1 - beta^step: m and v start at 0 and are too small at first
+    # p, g, m, v: [M]; correction = 1 - beta^step: m and v start at 0 and are at first too small
     one = p.dtype.type(1.0)
     for i in prange(p.size):
         d = g[i] + weight_decay * p[i]
@@ -38,31 +38,31 @@ def sgd_step(p, g, m, lr, momentum, weight_decay):
 
 @functools.cache
 def axes_in_memory(strides):
-    """The axes in the order of the memory, the widest step first."""
+    """The axes in memory order, the largest stride first."""
     return tuple(np.argsort([-s for s in strides], kind="stable"))
 
 
 def flat(array, like):
-    """The entries of ``array`` as a row, in the order of those of ``like`` in memory; a view where it lies the same."""
+    """The entries of ``array`` as a row, in the memory order of ``like``; a view if both have the same layout."""
     return np.ascontiguousarray(array.transpose(axes_in_memory(like.strides))).reshape(-1)
 
 
 def put_back(array, row, like):
-    """Write a row that ``flat`` had to copy, since its numbers lie with gaps or in another order, into ``array``."""
+    """Write a row that ``flat`` had to copy, since its numbers have gaps or are in another order, into ``array``."""
     if not np.may_share_memory(row, array):
         order = axes_in_memory(like.strides)
         array[...] = row.reshape([array.shape[axis] for axis in order]).transpose(np.argsort(order))
 
 
 class Optimizer:
-    """The base of both: a list of parameters, a learning rate, and running means beside each parameter.
+    """The base of both: a list of parameters, a learning rate, and running means for each parameter.
 
     A subclass names its running means in ``states`` and defines ``update(p, g, *means)``, which changes rows in place.
 
     Attributes:
-        parameters: what is learned, each once, however often it was given.
+        parameters: what is learned, each once, however often it was passed.
         lr: the learning rate, which a schedule may change.
-        steps: how many were taken.
+        steps: how many have been taken.
         state: {name: [ndarray for each parameter]}.
     """
 
@@ -80,7 +80,7 @@ class Optimizer:
         self.state = {name: [np.zeros_like(p.data) for p in self.parameters] for name in self.states}
 
     def zero_grad(self) -> None:
-        """Forget all gradients."""
+        """Clear all gradients."""
         for p in self.parameters:
             p.grad = None
 
@@ -88,8 +88,9 @@ class Optimizer:
         """Move every parameter that has a gradient.
 
         Raises:
-            ValueError: a parameter has another shape than when this optimizer was made, or its gradient another shape or
-                dtype than it. TypeError: it holds spikes, or the gradient is no ndarray. Then nothing has been moved.
+            ValueError: a parameter has another shape than when this optimizer was made, or its gradient has a shape or
+                dtype other than its own. TypeError: it holds spikes, or the gradient is not an ndarray. In either case
+                nothing has been moved.
         """
         moving = [k for k, p in enumerate(self.parameters) if p.grad is not None]
         for k in moving:
@@ -105,11 +106,11 @@ class Optimizer:
             p.changed_in_place()
 
     def update(self, p: np.ndarray, g: np.ndarray, *means: np.ndarray) -> None:
-        """Move a row of a parameter by its gradient, and its running means."""
+        """Update a row of a parameter from its gradient, and its running means."""
         raise NotImplementedError(f"{type(self).__name__} does not define update")
 
     def check(self, k):
-        """Refuse to move parameter ``k`` where loops over it would leave its memory, or learn nothing."""
+        """Refuse to move parameter ``k`` if loops over it would leave its memory, or learn nothing."""
         p = self.parameters[k]
         check_numbers(k, p)
         for name in self.states:
@@ -132,11 +133,11 @@ class Optimizer:
         return {"steps": np.array(self.steps), "lr": np.array(self.lr), **means}
 
     def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
-        """Take over what ``state_dict`` returned. Raises ValueError where it is another optimizer's, changing nothing."""
+        """Load what ``state_dict`` returned. Raises ValueError if it is another optimizer's, changing nothing."""
         own = self.state_dict()
         for name in sorted(own.keys() | state.keys()):
             if name not in state or name not in own or np.shape(state[name]) != own[name].shape:
-                raise ValueError(f"this state is of another optimizer or model: {name} does not fit")
+                raise ValueError(f"this state belongs to another optimizer or model: {name} does not fit")
         self.steps, self.lr = int(state["steps"]), float(state["lr"])
         for name, arrays in self.state.items():
             for k, a in enumerate(arrays):
@@ -151,7 +152,7 @@ class Adam(Optimizer):
     Args:
         parameters: Parameters.
         lr: learning rate, above 0.
-        betas: (b1, b2), each from 0 up to but not 1.
+        betas: (b1, b2), each from 0 up to but not including 1.
         eps: added to the root.
         weight_decay: times p, added to g.
 
@@ -172,7 +173,7 @@ class Adam(Optimizer):
         super().__init__(parameters, lr)
         if not (all(0 <= b < 1 for b in betas) and weight_decay >= 0 and eps >= 0):
             raise ValueError(
-                f"betas {betas}, eps {eps}, weight_decay {weight_decay}; give betas from 0 up to but not 1, "
+                f"betas {betas}, eps {eps}, weight_decay {weight_decay}; give betas from 0 up to but not including 1, "
                 "and nothing negative"
             )
         self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
@@ -192,7 +193,7 @@ class SGD(Optimizer):
     Args:
         parameters: Parameters.
         lr: learning rate, above 0.
-        momentum: from 0 up to but not 1.
+        momentum: from 0 up to but not including 1.
         weight_decay: times p, added to g.
 
     Raises:
@@ -207,7 +208,7 @@ class SGD(Optimizer):
         super().__init__(parameters, lr)
         if not (0 <= momentum < 1 and weight_decay >= 0):
             raise ValueError(
-                f"momentum {momentum}, weight_decay {weight_decay}; give a momentum from 0 up to but not 1, "
+                f"momentum {momentum}, weight_decay {weight_decay}; give a momentum from 0 up to but not including 1, "
                 "and no negative decay"
             )
         self.momentum, self.weight_decay = momentum, weight_decay
@@ -226,7 +227,7 @@ class CosineAnnealing:
         optimizer: whose ``lr`` is set at each ``step()``.
         total: number of steps (of epochs or of batches, as the caller steps it) after which the floor is reached.
         floor: the last learning rate.
-        warmup: number of first steps over which the rate rises linearly to its start.
+        warmup: number of first steps over which the rate rises linearly to its initial value.
 
     Raises:
         ValueError: no step, or a negative number.
@@ -254,7 +255,7 @@ class CosineAnnealing:
         return {"start": np.array(self.start), "taken": np.array(self.taken)}
 
     def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
-        """Take over what ``state_dict`` returned."""
+        """Load what ``state_dict`` returned."""
         self.start, self.taken = float(state["start"]), int(state["taken"])
         self.optimizer.lr = self.rate(self.taken)
 
@@ -265,11 +266,11 @@ def name_of(k, p):
 
 
 def check_numbers(k, p):
-    """Refuse a parameter whose numbers cannot be moved."""
+    """Reject a parameter whose numbers cannot be moved."""
     if p.is_spikes:
         raise TypeError(f"{name_of(k, p)} holds spikes; give it floating-point numbers")
     if not p.data.flags.writeable:
-        raise ValueError(f"{name_of(k, p)} lies in memory that cannot be written; give it a copy: p.data = p.data.copy()")
+        raise ValueError(f"{name_of(k, p)} is in memory that cannot be written; give it a copy: p.data = p.data.copy()")
 
 
 def positive(name, value):

@@ -1,6 +1,6 @@
 """The options of training, each declared once: its default, what it may be, and what it means.
 
-``Options`` checks values by these declarations; the command line reads its words by them (cli/declared.py). So a new option is
+These declarations let ``Options`` check values and the command line read its words (cli/declared.py). So a new option is
 one field here, and one line where it is used.
 """
 
@@ -26,19 +26,19 @@ EVENTS = f"events ({', '.join(name for name in NAMES if CATALOGUE[name].events)}
 
 @dataclasses.dataclass(frozen=True)
 class Option:
-    """What the command line shows of an option, and what it may be."""
+    """What the command line shows for an option, and what it may be."""
 
     kind: Kind
     group: str
     help: str
     metavar: str | None = None
     short: str = ""  # such as "-b"
-    flag: str = ""  # where it is not the field's name
-    of_system: bool = False  # belongs to one system of an ablation, which sets it itself
+    flag: str = ""  # if it is not the field's name
+    of_system: bool = False  # belongs to each system of an ablation, which sets it itself
 
 
 def declared(default: Any, kind: Kind, group: str, text: str, *rest: Any, **more: Any) -> Any:
-    """A field with its declaration. A default of None means the data set's own (catalogue.py), where a recipe has one."""
+    """A field with its declaration. A default of None means the data set's own (catalogue.py), if its recipe has one."""
     return dataclasses.field(default=default, metadata={"option": Option(kind, group, text, *rest, **more)})
 
 
@@ -47,7 +47,7 @@ class Options:
     """Every option of training. None means the data set's own default (catalogue.py), which then replaces it.
 
     Raises:
-        UsageError: an option is out of range; names it as on the command line.
+        UsageError: an option is out of range; the message names it as on the command line.
     """
 
     dataset: str = declared("digits", one_of(NAMES), WHAT, f"one of {', '.join(NAMES)} (default: digits)", "NAME")
@@ -63,7 +63,7 @@ class Options:
     batch_size: int = declared(None, whole(), HOW, "samples at once", "B", "-b")
     lr: float = declared(None, above_zero, HOW, "highest learning rate; falls to 0 along half a cosine", "LR")
     warmup: float = declared(
-        None, real(lambda value: value >= 0, "a number of 0 or more"), HOW, "epochs over which the rate rises first", "E"
+        None, real(lambda value: value >= 0, "a number of 0 or more"), HOW, "epochs over which the rate first rises", "E"
     )
     loss: str = declared(None, one_of(("mse", "ce")), HOW, "mse, the paper's, or ce, cross-entropy")
     optimizer: str = declared(None, one_of(("adam", "sgd")), HOW, "what moves the weights")
@@ -71,38 +71,38 @@ class Options:
         None, above_zero, HOW, "initial weight of the batch norms: a higher one lets more neurons fire at first", "G"
     )
     augment: bool = declared(None, switch, HOW, "vary the training samples at random")
-    limit: int | None = declared(None, whole(), HOW, "train on N of the samples only, drawn by the seed (default: all)", "N")
+    limit: int | None = declared(None, whole(), HOW, "train on only N samples, drawn by the seed (default: all)", "N")
     removed: tuple = declared(
         (),
         some_of(SHORTCUTS, "shortcuts"),
         WHAT,
-        "do without these shortcuts, numbers from 1 to 3",
+        "omit these shortcuts, numbers from 1 to 3",
         "K,K",
         flag="--remove",
         of_system=True,
     )
     seed: int = 0  # of weights, order and augmentation
     split_seed: int = declared(
-        0, whole(0), HOW, "of the split into training and test of data that brings none along (default: 0)", "N"
+        0, whole(0), HOW, "of the split into training and test, if the data comes without one (default: 0)", "N"
     )
     threads: int = None  # type: ignore[assignment]  # by default all
     data_dir: str | None = declared(
-        None, path, WHAT, "where data lies (default: the variable MINISNN_DATA, else ~/.cache/minisnn)", "DIR"
+        None, path, WHAT, "where the data is (default: the variable MINISNN_DATA, else ~/.cache/minisnn)", "DIR"
     )
     data_options: dict = dataclasses.field(default_factory=dict)  # further arguments of data.load, such as EVENT_OPTIONS
 
     def __post_init__(self) -> None:
         check("dataset", self.dataset)
         recipe = CATALOGUE[self.dataset].recipe
-        if self.warmup is None:  # of a run of one or two epochs it must leave something
+        if self.warmup is None:  # it must leave something of a run of one or two epochs
             self.warmup = min(recipe.warmup, (recipe.epochs if self.epochs is None else self.epochs) / 4)
         for field in dataclasses.fields(recipe):
             if getattr(self, field.name) is None:
                 setattr(self, field.name, getattr(recipe, field.name))
         self.data_options = {**recipe.data_options, **self.data_options}
-        self.data_dir = self.data_dir and os.path.abspath(os.path.expanduser(self.data_dir))  # a run is opened from anywhere
+        self.data_dir = self.data_dir and os.path.abspath(os.path.expanduser(self.data_dir))  # a run is opened from any folder
         if self.threads is None:
-            from . import threads  # late: with it comes the compiler
+            from . import threads  # late: it brings in the compiler
 
             self.threads = threads.get_num_threads()
         for field in dataclasses.fields(self):
@@ -118,7 +118,7 @@ class Options:
         system = SYSTEMS[self.model]
         if self.removed and not RESIDUALS[system["residual"]].neutral:
             raise UsageError(
-                f"--remove: the model '{self.model}' cannot do without a shortcut; omit --remove or take another --model"
+                f"--remove: the model '{self.model}' cannot do without a shortcut; omit --remove or give another --model"
             )
         return {
             **system,
@@ -130,7 +130,7 @@ class Options:
         }
 
     def load(self, keep_out: list | None = None) -> Dataset:
-        """The data set; ``keep_out``: the recordings that a run has held out before."""
+        """The data set; ``keep_out``: the recordings that the run has previously held out."""
         from . import data
 
         return data.load(
@@ -144,7 +144,7 @@ class Options:
         )
 
     def of_the_run(self) -> dict[str, Any]:
-        """The options that config.json keeps: all but those that belong to the machine."""
+        """The options that config.json keeps: all except those that belong to the machine."""
         kept = {name: value for name, value in self.data_options.items() if name not in CACHE_OPTIONS}
         return dataclasses.asdict(self) | {"data_options": kept}
 
@@ -152,14 +152,14 @@ class Options:
 OPTIONS: dict[str, Option] = {f.name: f.metadata["option"] for f in dataclasses.fields(Options) if f.metadata}
 """What the fields of ``Options`` declare, by name."""
 
-# Of data sets of events, by the names of the arguments of data.load; what is not given is the data set's own.
+# For data sets of events, by the names of the arguments of data.load; what is not given is the data set's own.
 EVENT_OPTIONS = {
     "slicing": Option(
         one_of(("count", "time")),
         EVENTS,
         "cut a recording into T slices of equally many events, or of equal time (default: count)",
     ),
-    "frame_size": Option(whole(8), EVENTS, "add up pixels to frames of S x S (default: the sensor's size)", "S"),
+    "frame_size": Option(whole(8), EVENTS, "add up pixels into frames of S x S (default: the sensor's size)", "S"),
     "window": Option(above_zero, EVENTS, "cut recordings into samples of MS milliseconds (default: whole recordings)", "MS"),
     "stride": Option(above_zero, EVENTS, "from one window's start to the next (default: half a window)", "MS"),
     "split_at": Option(
@@ -181,7 +181,7 @@ EVENT_OPTIONS = {
 
 
 def check(name: str, value: Any) -> None:
-    """Raise UsageError where a value is not what its option declares."""
+    """Raise UsageError if a value is not what its option declares."""
     option = OPTIONS.get(name, SHARED.get(name))
     if option is not None and not option.kind.allows(value):
         raise UsageError(f"{flag(name)}: {value!r} {option.kind.refusal}")
@@ -191,7 +191,7 @@ SHARED = {"seed": Option(whole(0), "", ""), "threads": Option(whole(), "", "")} 
 
 
 def recipe_default(name: str) -> str:
-    """The end of an option's help: what it is for each data set. Empty where no recipe has it."""
+    """The end of an option's help: its default for each data set. Empty if no recipe has it."""
     if name not in {field.name for field in dataclasses.fields(Recipe)}:
         return ""
     values: dict[str, list[str]] = {}

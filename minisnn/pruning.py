@@ -1,11 +1,11 @@
-"""Natural pruning (Section V-B3): a shortcut whose neurons never fire is taken out, and nothing else changes.
+"""Natural pruning (Section V-B3): a shortcut whose neurons never fire is removed, and nothing else changes.
 
-With an OR join a silent shortcut y = 0 leaves x + y - x * y = x, and with ADD x + y = x: there the network without the
+With an OR join a silent shortcut y = 0 leaves x + y - x * y = x, and with ADD x + y = x: with either, the network without the
 shortcut computes the same numbers, bit for bit. The other joins have no neutral input:
 
-    AND    x * 0 = 0          the join itself goes silent: the layers after it see nothing
+    AND    x * 0 = 0          the join itself falls silent: the layers after it see nothing
     IAND   (1 - x) * 0 = 0    likewise (Table II: the complement of the main branch, AND the shortcut)
-    vanilla, MS               the shortcut ends in batch norm, not in neurons; without a spike it still adds a constant
+    vanilla, MS               the shortcut ends in batch norm, not in neurons; even without a spike it adds a constant
 
 Axes of arrays: T time steps, N batch, C channels, H height, W width.
 """
@@ -25,17 +25,17 @@ __all__ = ["prune", "Pruned", "shortcut_rates", "without", "scores", "check_join
 
 
 def check_join(residual: str) -> None:
-    """Raises ValueError, with the reason, where a silent shortcut of this ``residual`` cannot be taken out."""
+    """Raises ValueError, with the reason, if a silent shortcut of this ``residual`` cannot be removed."""
     if why_not := RESIDUALS[residual].why_not:
         raise ValueError(f"a network with residual '{residual}' has nothing to prune: {why_not}")
 
 
 @dataclasses.dataclass
 class Pruned:
-    """What ``prune`` found. Rates are spikes per neuron and time step; shortcuts have the numbers 1, 2 and 3."""
+    """What ``prune`` found. Rates are spikes per neuron and time step; shortcuts are numbered 1, 2 and 3."""
 
     network: ResNet21  # without the shortcuts in ``removed``
-    removed: tuple  # numbers of the shortcuts taken out
+    removed: tuple  # numbers of the removed shortcuts
     train_rates: dict  # {shortcut: firing rate on the training set}
     test_rates: dict  # {shortcut: firing rate on the test set}
     kept: tuple  # silent on the training set, but not on the test set: kept, since predictions would change
@@ -46,25 +46,25 @@ class Pruned:
 
     @property
     def identical(self) -> bool:
-        """Whether the scores on the test set are the same to the last bit."""
+        """Whether the scores on the test set are the same bit for bit."""
         return self.scores_before.tobytes() == self.scores_after.tobytes()
 
 
 def shortcut_rates(net: ResNet21, batches: Any) -> dict[int, float]:
-    """Firing rate of the neurons of each shortcut, in evaluation mode; exactly 0.0 where not one of them fired.
+    """Firing rate of the neurons of each shortcut, in evaluation mode; exactly 0.0 if none of them fired.
 
     Args:
         net: a network of ``models.build`` whose join is one of models.PRUNABLE.
         batches: arrays or Tensors [T, N, C, H, W]; or one of them.
 
     Returns:
-        {number from 1: spikes per neuron and time step}, of the shortcuts that are there.
+        {number from 1: spikes per neuron and time step}, for the shortcuts that exist.
     """
     return run(net, batches)[1]
 
 
 def scores(net: ResNet21, batches: Any) -> np.ndarray:
-    """Class scores [N, classes] of all batches one after another, in evaluation mode."""
+    """Class scores [N, classes] of all batches in order, in evaluation mode."""
     return run(net, batches)[0]
 
 
@@ -98,15 +98,15 @@ def without(net: ResNet21, numbers: Iterable[int]) -> ResNet21:
 
 
 def prune(net: ResNet21, train: Callable[[], Any], test: Callable[[], Any], tolerance: float = 0.0) -> Pruned:
-    """Take out the shortcuts that fire on no sample of the training set, or hardly, and hold the result against the test set.
+    """Remove the shortcuts that never, or hardly ever, fire on the training set, and check the result on the test set.
 
     With tolerance 0 predictions stay the same: a shortcut that is silent on the training set, but fires on the test set, is
-    kept. With a tolerance above 0 it goes, whatever the test set says.
+    kept. With a tolerance above 0 it is removed, whatever happens on the test set.
 
     Args:
         net: a network of ``models.build`` whose join is one of models.PRUNABLE.
         train, test: functions that return batches, [T, N, C, H, W] each; each set is iterated once or twice.
-        tolerance: highest firing rate on the training set, spikes per neuron and time step, of a shortcut to take out.
+        tolerance: highest firing rate on the training set, spikes per neuron and time step, of a shortcut to remove.
 
     Returns:
         Pruned.

@@ -1,4 +1,4 @@
-"""The folder of a run: what was asked for, what came of it, and the network.
+"""The folder of a run: what was requested, what resulted, and the network.
 
 config.json         every option, the network, the data set's facts, the versions used
 metrics.csv         a row for each epoch
@@ -63,7 +63,7 @@ NETWORK = "network/"  # prefix of parameters and buffers within a checkpoint
 
 
 def versions() -> dict[str, str]:
-    """The versions of everything that has a say in the numbers, the machine, and what hands its threads their work."""
+    """The versions of everything that affects the numbers, the machine, and what hands its threads their work."""
     import importlib.metadata
 
     from . import __version__, threads
@@ -77,7 +77,7 @@ def versions() -> dict[str, str]:
 
 
 class Run:
-    """A run folder. ``Run.open`` takes one that is there, ``Run.create`` begins one.
+    """A run folder. ``Run.open`` opens an existing one, ``Run.create`` begins one.
 
     Attributes:
         path: pathlib.Path of the folder.
@@ -93,7 +93,7 @@ class Run:
         """The run in a folder.
 
         Raises:
-            UsageError: there is no run, or its config.json is damaged.
+            UsageError: the folder holds no run, or its config.json is damaged.
         """
         path = pathlib.Path(path).expanduser()
         try:
@@ -101,7 +101,7 @@ class Run:
         except FileNotFoundError:
             raise UsageError(
                 f"{path} is not the folder of a run: it holds no {CONFIG}; "
-                f"`{terminal.command('train', '--out', path)}` makes one"
+                f"`{terminal.command('train', '--out', path)}` creates one"
             ) from None
         except NotADirectoryError:
             raise UsageError(f"{path} is a file; give the folder of a run") from None
@@ -120,11 +120,11 @@ class Run:
 
     @classmethod
     def create(cls, path: Path, config: dict[str, Any]) -> Run:
-        """Begin a run in a folder, which is made where it does not exist, and write config.json. The caller holds the folder
-        (locks.holding), so that no other process begins a run there at the same moment.
+        """Begin a run in a folder, which is created if it does not exist, and write config.json. The caller holds the folder
+        (locks.holding), so that no other process begins a run there at the same time.
 
         Raises:
-            UsageError: the folder holds a run already, or can't be written.
+            UsageError: the folder already holds a run, or cannot be written.
         """
         folder = new_folder(path)
         try:
@@ -155,8 +155,8 @@ class Run:
         self.save(which, network_arrays(net), facts or {})
 
     def load(self, which: str = "best") -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """(arrays, facts) of a checkpoint. The last one is written first; where a run was broken off before it had written the
-        best one as well, and the last epoch was the best, the last one is both.
+        """(arrays, facts) of a checkpoint. The last one is written first; if a run was interrupted before it had written the
+        best one as well, and the last epoch was the best, the last one serves as both.
         """
         if which not in WHICH:
             raise UsageError(f"a run keeps the checkpoints {' and '.join(WHICH)}, not '{which}'")
@@ -184,7 +184,7 @@ class Run:
         """The trained network, in evaluation mode.
 
         Raises:
-            UsageError: the checkpoint is missing, damaged, or of another network than config.json says.
+            UsageError: the checkpoint is missing, damaged, or of a network other than the one in config.json.
         """
         arrays, facts = self.load(which)
         if facts.get("epoch") == 0:
@@ -203,7 +203,7 @@ class Run:
             ) from None
 
     def fill(self, net: ResNet21, arrays: dict[str, np.ndarray], which: str) -> None:
-        """Take over a checkpoint's parameters and buffers."""
+        """Load a checkpoint's parameters and buffers into a network."""
         try:
             net.load_state_dict({name.removeprefix(NETWORK): a for name, a in arrays.items() if name.startswith(NETWORK)})
         except ValueError as error:
@@ -215,7 +215,7 @@ class Run:
 
     @property
     def held_out(self) -> list[str] | None:
-        """Names of the recordings kept for testing, or None: of a copy that has grown since, a new draw would test on what the
+        """Names of the recordings kept for testing, or None: if the copy has grown since, a new draw would test on what the
         run was trained on.
         """
         return self.config["dataset"].get("held_out") or None
@@ -224,7 +224,7 @@ class Run:
         """The data set, loaded with the run's own options.
 
         Args:
-            **overrides: arguments of ``data.load`` to set otherwise; None leaves the run's. Another ``name`` drops the
+            **overrides: arguments of ``data.load`` to override; None keeps the run's. Another ``name`` drops the
                 options that belong to the run's data set.
         """
         options = self.config["options"]
@@ -240,7 +240,7 @@ class Run:
         return data.load(**arguments | overrides)
 
     def metrics(self) -> list[dict[str, float]]:
-        """[{column: float}], one for each finished epoch: what the last checkpoint says, of which metrics.csv is a copy."""
+        """[{column: float}], one for each finished epoch, from the last checkpoint, of which metrics.csv is a copy."""
         facts = self.facts()
         if facts is not None:
             return [dict(zip(COLUMNS, row)) for row in facts["metrics"]]
@@ -257,7 +257,7 @@ class Run:
         return names[1:], np.array(rows, float).reshape(len(rows), len(names))[:, 1:]
 
     def facts(self) -> dict[str, Any] | None:
-        """The facts of the last checkpoint, checked; None where there is none, as in a pruned run.
+        """The facts of the last checkpoint, checked; None if there is none, as in a pruned run.
 
         Raises:
             UsageError: the checkpoint is damaged, or no epoch is finished.
@@ -283,7 +283,7 @@ class Run:
         files.write_text(self.path / name, text.getvalue())
 
     def write_tables(self, facts: dict[str, Any]) -> None:
-        """metrics.csv and firing_rates.csv, from what a checkpoint holds, so that they always agree with it."""
+        """Write metrics.csv and firing_rates.csv from what a checkpoint holds, so that they always agree with it."""
         if facts["metrics"]:
             self.write_table(METRICS, COLUMNS, facts["metrics"])
             self.write_table(RATES, ["epoch", *facts["layers"]], facts["firing_rates"])
@@ -317,7 +317,7 @@ def what_is_wrong(array):
 
 
 def check_facts(facts):
-    """Raises ValueError, with the reason, where the facts of a checkpoint are not those of a run."""
+    """Raises ValueError, with the reason, if the facts of a checkpoint are not those of a run."""
 
     def numbers(row, count):
         return (
@@ -333,7 +333,7 @@ def check_facts(facts):
         raise ValueError("layers holds no names")
     for name, table, width in (("metrics", rows, len(COLUMNS)), ("firing_rates", rates, len(layers) + 1)):
         if not isinstance(table, list) or len(table) != epoch or not all(numbers(row, width) for row in table):
-            raise ValueError(f"{name} holds no {epoch} rows of {width} numbers")
+            raise ValueError(f"{name} does not hold {epoch} rows of {width} numbers")
     if (best is not None) != (epoch > 0):
         raise ValueError("the best epoch is missing")
     if best is not None and not (
@@ -344,7 +344,7 @@ def check_facts(facts):
         and isinstance(best["epoch"], int)
         and 1 <= best["epoch"] <= epoch
     ):
-        raise ValueError("the best epoch is described by other things than numbers")
+        raise ValueError("the best epoch is described by something other than numbers")
 
 
 BEST = ("epoch", "test_accuracy", "test_loss", "spikes", "ac", "mac", "energy_mj", "firing_rate")
@@ -361,20 +361,20 @@ def network_arrays(net):
 
 
 def check_new(path):
-    """Raises UsageError where something of that name exists."""
+    """Raises UsageError if something of that name exists."""
     if pathlib.Path(path).exists():
-        raise UsageError(f"--out: {path} exists already; give the name of a folder that does not")
+        raise UsageError(f"--out: {path} already exists; give the name of a folder that does not")
 
 
 def write_run(run, net, path, which, summary):
     """Write a pruned network as a run folder of its own: in full or not at all.
 
     Args:
-        run: that the network came from; its record of training goes along.
+        run: the run that the network came from; its record of training is copied too.
         net: the network without some shortcuts.
         path: of the new folder, which must not exist.
         which: checkpoint that was pruned, "best" or "last".
-        summary: for config.json, beside the numbers of the shortcuts.
+        summary: for config.json, in addition to the numbers of the shortcuts.
     """
     path = pathlib.Path(path).absolute()
     before = run.config.get("pruned")
@@ -403,7 +403,7 @@ def write_run(run, net, path, which, summary):
 
 
 def new_folder(path):
-    """``path`` as an existing folder, made where it does not exist. Raises UsageError where it cannot be made."""
+    """``path`` as an existing folder, created if necessary. Raises UsageError if it cannot be created."""
     path = pathlib.Path(path).expanduser()
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -415,7 +415,7 @@ def new_folder(path):
 
 
 def next_folder(parent, stem):
-    """The first of parent/stem-1, parent/stem-2, ... that does not exist; made, so that no other run takes it."""
+    """The first of parent/stem-1, parent/stem-2, ... that does not exist; created, so that no other run takes it."""
     parent = pathlib.Path(parent)
     try:
         parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
-"""Ctrl-C, and the signals that ask a process to end: each stops the program once, in order, with one line.
+"""Ctrl-C, and the signals that ask a process to end: each stops the program once, in an orderly way, with one line.
 
-A second Ctrl-C must not break off what the first one set going, such as the removal of a half-written file. And Python raises
-KeyboardInterrupt wherever it happens to be, in places too where a library swallows it; so loops ask ``check`` now and then.
+A second Ctrl-C must not interrupt what the first one started, such as the removal of a half-written file. And Python raises
+KeyboardInterrupt wherever it happens to be, even where a library swallows it; so loops call ``check`` now and then.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Iterator
 __all__ = ["Stopped", "SIGNALS", "begin", "end", "listening", "deaf_children", "check"]
 
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)]
-IMPATIENT = 3  # that many times, and the process ends at once
+IMPATIENT = 3  # after that many signals the process ends at once
 
 
 class Stopped(KeyboardInterrupt):
@@ -42,20 +42,20 @@ def _stop(number, frame):
 
 
 def begin() -> None:
-    """From here on the signals raise Stopped, the first time. A signal that is ignored (``nohup``) stays so."""
+    """From now on the first of the signals raises Stopped. A signal that is ignored (``nohup``) stays ignored."""
     _Asked.times, _Asked.number = 0, None
     for number in SIGNALS:
         if signal.getsignal(number) not in (signal.SIG_IGN, None):
             signal.signal(number, _stop)
     # A callback from C, such as LLVM's while it compiles, cannot pass an exception on, and Python would report it: ``check``
-    # will.
+    # raises it later.
     report = sys.unraisablehook
     sys.unraisablehook = lambda lost: None if isinstance(lost.exc_value, Stopped) else report(lost)
 
 
 def end() -> None:
-    """The process ends now. Where it was asked to, it does not hear that again: Python takes its handlers away before it is
-    gone, and a second Ctrl-C would then count as its death.
+    """The process ends now. If a signal asked it to, it ignores further ones: Python removes its handlers before it
+    exits, and a second Ctrl-C would then count as the cause of death.
     """
     if _Asked.times:
         for number in SIGNALS:
@@ -66,7 +66,7 @@ def end() -> None:
 def listening() -> Iterator[None]:
     """Within the ``with`` statement the signals raise Stopped, as after ``begin``, and then what they did before."""
     before = {number: signal.getsignal(number) for number in SIGNALS}
-    if threading.current_thread() is not threading.main_thread() or _stop in before.values():  # only that one may; all is set
+    if threading.current_thread() is not threading.main_thread() or _stop in before.values():  # only it may; or done before
         yield
         return
     report = sys.unraisablehook
@@ -82,8 +82,8 @@ def listening() -> Iterator[None]:
 
 @contextlib.contextmanager
 def deaf_children() -> Iterator[None]:
-    """Processes that are started within the ``with`` statement have the signals blocked: they are the parent's to end, and
-    it is told. What comes meanwhile reaches the parent at the end of the block.
+    """Processes started within the ``with`` statement have the signals blocked: the parent receives them, and ends the
+    processes. A signal that arrives meanwhile reaches the parent at the end of the block.
     """
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield

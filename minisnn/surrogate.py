@@ -4,7 +4,7 @@ A spike is s = Theta(u - v_threshold). The derivative of the step is Dirac's del
 
     dS/dU = delta(U - U_threshold)                                                        (Eq. 3)
 
-zero almost everywhere, so nothing would learn. A surrogate replaces it by the derivative of a smooth step, its ``primitive``:
+zero almost everywhere, so nothing would learn. A surrogate replaces it with the derivative of a smooth step, its ``primitive``:
 the forward pass keeps the hard step, the backward pass uses ``derivative``. Each class here has both, as functions of
 x = u - v_threshold. The primitive is also what a neuron emits in smooth mode, where gradients can be checked against
 finite differences (a hard step has none to check).
@@ -36,7 +36,7 @@ def primitive_kernel(kind, alpha, u, v_threshold, out):
             e = math.exp(-abs(alpha * x))  # of minus the magnitude, so that it cannot overflow
             out[i] = 1.0 / (1.0 + e) if x >= 0.0 else e / (1.0 + e)
         elif kind == FAST_SIGMOID:
-            x = min(max(x, -1e30), 1e30)  # so that the quotient of two infinities cannot come
+            x = min(max(x, -1e30), 1e30)  # so that no quotient of two infinities can occur
             out[i] = 0.5 + x / (1.0 + alpha * abs(x))
         else:
             z = min(max(alpha * x, -1.0), 1.0)
@@ -87,7 +87,7 @@ class Surrogate:
         return self._map(primitive_kernel, x)
 
     def derivative(self, x: Any) -> Any:
-        """The derivative of ``primitive`` at x, which the backward pass takes for dS/dU: an ndarray of the shape of x."""
+        """The derivative of ``primitive`` at x, which the backward pass uses for dS/dU: an ndarray of the shape of x."""
         return self._map(derivative_kernel, x)
 
     def _map(self, loop, x):
@@ -132,7 +132,7 @@ class FastSigmoid(Surrogate):
 class Triangle(Surrogate):
     """The piecewise linear derivative (Esser et al. 2016, Bellec et al. 2018), zero where |x| >= 1 / alpha.
 
-    primitive(x) = 1/2 + z - z * |z| / 2 with z = alpha * x held to [-1, 1];    derivative(x) = alpha * max(0, 1 - alpha * |x|)
+    primitive(x) = 1/2 + z - z * |z| / 2 with z = alpha * x clipped to [-1, 1];  derivative(x) = alpha * max(0, 1 - alpha * |x|)
     """
 
     alpha: float = 1.0

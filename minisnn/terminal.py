@@ -1,4 +1,4 @@
-"""What is printed: one line for one message whatever a name holds, commands that can be pasted, and output that may go away."""
+"""Printing: one line per message whatever a name holds, commands that can be pasted, and output whose reader may go away."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import Any
 
 __all__ = ["say", "shown", "command", "streams", "STANDARD_OUTPUT"]
 
-STANDARD_OUTPUT = "standard output"  # the name of the file in an error of writing to it
-GONE = (errno.EPIPE, errno.EINVAL, errno.EIO)  # of a pipe that is no longer read (EINVAL on Windows), a closed terminal
+STANDARD_OUTPUT = "standard output"  # the file's name in an error of writing to it
+GONE = (errno.EPIPE, errno.EINVAL, errno.EIO)  # from a pipe that is no longer read (EINVAL on Windows), a closed terminal
 
 
 def shown(text: Any) -> str:
@@ -28,13 +28,13 @@ def say(line: Any = "") -> None:
 
 
 def command(*words: Any) -> str:
-    """A command line of this program, to be pasted into a shell of this system."""
+    """A command line of this program, ready to paste into a shell of this system."""
     line = ["minisnn", *map(str, words)]
     return subprocess.list2cmdline(line) if os.name == "nt" else shlex.join(line)
 
 
 class _Output:
-    """A text stream that stays writable when its reader is gone: what is written then goes nowhere, and is said once."""
+    """A text stream that stays writable when its reader is gone: what is written is then discarded, which is said once."""
 
     def __init__(self, stream, note):
         self.stream, self.note = stream, note
@@ -58,7 +58,7 @@ class _Output:
             self.drop()
 
     def drop(self):
-        """Send all further output nowhere."""
+        """Discard all further output."""
         nowhere = open(os.devnull, "w", encoding="utf-8")
         with contextlib.suppress(OSError, ValueError, AttributeError):  # so that nothing is flushed into the pipe at exit
             os.dup2(nowhere.fileno(), self.stream.fileno())
@@ -70,7 +70,7 @@ class _Output:
 def streams() -> Iterator[None]:
     """Within the ``with`` statement standard output and error take any character, and survive being closed.
 
-    A character that the terminal's encoding lacks is escaped. What a closed standard error would get goes nowhere.
+    A character that the terminal's encoding lacks is escaped. Output to a closed standard error is discarded.
     """
     before = sys.stdout, sys.stderr
     for stream in before:

@@ -1,4 +1,4 @@
-"""One pool of threads: Numba's. Matrix products run inside its loops too, so no BLAS is called and none is limited.
+"""One pool of threads: Numba's. Matrix products run inside its loops too, so no BLAS is called, and none needs limiting.
 
 The number of threads belongs to the Python thread that sets it, as in Numba; a new thread starts with all of them.
 

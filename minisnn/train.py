@@ -28,14 +28,14 @@ from .types import Path
 __all__ = ["Options", "train", "resume", "evaluate"]
 
 OPTIMIZER, SCHEDULE = "optimiser/", "schedule/"  # prefixes within a checkpoint; the spelling is that of existing files
-LISTEN_EVERY = 16  # batches between two looks at the firing rate for the progress bar
+LISTEN_EVERY = 16  # batches between two measurements of the firing rate for the progress bar
 
 
 # ---- evaluation ------------------------------------------------------------------------------------------------------
 
 
 def loss_of(scores, labels, how):
-    """The loss of class scores [N, K]: MSE on the one-hot label, the paper's, or cross-entropy."""
+    """The loss of class scores [N, K]: MSE against the one-hot label, the paper's, or cross-entropy."""
     if how == "mse":
         return ops.mse_loss(scores, ops.one_hot(labels, scores.shape[1], scores.dtype))
     return ops.cross_entropy(scores, labels)
@@ -86,7 +86,7 @@ def evaluate(
 
 
 def check_fits(net, dataset, what):
-    """Raise UsageError where a network cannot read a data set."""
+    """Raise UsageError if a network cannot read a data set."""
     samples, (out, channels) = dataset.test or dataset.train, (net.head.weight.shape[0], net.stem.conv.weight.shape[1])
     if samples.size[0] != channels or len(dataset.classes) != out:
         raise UsageError(
@@ -131,7 +131,7 @@ class Training:
         }
 
     def restore(self, arrays, facts):
-        """Continue from a checkpoint. Raises ValueError, KeyError, TypeError or OverflowError where it is another run's."""
+        """Continue from a checkpoint. Raises ValueError, KeyError, TypeError or OverflowError if it is another run's."""
         check_facts(facts)
         if facts["epoch"] > self.options.epochs:
             raise ValueError(f"epoch is {facts['epoch']} of {self.options.epochs}")
@@ -143,8 +143,8 @@ class Training:
         self.saved = self.epoch
 
     def save(self, run):
-        """Write the checkpoints, the last one first: it tells a reader of the best one whether that was written
-        as well. Raises NotFinite where the weights are NaN or infinite; nothing is then written.
+        """Write the checkpoints, last.npz first: it tells the reader of best.npz whether that was written
+        as well. Raises NotFinite if the weights are NaN or infinite; then nothing is written.
         """
         arrays, facts = self.arrays(), self.facts()
         if not all(np.isfinite(array).all() for array in arrays.values()):
@@ -155,13 +155,13 @@ class Training:
             run.save("best", arrays, facts)
 
     def repair(self, run):
-        """After a restore: write what a killed process had not come to, the best checkpoint and the tables."""
+        """After a restore: write what a killed process did not get to, the best checkpoint and the tables."""
         if self.best is not None and self.best["epoch"] == self.epoch and best_epoch(run) != self.epoch:
             run.save("best", self.arrays(), self.facts())
         run.write_tables(self.facts())
 
     def run_epoch(self, bar):
-        """One pass over the training samples; returns (mean loss, accuracy, seconds, share of the time waited for data)."""
+        """One pass over the training samples; returns (mean loss, accuracy, seconds, share of the time waiting for data)."""
         o, net = self.options, self.net.train()
         loader = Loader(self.samples, o.batch_size, o.seed, self.epoch, shuffle=True)
         total, right, seen = 0.0, 0, 0
@@ -241,7 +241,7 @@ class NotFinite(Exception):
 
 
 def best_epoch(run):
-    """The epoch of best.npz; None where it is missing or damaged."""
+    """The epoch of best.npz; None if it is missing or damaged."""
     try:
         return run.load_facts("best").get("epoch")
     except UsageError:
@@ -260,8 +260,8 @@ def train(
     Args:
         options: Options.
         out: the folder; by default runs/<dataset>-<model>-<n>.
-        progress: whether to draw a progress bar on standard error (where that is a terminal).
-        say: what takes the lines for the reader.
+        progress: whether to draw a progress bar on standard error (if that is a terminal).
+        say: function that receives the lines for the user.
         again: the command that continues the run, for messages; by default that of `minisnn train --resume`.
 
     Returns:
@@ -286,7 +286,7 @@ def train(
     folder = new_folder(out) if out else next_folder("runs", f"{options.dataset}-{options.model}")
     with locks.holding(folder):
         run = Run.create(folder, config)
-        files.remove_parts(folder)  # of a process that was killed here before it had written config.json
+        files.remove_parts(folder)  # left by a process that was killed before it had written config.json
         say(dataset.note)
         say(
             f"{options.model}, width {options.width}, T {options.timesteps}: {config['parameters']:,} parameters; run folder "
@@ -304,13 +304,13 @@ def resume(
     cache_options: dict[str, Any] | None = None,
     again: str | None = None,
 ) -> dict[str, Any]:
-    """Continue a run after its last finished epoch, or from its beginning, to the same bits as if it had never stopped.
+    """Continue a run after its last finished epoch, or from its beginning, with the same bits as if it had never stopped.
 
     Args:
         path: the folder of the run.
         progress, say: as for ``train``.
-        data_dir: where the data lies now.
-        thread_count: number of threads; by default that of the run, or all where there are fewer. It changes no bit.
+        data_dir: where the data is now.
+        thread_count: number of threads; by default that of the run, or all if there are fewer. It changes no bit.
         cache_options: {name: value} of ``data.CACHE_OPTIONS``.
         again: as for ``train``.
 
@@ -319,7 +319,7 @@ def resume(
     run = Run.open(path)
     if run.config.get("pruned"):
         raise UsageError(
-            f"{run.path} was written by `minisnn prune` and is not trained on; continue the run that it came from, "
+            f"{run.path} was written by `minisnn prune` and is not trained further; continue the run that it came from, "
             "or train with --remove"
         )
     with locks.holding(run.path):
@@ -379,7 +379,7 @@ def options_of(run, thread_count=None):
 
 
 def begin_again(run, options, dataset):
-    """The network with which a run began that has no checkpoint yet. Raises UsageError where config.json describes another
+    """The initial network of a run that has no checkpoint yet. Raises UsageError if config.json describes another
     one.
     """
     net, described = new_network(options, dataset)
@@ -394,10 +394,10 @@ def begin_again(run, options, dataset):
 
 
 def finish(run, training, progress, say, again=None):
-    """The epochs that are left, then the summary."""
+    """Train the remaining epochs, then print the summary."""
     options, started, again = training.options, time.perf_counter(), again or run.again
     try:
-        # A number that overflows shows in the loss, which says it once; NumPy would say it wherever it spreads.
+        # An overflow shows in the loss, which reports it once; NumPy would report it wherever it spreads.
         bar = progress_bar(training, progress)
         with np.errstate(all="ignore"), bar:
             while training.epoch < options.epochs:
@@ -405,7 +405,7 @@ def finish(run, training, progress, say, again=None):
                 training.save(run)
                 try:
                     run.write_tables(training.facts())
-                except PermissionError as error:  # Windows, while a table program has it open
+                except PermissionError as error:  # Windows, while a spreadsheet program has it open
                     if training.epoch == options.epochs:
                         raise
                     say(f"{error.filename} cannot be written ({error.strerror}); the next epoch tries again")
@@ -424,7 +424,7 @@ def finish(run, training, progress, say, again=None):
                 else f"No epoch of {run.path} is saved yet"
             )
         ) from None
-    except UsageError as error:  # of a recording that has gone, say
+    except UsageError as error:  # a recording that has disappeared, say
         raise UsageError(f"{error}; {saved(run, training)}. Then continue with: {again}") from None
     except OSError as error:
         raise UsageError(not_written(run, training, error, again)) from None
@@ -447,8 +447,8 @@ def not_written(run, training, error, again):
 
 
 def progress_bar(training, wanted):
-    """A tqdm bar over all samples of all epochs, on standard error where that is a terminal; its text fits into 80 columns."""
-    if not wanted:  # a worker that is killed would leave tqdm's lock locked
+    """A tqdm bar over all samples of all epochs, on standard error if that is a terminal; its text fits into 80 columns."""
+    if not wanted:  # a worker that is killed would leave tqdm's lock held
         return NoBar()
     from tqdm import tqdm
 
@@ -471,7 +471,7 @@ def progress_bar(training, wanted):
 
 
 class NoBar(contextlib.nullcontext):
-    """Takes what a progress bar is told."""
+    """Stands in for a progress bar and ignores its calls."""
 
     def set_postfix_str(self, text, refresh=True):
         pass
@@ -484,7 +484,7 @@ class NoBar(contextlib.nullcontext):
 
 
 def epoch_line(training):
-    """What a reader sees of a finished epoch."""
+    """The line that reports a finished epoch."""
     row, o = dict(zip(COLUMNS, training.rows[-1])), training.options
     left = (o.epochs - training.epoch) * row["seconds"]
     return (
@@ -495,13 +495,13 @@ def epoch_line(training):
 
 
 def duration(seconds):
-    """Seconds as a reader says them: 48 s, 3:05 min, 2:10 h."""
+    """Seconds in readable form: 48 s, 3:05 min, 2:10 h."""
     s = round(seconds)
     return f"{s} s" if s < 60 else f"{s // 60}:{s % 60:02d} min" if s < 3600 else f"{s // 3600}:{s % 3600 // 60:02d} h"
 
 
 def summary(run, training, seconds, say):
-    """The end of a run: what it reached, and what to do next."""
+    """Report the end of a run: what it reached, and what to do next."""
     best, last, o = training.best, dict(zip(COLUMNS, training.rows[-1])), training.options
     silent = best["silent_shortcuts"]
     say("")
@@ -538,7 +538,7 @@ def new_network(options, dataset):
 
     Its batch norms start at weight ``gain``. Neurons of tau = 2 halve their input: after a batch norm of weight 1 they
     fire at 2 standard deviations, in 1 of 27 steps, and the gradient shrinks to 0.85 with each layer. A gain of 1.7 lets three
-    times as many fire, and learning leaves the ground sooner.
+    times as many fire, and learning takes off sooner.
     """
     config = {"preset": dataset.preset, **options.network()}
     engine.manual_seed(options.seed)
@@ -558,7 +558,7 @@ def limit_threads(count):
 
 
 def check_parts(dataset):
-    """Raise UsageError where a data set lacks the part to train on or the part to test on."""
+    """Raise UsageError if a data set lacks the part to train on or the part to test on."""
     for part in ("train", "test"):
         samples = getattr(dataset, part)
         if samples is None or len(samples) == 0:

@@ -1,4 +1,4 @@
-"""Names for types that public signatures share."""
+"""Names for types shared by public signatures."""
 
 import os
 

@@ -131,7 +131,7 @@ def test_a_folder_with_other_options_is_refused(tmp_path):
         ablation.claim(tmp_path / "grid", TINY | {"epochs": 2})
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "letter").write_text("mine", encoding="utf-8")
-    with pytest.raises(UsageError, match="no ablation"):
+    with pytest.raises(UsageError, match="is not an ablation"):
         ablation.claim(tmp_path / "full", TINY)
     (tmp_path / "grid" / "ablation.json").write_text("{", encoding="utf-8")
     with pytest.raises(UsageError, match="ablation.json"):
@@ -144,10 +144,10 @@ def test_the_command_and_its_json(tmp_path, capsys):
     out, err = capsys.readouterr()
     found = json.loads(out.splitlines()[-1])
     assert [row["system"] for row in found["table"]] == ["or", "syna-c-a-without-2"] and found["failed"] == {}
-    assert "| or | 1 |" in out and "[2/2]" in err and "0 of them done" in err
+    assert "| or | 1 |" in out and "[2/2]" in err and "0 of them already done" in err
     assert Run.open(tmp_path / "grid" / "syna-c-a-without-2-seed0").network().config.removed == (2,)
     assert cli.main(arguments) == 0
-    assert "2 of them done" in capsys.readouterr().err
+    assert "2 of them already done" in capsys.readouterr().err
     for wrong, word in ((["--models", "nothing"], "nothing"), (["--scheduler", "tcp://127.0.0.1:1", "--jobs", "2"], "--jobs")):
         assert cli.main(["ablate", "--out", str(tmp_path / "other"), *wrong]) == 2
         assert word in capsys.readouterr().err

@@ -66,7 +66,7 @@ def test_a_bad_recording_is_named_in_one_line_or_left_out(name, damage, tmp_path
     assert "unsafely" not in str(error.value)  # as NumPy advises to load, for a pickle, what it does not know
     dataset = data.load(name, str(tmp_path), 4, skip_bad=True)
     assert dataset.facts["skipped"] == 1 and (dataset.facts["train"], dataset.facts["test"]) == (1, 0)
-    assert "1 more left out" in dataset.note and str(bad) in dataset.note and "\n" not in dataset.note
+    assert "1 more omitted" in dataset.note and str(bad) in dataset.note and "\n" not in dataset.note
 
 
 @pytest.mark.parametrize(
@@ -362,7 +362,7 @@ def test_an_archive_that_is_whole_or_was_there_before_is_never_removed(tmp_path,
 
     monkeypatch.setattr(cls, "download", unpack)
     monkeypatch.setattr(recordings, "md5", lambda path: cls.train_md5)
-    with pytest.raises(UsageError, match="No space left.*is whole and stays"):
+    with pytest.raises(UsageError, match="No space left.*is intact and was kept"):
         data.load("dvsgesture", str(tmp_path / "new"))
     assert archive.read_bytes() == b"whole"
     monkeypatch.undo()

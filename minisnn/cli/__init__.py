@@ -1,12 +1,12 @@
 """The command line: finds the command, reads its options, turns errors into one line and an exit status.
 
-Each command is a row of ``COMMANDS`` and a module of its name, which is imported when that command is asked for:
+Each command is a row of ``COMMANDS`` and a module of that name, which is imported when the command is called:
 
     def add_arguments(parser)       # argparse
-    def run(options)                # prints what a person reads; returns the dict that --json prints
+    def run(options)                # prints the readable output; returns the dict that --json prints
 
-Exit status: 0 done, 2 a wrong argument, unusable input or output that cannot be written, 130 stopped by Ctrl-C, 128 + n stopped
-by another signal n.
+Exit status: 0 done, 2 a wrong argument, unusable input, or output that cannot be written, 130 stopped by Ctrl-C, 128 + n
+stopped by another signal n.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from ..terminal import STANDARD_OUTPUT, shown, streams
 
 __all__ = ["main", "COMMANDS", "parser_of"]
 
-# Command: what it does. The text is here so that `minisnn --help` need not import them all.
+# Command: what it does. The text is here so that `minisnn --help` does not have to import them all.
 COMMANDS = {
     "train": "train a network; writes the folder of the run",
     "evaluate": "test accuracy, confusion matrix, spikes and energy of a run",
     "energy": "spikes, operations and energy of a run, layer by layer",
-    "prune": "remove the shortcuts that have gone silent",
+    "prune": "remove the shortcuts that have fallen silent",
     "ablate": "train and compare many systems",
     "plot": "draw the figures of a run",
     "report": "write a run up as one HTML file",
@@ -53,7 +53,7 @@ commands:
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Adds the default to an option's help, where it has one worth telling."""
+    """Adds the default to an option's help, if it has one worth mentioning."""
 
     def _get_help_string(self, action):
         if action.default in (None, False, True) or "default" in (action.help or ""):
@@ -73,7 +73,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def parser_of(command: str) -> tuple[argparse.ArgumentParser, ModuleType]:
-    """(parser, module) of a command, the options that all commands share included."""
+    """(parser, module) of a command, including the options that all commands share."""
     text, module = COMMANDS[command], importlib.import_module(f".{command}", __name__)
     parser = Parser(prog=f"minisnn {command}", description=getattr(module, "DESCRIPTION", f"{text[0].upper()}{text[1:]}."))
     module.add_arguments(parser)
@@ -136,7 +136,7 @@ def complain(text):
 
 
 def drop_output():
-    """What standard output still holds cannot be written: keep Python from trying again, and complaining, as it ends."""
+    """What standard output still holds cannot be written: keep Python from trying again, and complaining, as it exits."""
     drop = getattr(sys.stdout, "drop", None)
     if drop is not None:
         sys.stdout.note = lambda: None  # type: ignore[union-attr]

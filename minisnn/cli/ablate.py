@@ -49,7 +49,7 @@ def add_arguments(parser):
     )
     workers = parser.add_argument_group("workers")
     workers.add_argument(
-        "--jobs", type=whole(), default=1, metavar="N", help="processes side by side; --threads is divided among them"
+        "--jobs", type=whole(), default=1, metavar="N", help="processes in parallel; --threads is divided among them"
     )
     workers.add_argument(
         "--scheduler",
@@ -65,11 +65,11 @@ def run(options):
     if options.scheduler is not None and options.jobs != 1:
         raise UsageError("--jobs: a cluster has its own number of workers; give either --jobs or --scheduler")
     cells = ablation.grid(options.models, options.positions, options.seeds or [options.seed])
-    shared = dataclasses.asdict(Options(**given(options)))  # checks them, and fills in the data set's own; the machine's stay
+    shared = dataclasses.asdict(Options(**given(options)))  # checks them, and fills in the data set's own; keeps the machine's
     for own in [name for name, option in OPTIONS.items() if option.of_system] + ["seed", "threads"]:
         del shared[own]
     before = sum(ablation.read_cell(options.out, cell) is not None for cell in cells)
-    print(f"{len(cells)} cells, {before} of them done already", file=sys.stderr)
+    print(f"{len(cells)} cells, {before} of them already done", file=sys.stderr)
 
     def tell(cell, result, results):
         said = result.get("error") or (
@@ -109,7 +109,7 @@ def run(options):
 
 
 def status(result):
-    """The exit status: a grid with holes is not what was asked for, though its table is written."""
+    """The exit status: a grid with gaps is not what was requested, though its table is written."""
     return 2 if result["failed"] else 0
 
 
@@ -119,7 +119,7 @@ def again(options):
 
 
 def done(out, cells):
-    """How many cells are done, for a message; one that is damaged is not."""
+    """How many cells are done, for a message; a damaged one does not count."""
     from .. import ablation
 
     count = 0

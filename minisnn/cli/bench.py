@@ -12,10 +12,10 @@ from ..terminal import say
 
 DESCRIPTION = (
     "Times, as ratios measured side by side: 'step', a training step and an inference, operation by operation, "
-    "with the peak of the memory; 'conv', 3x3 convolution of spikes by events and by products, over densities; "
+    "with the peak memory; 'conv', 3x3 convolution of spikes by events and by products, over densities; "
     "'lif', the neurons; 'rate', the training step against the firing rate. Medians. Close other programs first."
 )
-SECTIONS = ("step", "conv", "lif", "rate")  # the step first, so that the peak of the memory is its own
+SECTIONS = ("step", "conv", "lif", "rate")  # the step first, so that the peak memory is its own
 
 
 def add_arguments(parser):
@@ -31,7 +31,7 @@ def add_arguments(parser):
         "--peer",
         default=sys.executable,
         metavar="PYTHON",
-        help="a Python that can import torch, to time its convolution beside ours (default: this one)",
+        help="a Python that can import torch, to time its convolution alongside ours (default: this one)",
     )
     parser.add_argument(
         "--figures", type=path, metavar="DIR", help="write figures of time against density and against firing rate there"
@@ -108,7 +108,7 @@ def print_conv(rows):
         print(line + " (geometric mean over the shapes)")
     for name in ("forward", "weight_gradient"):
         lost = [r[f"{r[f'auto_{name}']}_{name}"] / min(r[f"event_{name}"], r[f"dense_{name}"]) - 1 for r in rows]
-        print(f"what auto takes for the {name.replace('_', ' ')} is at most {max(lost):.0%} slower than the faster way")
+        print(f"auto's choice for the {name.replace('_', ' ')} is at most {max(lost):.0%} slower than the faster method")
 
 
 def print_step(row):

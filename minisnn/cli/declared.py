@@ -11,7 +11,7 @@ __all__ = ["add_declared", "given", "given_for_data"]
 
 
 def add_declared(parser: argparse.ArgumentParser, options: Mapping[str, Option]) -> None:
-    """Add options to a command, in their groups. What is not given stays None."""
+    """Add options to a command, in their groups. Options that are not given stay None."""
     groups: dict[str, Any] = {}
     for name, option in options.items():
         if option.group not in groups:

@@ -8,8 +8,8 @@ from . import of_run
 
 DESCRIPTION = (
     "Spikes, AC, MAC and energy per sample on the test set. 'measured' counts what the event-driven loops do, "
-    "borders and attention included; 'published' counts as the authors' scripts do, from the firing rates (quirks "
-    "are listed in minisnn.energy.published)."
+    "including borders and attention; 'published' counts as the authors' scripts do, from the firing rates (their "
+    "quirks are listed in minisnn.energy.published)."
 )
 
 
@@ -21,7 +21,7 @@ def add_arguments(parser):
         "--e-mac", type=above_zero, default=E_MAC, metavar="PJ", help="energy of a multiply-accumulate, pJ; 45 nm"
     )
     parser.add_argument("--e-ac", type=above_zero, default=E_AC, metavar="PJ", help="energy of an accumulate, pJ; 45 nm")
-    parser.add_argument("--fold-norm", action="store_true", help="measured: leave batch norm out, as folded into the weights")
+    parser.add_argument("--fold-norm", action="store_true", help="measured: omit batch norm, as folded into the weights")
 
 
 def run(options):
@@ -55,6 +55,6 @@ def run(options):
     if report.accounting == "published":
         print(
             "The published DVS Gesture script gives one convolution of 512 channels a map of 8x8 where it is 4x4; "
-            "that slip is left out."
+            "that slip is omitted."
         )
     return report.as_dict() | {"run": str(subject.path), "measured_on": measured_on}

@@ -11,8 +11,8 @@ from .declared import add_declared, given_for_data
 
 def add_arguments(parser):
     parser.add_argument("run", type=path, metavar="RUN", help="folder of the run")
-    parser.add_argument("--dataset", choices=NAMES, metavar="NAME", help=f"another data set than the run's: {', '.join(NAMES)}")
-    parser.add_argument("--data-dir", type=path, metavar="DIR", help="where data lies (default: as for the run)")
+    parser.add_argument("--dataset", choices=NAMES, metavar="NAME", help=f"a data set other than the run's: {', '.join(NAMES)}")
+    parser.add_argument("--data-dir", type=path, metavar="DIR", help="where the data is (default: as for the run)")
     parser.add_argument("--checkpoint", choices=WHICH, default="best", help="of which epoch")
     parser.add_argument("--part", choices=("test", "train"), default="test", help="of the data set")
     parser.add_argument(
@@ -22,7 +22,7 @@ def add_arguments(parser):
     parser.add_argument(
         "--shuffle-time",
         action="store_true",
-        help="give each sample's time steps in a random order: does the network use the order?",
+        help="present each sample's time steps in random order: does the network use the order?",
     )
     add_declared(parser, EVENT_OPTIONS)
 

@@ -11,8 +11,8 @@ from . import of_run
 
 DESCRIPTION = (
     "Draw the figures of a run into RUN/figures: training curves; firing rates of all layers and of the shortcuts "
-    "over the epochs (Fig. 5); spikes over the input at some time steps (Figs. 3 and 4), beside other runs with "
-    "--compare; scores of attention; membrane potentials and raster; energy by layer."
+    "over the epochs (Fig. 5); spikes over the input at some time steps (Figs. 3 and 4), next to other runs' with "
+    "--compare; attention scores; membrane potentials and raster; energy by layer."
 )
 
 
@@ -37,7 +37,7 @@ def add_arguments(parser):
         help="some of the figures, by the names of their files; a wrong one is answered by the list (default: all)",
     )
     parser.add_argument(
-        "--compare", type=path, nargs="+", default=(), metavar="RUN", help="runs whose spikes to show beside this one's"
+        "--compare", type=path, nargs="+", default=(), metavar="RUN", help="runs whose spikes to show next to this one's"
     )
     parser.add_argument("--sample", type=whole(0), default=0, metavar="N", help="test sample to show, from 0")
     parser.add_argument(

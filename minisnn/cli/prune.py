@@ -7,7 +7,7 @@ from . import of_run
 
 DESCRIPTION = (
     "Natural pruning: a shortcut whose neurons fire on no sample of the training set is removed from the network "
-    "and its checkpoint. Scores on the test set stay the same to the last bit; that is checked. The new folder is a "
+    "and its checkpoint. Scores on the test set stay the same bit for bit, which is checked. The new folder is a "
     "run like any other."
 )
 
@@ -63,7 +63,7 @@ def run(options):
     }
     for key in ("spikes", "ac", "mac", "energy_mj"):
         result |= {f"{key}_before": getattr(found.report_before, key), f"{key}_after": getattr(found.report_after, key)}
-    if not options.tolerance and not found.identical:  # cannot be: nothing that fired has been removed
+    if not options.tolerance and not found.identical:  # impossible: nothing that fired has been removed
         raise RuntimeError("the scores changed although no shortcut that fired was removed")
     write_run(subject, found.network, options.out, options.checkpoint, result)
     tell(result, options.out, len(test))
@@ -75,7 +75,7 @@ def accuracy(scores, labels):
 
 
 def change(old, new):
-    """By how much a number has changed, as a share of what it was; of nothing there is no share."""
+    """The relative change of a number, in words if it was 0."""
     return f"{(new - old) / old:+.2%}" if old else "as before" if old == new else "new"
 
 

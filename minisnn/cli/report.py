@@ -8,7 +8,7 @@ from ..terminal import say
 from . import of_run
 
 DESCRIPTION = (
-    "Write a run up as one HTML file that opens from a disk, with no network: the figures, the tables, the "
+    "Write a run up as one HTML file that opens from a disk, without a network: the figures, the tables, the "
     "configuration and the command that repeats the run."
 )
 

@@ -19,13 +19,13 @@ def add_arguments(parser):
     parser.add_argument("dataset", choices=NAMES, metavar="DATASET", help=f"one of {', '.join(NAMES)}")
     parser.add_argument("--index", type=whole(0), default=0, metavar="I", help="number of the sample, from 0")
     parser.add_argument(
-        "--part", choices=("train", "test"), help="of the data set (default: train, or test where there is no other)"
+        "--part", choices=("train", "test"), help="of the data set (default: train, or test if there is no other)"
     )
     parser.add_argument(
         "--data-dir",
         type=path,
         metavar="DIR",
-        help="where data lies (default: the variable MINISNN_DATA, else ~/.cache/minisnn)",
+        help="where the data is (default: the variable MINISNN_DATA, else ~/.cache/minisnn)",
     )
     parser.add_argument("-T", "--timesteps", type=whole(), metavar="T", help="time steps (default: as in training)")
     parser.add_argument(
@@ -62,7 +62,7 @@ def run(options):
     if isinstance(samples, EventSamples):
         facts |= draw_events(samples, index, f"{name}, {part} sample {index}: {label}", out, kind, options.gif)
     elif options.gif:
-        raise UsageError(f"--gif: {name} holds still images; leave --gif away")
+        raise UsageError(f"--gif: {name} holds still images; omit --gif")
     else:
         from ..figures import samples as pictures_of
 
@@ -78,7 +78,7 @@ def run(options):
 
 
 def draw_events(samples, index, title, out, kind, gif):
-    """Write the figure, and the moving one where asked for; what was drawn, as a dict."""
+    """Write the figure, and the moving one if requested; returns what was drawn, as a dict."""
     from ..figures import samples as pictures_of
 
     events, frames = samples.events(index), samples.frames(index)
@@ -108,7 +108,7 @@ def save(figure, path, kind):
 
 
 class Writable:
-    """Turns a refusal of the file system into one line that names the file."""
+    """Turns an error of the file system into one line that names the file."""
 
     def __init__(self, path):
         self.path = path
@@ -125,5 +125,5 @@ def ending(path, flag, allowed):
     """The file's format, from its name."""
     kind = os.path.splitext(path)[1].lower()
     if kind not in allowed:
-        raise UsageError(f"{flag}: '{path}' has no ending that says its format; end it in {' or '.join(allowed)}")
+        raise UsageError(f"{flag}: '{path}' has no extension that gives its format; end it in {' or '.join(allowed)}")
     return kind[1:]

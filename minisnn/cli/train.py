@@ -18,7 +18,7 @@ def add_arguments(parser):
     where = parser.add_argument_group("the folder of the run")
     where.add_argument("--out", type=path, metavar="DIR", help="a new folder (default: runs/DATASET-MODEL-N)")
     where.add_argument(
-        "--resume", type=path, metavar="DIR", help="continue the run in DIR after its last finished epoch, to the same bits"
+        "--resume", type=path, metavar="DIR", help="continue the run in DIR after its last finished epoch, bit for bit"
     )
 
 

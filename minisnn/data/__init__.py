@@ -33,16 +33,16 @@ def load(name: str, data_dir: str | None = None, timesteps: int | None = None, s
 
     Args:
         name: one of ``NAMES``.
-        data_dir: the folder that holds it, see ``data_folder``.
+        data_dir: the folder that holds it; see ``data_folder``.
         timesteps: T, by default the data set's own (catalogue.py).
-        seed: of the split, where the data set has no official one, and of whatever is simulated.
+        seed: of the split, if the data set has no official one, and of whatever is simulated.
         **options: those of the data set itself, such as ``augment``; None means its default.
 
     Returns:
         Dataset.
 
     Raises:
-        UsageError: an unknown name or option, or files that are missing or damaged; names the culprit and the fix.
+        UsageError: an unknown name or option, or files that are missing or damaged; the message names the culprit and the fix.
     """
     if name not in NAMES:
         raise UsageError(f"there is no data set '{name}'; give one of {', '.join(NAMES)}")
@@ -50,7 +50,7 @@ def load(name: str, data_dir: str | None = None, timesteps: int | None = None, s
     options = {key: value for key, value in options.items() if value is not None}
     unknown = [key for key in options if key not in inspect.signature(module.load).parameters]
     if unknown:
-        raise UsageError(f"--{unknown[0].replace('_', '-')} means nothing to the data set '{name}'; omit it")
+        raise UsageError(f"--{unknown[0].replace('_', '-')} has no meaning for the data set '{name}'; omit it")
     return module.load(
         name, data_dir=data_folder(data_dir), timesteps=timesteps or CATALOGUE[name].recipe.timesteps, seed=seed, **options
     )

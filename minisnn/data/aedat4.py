@@ -1,8 +1,8 @@
-"""Recordings in iniVation's AEDAT 4, decoded in a process beside this one.
+"""Recordings in iniVation's AEDAT 4, decoded in a child process.
 
 The decoder is written in Rust, and a damaged file can make it panic in a place from which a panic ends the whole process. So it
-runs in a child, which serves one file after another; where the child dies, the file was damaged, and the next one gets a new
-child. A file that unpacks to more than the child may take is refused in the same way.
+runs in a child, which serves one file after another; if the child dies, the file was damaged, and the next one gets a new
+child. A file that unpacks to more memory than the child may use is rejected in the same way.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 
 __all__ = ["decode", "DamagedFile"]
 
-GROWTH, ROOM = 200, 2 << 30  # bytes that the child may take: for each byte of the file, and besides
+GROWTH, ROOM = 200, 2 << 30  # bytes that the child may use: for each byte of the file, and in addition
 LENGTH = struct.Struct("<q")  # before a path, and before a reply; negative for the text of an error
 
 
@@ -29,24 +29,24 @@ class DamagedFile(Exception):
 
 
 def decode(path: str) -> np.ndarray:
-    """The events of a file, a structured array as the decoder gives it.
+    """The events of a file, a structured array as the decoder returns it.
 
     Raises:
-        DamagedFile: the file is damaged or something else.
+        DamagedFile: the file is damaged or of another kind.
         ImportError: the package aedat, or tonic, is missing.
     """
     return _child.decode(os.path.abspath(path))
 
 
 class _Child:
-    """The process that decodes, started when the first file is asked for."""
+    """The process that decodes, started when the first file is requested."""
 
     def __init__(self):
         self.process: Any = None
         self.lock = threading.Lock()
 
     def decode(self, path):
-        import aedat  # noqa: F401  here too, so that a missing package is said as such
+        import aedat  # noqa: F401  here too, so that a missing package is reported as such
 
         with self.lock:
             if self.process is None or self.process.poll() is not None:
@@ -60,7 +60,7 @@ class _Child:
             except (OSError, EOFError):
                 self.stop()
                 raise DamagedFile("the decoder broke down over it") from None
-            except BaseException:  # Ctrl-C in the middle of a reply: the next one would begin with its rest
+            except BaseException:  # Ctrl-C in the middle of a reply: the next one would begin with the rest of it
                 self.stop()
                 raise
         if length < 0:
@@ -68,7 +68,7 @@ class _Child:
         return np.lib.format.read_array(io.BytesIO(reply), allow_pickle=False)
 
     def start(self):
-        # This file alone, without the package, which takes longer to import than a recording to decode.
+        # This file alone, without the package, which takes longer to import than a recording takes to decode.
         self.process = subprocess.Popen(
             [sys.executable, os.path.abspath(__file__)],
             stdin=subprocess.PIPE,
@@ -106,14 +106,14 @@ def serve(requests, replies):
             packed = io.BytesIO()
             np.lib.format.write_array(packed, read_aedat4(path), allow_pickle=False)
             reply, sign = packed.getvalue(), 1
-        except BaseException as error:  # the decoder's panics are no Exceptions
+        except BaseException as error:  # the decoder's panics are not Exceptions
             reply, sign = " ".join(f"{error}".split())[:200].encode() or type(error).__name__.encode(), -1
         replies.write(LENGTH.pack(sign * len(reply)) + reply)
         replies.flush()
 
 
 def limit_memory(size):
-    """Let this process take so much memory at most, where the system can be asked for that."""
+    """Limit this process to that much memory, if the system supports it."""
     try:
         import resource
     except ImportError:  # Windows

@@ -1,4 +1,4 @@
-"""What a data set is to everything else: two sets of samples that come in batches, and what was found on disk.
+"""What a data set is to the rest of the package: two sets of samples that come in batches, and what was found on disk.
 
 Axes: T time steps, B batch, C channels, H height, W width; M samples.
 """
@@ -31,21 +31,21 @@ class Samples:
         return len(self.labels)
 
     def batch(self, indices: Sequence[int] | np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
-        """The samples of those numbers.
+        """The samples with those numbers.
 
         Args:
             indices: [B], whole numbers from 0 to M - 1.
-            rng: in training, what augmentation draws its random numbers from; None in evaluation, without augmentation.
+            rng: in training, the generator from which augmentation draws; None in evaluation, without augmentation.
 
         Returns:
-            [T, B, C, H, W], float32, or uint8 or bool for frames that hold only 0 and 1. To be read, not written: it may be a
-            view that repeats one frame T times.
+            [T, B, C, H, W], float32, or uint8 or bool for frames that hold only 0 and 1. Read-only: it may be a view that
+            repeats one frame T times.
         """
         raise NotImplementedError(f"{type(self).__name__} does not define batch")
 
 
 class Subset(Samples):
-    """Some of the samples of others, by their numbers."""
+    """A subset of other samples, by their numbers."""
 
     def __init__(self, samples: Samples, indices: Sequence[int] | np.ndarray) -> None:
         self.samples, self.indices = samples, np.asarray(indices)
@@ -75,14 +75,14 @@ class Dataset:
     name: str  # as on the command line
     preset: str  # key of catalogue.CATALOGUE: which stem fits
     classes: tuple  # names of the classes, by label
-    train: Any  # Samples; None where the copy on disk lacks that part
+    train: Any  # Samples; None if the copy on disk lacks that part
     test: Any  # likewise
     note: str = ""  # one line that says what was found
     facts: dict = dataclasses.field(default_factory=dict)  # for config.json: split, seed, counts
 
 
 def limited(samples: Samples, limit: int | None, seed: int = 0) -> Samples:
-    """``limit`` of the samples, drawn by ``seed`` and kept in their order; all of them for None or where there are no more."""
+    """``limit`` of the samples, drawn by ``seed`` and kept in order; all of them for None, or if there are no more."""
     if limit is None or limit >= len(samples):
         return samples
     chosen = np.random.default_rng(seed).permutation(len(samples))[:limit]
@@ -90,7 +90,7 @@ def limited(samples: Samples, limit: int | None, seed: int = 0) -> Samples:
 
 
 def stratified_split(labels: np.ndarray, test_share: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers of the training and of the test samples, int64 each: of each class the same share, drawn by ``seed``."""
+    """Numbers of the training and of the test samples, int64 each: the same share of each class, drawn by ``seed``."""
     rng, held_out = np.random.default_rng(seed), []
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)

@@ -1,11 +1,11 @@
 """Frames on disk, so that a recording is decoded once.
 
-The cache lives in a folder of its own, "minisnn-frames" within the folder that it is given, which holds a CACHEDIR.TAG to say
-whose it is. Nothing is counted or removed but files in there that bear the names which only this cache gives; a folder of that
-name without the tag belongs to someone else, and is left alone.
+The cache has a folder of its own, "minisnn-frames" within the folder that it is given, with a CACHEDIR.TAG to say whose it
+is. The only files counted or removed are those in it whose names only this cache gives; a folder of that name without the tag
+belongs to someone else, and is left alone.
 
-A file is a line that names the format, a checksum, and the frames, packed. The checksum covers the file's name and the shape as
-well; a file that does not pass it counts as absent, however it came to differ.
+A file is a line that names the format, a checksum, and the frames, compressed. The checksum also covers the file's name and
+the shape; a file that does not pass it counts as absent, whatever the cause.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ from ..types import Path
 
 __all__ = ["FrameCache"]
 
-FORMAT = 2  # of keys and files; a change of what to_frames computes must change it
+FORMAT = 2  # of keys and files; must change whenever the result of to_frames changes
 HEAD = b"minisnn frames %d\n" % FORMAT
 DIGEST = 16  # bytes
 OWN = "minisnn-frames"
 TAG, SIGNATURE = "CACHEDIR.TAG", "Signature: 8a477f597d28d172789f06886806bc55\n# minisnn keeps frames of recordings here.\n"
 NAME = re.compile(r"[0-9a-f]{30}\.frames(\.[0-9a-f]+\.part)?")
-ABANDONED = 3600.0  # seconds after which a file that was never finished is taken for one of a killed process
+ABANDONED = 3600.0  # seconds after which an unfinished file is taken to be left by a killed process
 
 
 class FrameCache:
-    """Frames on disk, packed, one file for each sample, named by a hash of all that made it.
+    """Frames on disk, compressed, one file for each sample, named by a hash of everything that determines it.
 
-    A file appears under its name only once it is whole. Where the cache is full, the least recently used files go
+    A file appears under its name only once it is complete. When the cache is full, the least recently used files go
     first, but none that this cache has read or written itself: if those alone fill it, it stores no more and says so once.
 
     Args:
-        folder: in which the cache has its own folder, made when the first sample is stored.
-        limit: bytes that all of its files together may take.
+        folder: in which the cache has its own folder, created when the first sample is stored.
+        limit: bytes that all of its files together may occupy.
     """
 
     def __init__(self, folder: Path, limit: int) -> None:
@@ -59,24 +59,24 @@ class FrameCache:
 
     @staticmethod
     def key(facts: Any) -> str:
-        """The name of what was made from ``facts``, anything that JSON can hold."""
+        """The key of what was made from ``facts``, anything that JSON can hold."""
         return hashlib.sha256(json.dumps([FORMAT, facts], sort_keys=True).encode()).hexdigest()[:32]
 
     def path(self, key: str) -> str:
         return os.path.join(self.folder, key[:2], key[2:] + ".frames")
 
     def get(self, key: str, shape: tuple[int, ...]) -> np.ndarray | None:
-        """The stored frames, uint8 of ``shape``; None where there are none."""
+        """The stored frames, uint8 of ``shape``; None if there are none."""
         path, size = self.path(key), int(np.prod(shape))
         try:
             with open(path, "rb") as file:
-                content = file.read(len(HEAD) + DIGEST + size + size // 500 + 1000)  # no packed frames are longer
+                content = file.read(len(HEAD) + DIGEST + size + size // 500 + 1000)  # no compressed frames are longer
             packed = content[len(HEAD) + DIGEST :]
             if content[: len(HEAD) + DIGEST] != HEAD + digest(key, shape, packed):
                 raise ValueError("damaged, or not made here")
             frames = np.frombuffer(zlib.decompressobj().decompress(packed, size), np.uint8).reshape(shape)
             if key not in self.mine:
-                os.utime(path)  # used: the last to be thrown out
+                os.utime(path)  # just used, so the last to be evicted
         except (OSError, ValueError, zlib.error):
             self.misses += 1
             return None
@@ -85,7 +85,7 @@ class FrameCache:
         return frames
 
     def put(self, key: str, frames: np.ndarray) -> None:
-        """Store frames, uint8; nothing happens where there is no room or no permission."""
+        """Store frames, uint8; nothing happens if there is no room or no permission."""
         packed = zlib.compress(np.ascontiguousarray(frames).tobytes(), 1)
         content = HEAD + digest(key, frames.shape, packed) + packed
         with self.lock:
@@ -103,7 +103,7 @@ class FrameCache:
         temporary = f"{path}.{secrets.token_hex(8)}.part"
         try:
             os.makedirs(os.path.dirname(path), exist_ok=True)
-            with open(temporary, "wb") as file:  # no fsync: what a power cut damages is made anew
+            with open(temporary, "wb") as file:  # no fsync: what a power cut damages is made again
                 file.write(content)
             with contextlib.suppress(PermissionError):  # Windows: another process is reading the same frames
                 os.replace(temporary, path)
@@ -112,7 +112,7 @@ class FrameCache:
                 os.unlink(temporary)
 
     def claim(self) -> bool:
-        """Whether the cache's folder is its own; it is made where it does not exist, with its tag in it from the start."""
+        """Whether the cache's folder is its own; it is created if it does not exist, with its tag in it from the start."""
         tag = os.path.join(self.folder, TAG)
         if os.path.lexists(self.folder):
             try:
@@ -143,16 +143,16 @@ class FrameCache:
                             yield facts.st_mtime, facts.st_size, entry.path
 
     def make_room(self, size: int) -> bool:
-        """Whether ``size`` more bytes fit, after throwing out what is needed."""
+        """Whether ``size`` more bytes fit, after evicting as much as needed."""
         if self.used is None:
             for used, _, path in self.files():
                 if path.endswith(".part") and used < time.time() - ABANDONED:
                     remove(path)
             self.used = sum(bytes_of for _, bytes_of, _ in self.files())
         if self.used + size > self.limit:
-            found = sorted(self.files())  # anew: other processes write here too
+            found = sorted(self.files())  # again: other processes write here too
             self.used, mine = sum(bytes_of for _, bytes_of, _ in found), {self.path(key) for key in self.mine}
-            goal = self.limit - size - self.limit // 10  # some more, so that not every sample walks through all files
+            goal = self.limit - size - self.limit // 10  # some extra, so that not every sample walks through all files
             for _, bytes_of, path in found:
                 if self.used <= max(goal, 0):
                     break
@@ -163,9 +163,9 @@ class FrameCache:
         return True
 
     def stop(self, why: str) -> bool:
-        """Say once why nothing is stored from now on; returns False."""
+        """Say once why nothing more is stored; returns False."""
         self.full = True
-        print(f"minisnn: frame cache: {why}; further recordings are read anew each time", file=sys.stderr, flush=True)
+        print(f"minisnn: frame cache: {why}; further recordings are read again each time", file=sys.stderr, flush=True)
         return False
 
 

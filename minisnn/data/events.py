@@ -1,6 +1,6 @@
 """One recording of an event camera: tonic's readers, checked.
 
-Only this file knows tonic, and imports it where a recording is asked for: minisnn runs without it.
+Only this file knows tonic, and imports it when a recording is requested: minisnn runs without it.
 
 Axes: n events.
 """
@@ -22,8 +22,8 @@ from .frames import check_events
 __all__ = ["EVENT", "Recording", "class_names", "read_recording", "sensor_of", "tonic_class"]
 
 EVENT = np.dtype([("x", np.int16), ("y", np.int16), ("t", np.int64), ("p", np.bool_)])
-KEEP_BYTES = 64e6  # of events of recordings that were read last, for their other windows
-MEND = "restore it, remove it, or leave it out with --skip-bad"
+KEEP_BYTES = 64e6  # of events of the most recently read recordings, for their other windows
+MEND = "restore it, remove it, or omit it with --skip-bad"
 
 
 def tonic_class(name: str) -> Any:
@@ -55,11 +55,11 @@ def read_recording(name: str, path: str) -> np.ndarray:
         path: of the file.
 
     Returns:
-        Structured array [n] with the fields x, y (pixels), t (microseconds), p (True: brighter), in the order of time.
+        Structured array [n] with the fields x, y (pixels), t (microseconds), p (True: brighter), in order of time.
 
     Raises:
-        UsageError: the file is missing, empty, cut short or something else, or an event lies outside the sensor; names
-            the file.
+        UsageError: the file is missing, empty, cut short or of another kind, or an event is outside the sensor; the message
+            names the file.
     """
     read = globals()[CATALOGUE[name].source.read]
     try:
@@ -78,7 +78,7 @@ def read_bin(path, tonic):
 
     if os.path.getsize(path) % 5:
         size = os.path.getsize(path)
-        raise UsageError(f"{path} is cut short: {size} bytes are no multiple of 5, the size of an event; {MEND}")
+        raise UsageError(f"{path} is cut short: {size} bytes are not a multiple of 5, the size of an event; {MEND}")
     return read_mnist_file(path, dtype=tonic.dtype)
 
 
@@ -88,14 +88,14 @@ def read_npy(path, tonic):
         rows = read_array(path)
     except OSError:
         raise
-    except Exception as error:  # a damaged header can end anywhere in NumPy's reader
-        raise UsageError(f"{path} is damaged or no .npy file ({one_line(error)}); {MEND}") from None
+    except Exception as error:  # a damaged header can fail anywhere in NumPy's reader
+        raise UsageError(f"{path} is damaged or not an .npy file ({one_line(error)}); {MEND}") from None
     if rows.ndim != 2 or rows.shape[1] != 4:
         raise UsageError(f"{path} holds {rows.dtype} {rows.shape}, expected [events, 4] numbers; {MEND}")
     if not np.isfinite(rows).all():
         raise UsageError(f"{path} holds numbers that are not finite; {MEND}")
     if (np.abs(rows) > 1e12).any():
-        raise UsageError(f"{path} holds numbers that are no pixels or times; {MEND}")
+        raise UsageError(f"{path} holds numbers that are not pixels or times; {MEND}")
     events = np.empty(len(rows), [("x", np.int64), ("y", np.int64), ("p", np.int64), ("t", np.int64)])
     for k, field in enumerate(tonic.ordering):
         events[field] = np.rint(rows[:, k].astype(np.float64) * (1000 if field == "t" else 1))
@@ -103,8 +103,8 @@ def read_npy(path, tonic):
 
 
 def read_array(path):
-    """The numbers of an .npy file. Its header is read first: what it declares must be in the file before memory is taken, and
-    Python objects are not numbers.
+    """The numbers of an .npy file. Its header is read first: what it declares must be in the file before memory is allocated,
+    and Python objects are not numbers.
     """
     with open(path, "rb") as file:
         version = np.lib.format.read_magic(file)  # np.load would take any other file for a pickle
@@ -126,10 +126,10 @@ def read_aedat4(path, tonic):
     """CIFAR10-DVS: iniVation's AEDAT 4."""
     try:
         events = aedat4.decode(path)
-    except ImportError:  # what tonic's reader needs, and only its test extra names
+    except ImportError:  # tonic's reader needs it, but only tonic's test extra names it
         raise UsageError(f'{path} needs the package that decodes .aedat4; pip install "minisnn[aedat4]"') from None
     except aedat4.DamagedFile as error:
-        raise UsageError(f"{path} is damaged or no AEDAT 4 file ({one_line(error)}); {MEND}") from None
+        raise UsageError(f"{path} is damaged or not an AEDAT 4 file ({one_line(error)}); {MEND}") from None
     if events.dtype.names is None or len(events.dtype.names) != len(tonic.ordering):
         raise UsageError(f"{path} holds {events.dtype}, not events; {MEND}")
     events.dtype.names = tonic.ordering
@@ -141,7 +141,7 @@ def one_line(error):
 
 
 class Recording:
-    """A file of events, read when its events are asked for.
+    """A file of events, read when its events are requested.
 
     Attributes:
         path: of the file.
@@ -158,8 +158,8 @@ class Recording:
         return [self.name, *content_hash(self.path, *state_of(self.path))]
 
     def events(self) -> np.ndarray:
-        """All events of the file, as ``read_recording`` returns them; the last few recordings that are not large stay in
-        memory, because their windows are asked for one after the other.
+        """All events of the file, as ``read_recording`` returns them; the last few recordings, unless large, stay in
+        memory, because their windows are requested one after another.
         """
         state = state_of(self.path)
         if state[0] > KEEP_BYTES / 8:
@@ -168,7 +168,7 @@ class Recording:
 
 
 def state_of(path):
-    """(bytes, times, number) of a file: as long as they stay, this process takes its content for the same."""
+    """(bytes, times, number) of a file: while these are unchanged, this process takes its content to be unchanged."""
     try:
         status = os.stat(path)
     except OSError as error:

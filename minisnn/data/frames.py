@@ -21,11 +21,11 @@ from .cache import FrameCache
 __all__ = ["SLICINGS", "EventSamples", "FrameOptions", "check_events", "moved", "slice_edges", "slice_numbers", "to_frames"]
 
 SLICINGS = ("count", "time")
-MOST = 255  # a frame's pixel holds one byte; more events than that in one pixel and one slice stay at 255
+MOST = 255  # a frame's pixel holds one byte; the count of one pixel in one slice saturates here
 
 
 def check_events(events: np.ndarray, sensor: tuple[int, int], source: str) -> np.ndarray:
-    """Events ready to be counted: in the order of time, as a structured array with the fields x, y, t, p.
+    """Events ready to be counted: in order of time, as a structured array with the fields x, y, t, p.
 
     Args:
         events: structured array [n].
@@ -36,7 +36,7 @@ def check_events(events: np.ndarray, sensor: tuple[int, int], source: str) -> np
         UsageError: no events at all, or one outside the sensor.
     """
     if len(events) == 0:
-        raise UsageError(f"{source} holds no events; restore it, remove it, or leave it out with --skip-bad")
+        raise UsageError(f"{source} holds no events; restore it, remove it, or omit it with --skip-bad")
     for field, limit in (("x", sensor[1]), ("y", sensor[0]), ("p", 2), ("t", None)):
         values = events[field]
         wrong = (values < 0) | (values >= limit) if limit is not None else values < 0
@@ -45,7 +45,7 @@ def check_events(events: np.ndarray, sensor: tuple[int, int], source: str) -> np
             expected = f"0 to {limit - 1}" if limit is not None else "0 or more"
             raise UsageError(
                 f"{source}: event {k} has {field} = {int(values[k])}, expected {expected}; restore it, remove "
-                "it, or leave it out with --skip-bad"
+                "it, or omit it with --skip-bad"
             )
     t = events["t"]
     if (t[1:] < t[:-1]).any():
@@ -62,7 +62,7 @@ def slice_numbers(
     time: slice(i) = floor((t[i] - start) T / (stop - start))
 
     Args:
-        events: structured array [n], in the order of time.
+        events: structured array [n], in order of time.
         timesteps: T.
         slicing: "count" or "time".
         span: (start, stop) in microseconds for "time"; by default from the first event to the last one, both included.
@@ -108,11 +108,11 @@ def to_frames(
     Every event is counted, the last one included; no count wraps around.
 
     Args:
-        events: structured array [n] with the fields x, y, t, p, in the order of time.
+        events: structured array [n] with the fields x, y, t, p, in order of time.
         timesteps: T.
         sensor: (height, width), pixels.
-        slicing: "count" or "time", see ``slice_numbers``.
-        size: height and width of the frames; pixels of the sensor that fall together are added up. By default the sensor's.
+        slicing: "count" or "time"; see ``slice_numbers``.
+        size: height and width of the frames; sensor pixels that share a frame pixel are added up. By default the sensor's.
         span: see ``slice_numbers``.
 
     Returns:
@@ -127,13 +127,13 @@ def to_frames(
 
 
 def moved(frames: np.ndarray, moves: Moves, rng: np.random.Generator) -> np.ndarray:
-    """Frames at random in another place, the same for all of a sample's time steps: each pixel takes the counts of the pixel
+    """Frames moved at random, in the same way for all of a sample's time steps: each pixel takes the counts of the pixel
     nearest to where it comes from, or 0.
 
     Args:
         frames: [T, 2, H, W].
-        moves: catalogue.Moves; of a shift a whole number of pixels is drawn.
-        rng: draws them.
+        moves: catalogue.Moves; shifts are drawn as whole numbers of pixels.
+        rng: the generator that draws them.
     """
     H, W = frames.shape[-2:]
     limits = (int(share * side + 1e-6) for share, side in zip(moves.shift, (H, W)))
@@ -172,13 +172,13 @@ class FrameOptions:
 
 
 class EventSamples(Samples):
-    """Samples that are made from recordings of events when they are first asked for, and then kept in a cache.
+    """Samples that are made from recordings of events when they are first requested, and then kept in a cache.
 
     Args:
-        recordings: each with ``events()``, its structured array, and ``facts``, what identifies its content as it is now.
+        recordings: each with ``events()``, its structured array, and ``facts``, which identify its present content.
         labels: int64 [M].
         parts: [M], the recording (its number) and the span of each sample: (r, start, stop) in microseconds from the
-            recording's first event, or (r, None, None) for all of it.
+            recording's first event, or (r, None, None) for the whole of it.
         options: FrameOptions.
         moves: catalogue.Moves of augmentation in training, None for none.
         cache: FrameCache, None for none.
@@ -201,7 +201,7 @@ class EventSamples(Samples):
             self.siblings.setdefault(r, []).append(k)
 
     def events(self, k: int) -> np.ndarray:
-        """The events of sample ``k``, t counted from the recording's first event."""
+        """The events of sample ``k``, with t counted from the recording's first event."""
         r, start, stop = self.parts[k]
         return cut(self.recordings[r].events(), start, stop)
 
@@ -241,7 +241,7 @@ class EventSamples(Samples):
 
 
 def cut(events, start, stop):
-    """The events of start <= t < stop (all for None), t counted from the first event of the recording."""
+    """The events with start <= t < stop (all for None), t counted from the first event of the recording."""
     events = events.copy()
     events["t"] -= events["t"][0]
     if start is None:

@@ -1,16 +1,16 @@
 """Gestures: a simulator of an event camera that watches two arms move, in the 11 classes of DVS Gesture. No download.
 
-A pixel that sees the log intensity L(t) sends an event whenever L crosses one of its levels, which lie ``THRESHOLD`` apart:
+A pixel that sees the log intensity L(t) sends an event whenever L crosses one of its levels, which are ``THRESHOLD`` apart:
 
     N(t) = floor(L(t) / THRESHOLD + offset),  |N(t') - N(t)| events between t and t', on where N grows, off where it falls
 
-with an offset for each pixel, as no two pixels of a sensor are alike. On top come noise events. Unlike a pixel that compares
-with the intensity of its own last event, this one has no hysteresis; so a film that runs backwards gives the same events
-backwards with on and off swapped, to the last one.
+with a different offset for each pixel, as no two pixels of a sensor are alike. Noise events are added. Unlike a pixel that
+compares with the intensity of its own last event, this one has no hysteresis, so a film played backwards gives exactly the
+same events backwards, with on and off swapped.
 
 That makes clockwise and counter-clockwise circles alike in everything but order. A circle is run through once and closes, so
-that each pixel sends as many on as off events; the arm is brighter or darker than the room at random, so that on before and
-off after tells no direction. The set of a recording's frames says nothing; the order of the frames says it all.
+that each pixel sends as many on as off events; the arm is brighter or darker than the room at random, so that "first on, then
+off" does not reveal the direction. The set of a recording's frames says nothing; the order of the frames says everything.
 
 Axes: S film steps, H height, W width; n events.
 """
@@ -31,14 +31,14 @@ from .recordings import event_dataset
 __all__ = ["load", "simulate", "film", "film_events"]
 
 CLASSES = CATALOGUE["gestures"].classes
-VERSION = 1  # of what a seed gives; in the key of cached frames
-SIZE = CATALOGUE["gestures"].stem.size  # height and width of the sensor, pixels; all lengths below are meant for it
+VERSION = 1  # of what a seed gives; part of the key of cached frames
+SIZE = CATALOGUE["gestures"].stem.size  # height and width of the sensor, pixels; all lengths below refer to it
 STEPS = 96  # S; the hand moves by less than the width of its edge from step to step
 THRESHOLD = 0.25  # between two levels, in log intensity
-CONTRAST = 1.0  # of an arm against the room, in log intensity
+CONTRAST = 1.0  # between an arm and the room, in log intensity
 EDGE = 1.6  # pixels over which an arm fades into the room
 NOISE = 0.5  # noise events per pixel and second
-SHOULDERS = {"right": (11.0, 10.0), "left": (21.0, 10.0)}  # x, y; the person faces the camera, so its right arm is on the left
+SHOULDERS = {"right": (11.0, 10.0), "left": (21.0, 10.0)}  # x, y; the person faces the camera: the right arm is on the left
 TRAIN, TEST = 1100, 220  # recordings
 
 
@@ -53,7 +53,7 @@ def hands(label, s, rng):
     Args:
         label: index into CLASSES.
         s: [S], time from 0 to 1.
-        rng: draws what differs from person to person.
+        rng: the generator that draws what differs from person to person.
     """
     cycles, phase = rng.uniform(2.0, 4.0), rng.random()
     if label == 0:
@@ -82,7 +82,7 @@ def hands(label, s, rng):
         ]
     if rng.random() < 0.5:  # both arms up and down together
         return [(side, x + 0 * s, 14 + 9 * swing(s, cycles / 2, phase)) for side, x in (("right", 6), ("left", 26))]
-    side = ("right", "left")[int(rng.integers(2))]  # an eight across the body
+    side = ("right", "left")[int(rng.integers(2))]  # a figure eight across the body
     return [(side, 16 + 11 * swing(s, cycles / 2, phase), 18 + 6 * swing(s, cycles, 2 * phase))]
 
 
@@ -91,7 +91,7 @@ def film(label: int, rng: np.random.Generator, size: int = SIZE) -> np.ndarray:
 
     Args:
         label: index into CLASSES.
-        rng: draws place, size, speed and contrast.
+        rng: the generator that draws position, size, speed and contrast.
         size: H = W, pixels.
     """
     s = np.linspace(0, 1, STEPS + 1)
@@ -99,7 +99,7 @@ def film(label: int, rng: np.random.Generator, size: int = SIZE) -> np.ndarray:
     scale, shift = rng.uniform(0.9, 1.1), rng.uniform(-1.5, 1.5, 2)
     palm, arm, contrast = rng.uniform(2.2, 3.0), rng.uniform(0.9, 1.4), CONTRAST * rng.uniform(0.8, 1.2) * rng.choice((-1, 1))
 
-    def place(x, y):  # around the middle of the picture, in its pixels
+    def place(x, y):  # around the center of the picture, in its pixels
         return [((16 + scale * (v - 16) + d + 0.5) * size / SIZE - 0.5).astype(np.float32) for v, d in zip((x, y), shift)]
 
     grid = np.arange(size, dtype=np.float32)
@@ -127,7 +127,7 @@ def film_events(picture: np.ndarray, duration: int, offsets: np.ndarray) -> np.n
         offsets: [H, W], 0 to 1, of the pixels' levels.
 
     Returns:
-        Structured array [n] with the fields x, y, t, p, in the order of time.
+        Structured array [n] with the fields x, y, t, p, in order of time.
     """
     level = picture / THRESHOLD + offsets
     number = np.floor(level).astype(np.int64)
@@ -156,7 +156,7 @@ def simulate(label: int, seed: int | Sequence[int] = 0, size: int = SIZE, noise:
         noise: noise events per pixel and second.
 
     Returns:
-        Structured array [n] with the fields x, y (pixels), t (microseconds), p (True: brighter), in the order of time.
+        Structured array [n] with the fields x, y (pixels), t (microseconds), p (True: brighter), in order of time.
 
     Raises:
         ValueError: a label or size out of range, or negative noise.
@@ -177,7 +177,7 @@ def simulate(label: int, seed: int | Sequence[int] = 0, size: int = SIZE, noise:
 
 
 class Simulated:
-    """A recording that is simulated when its events are asked for."""
+    """A recording that is simulated when its events are requested."""
 
     def __init__(self, label, seed):
         self.label, self.seed = int(label), seed

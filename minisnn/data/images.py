@@ -26,7 +26,7 @@ from .base import Dataset, Samples, Subset, stratified_split
 __all__ = ["load", "read_idx", "warp", "Images"]
 
 TEST_SHARE = 0.2  # of the digits
-LARGEST = 1 << 28  # bytes that a packed IDX file may unpack to; the largest of MNIST has 47 MB
+LARGEST = 1 << 28  # bytes that a compressed IDX file may unpack to; the largest of MNIST has 47 MB
 
 
 def warp(images: np.ndarray, matrices: np.ndarray, size: int) -> np.ndarray:
@@ -34,8 +34,8 @@ def warp(images: np.ndarray, matrices: np.ndarray, size: int) -> np.ndarray:
 
     Args:
         images: [B, H, W].
-        matrices: [B, 2, 3] or [1, 2, 3]; they take (row, column, 1) of the result to (row, column) of the image, pixels, both
-            counted from the middle of the map.
+        matrices: [B, 2, 3] or [1, 2, 3]; they map (row, column, 1) of the result to (row, column) of the image, pixels, both
+            counted from the center of the map.
         size: height and width of the result.
 
     Returns:
@@ -70,7 +70,7 @@ def random_matrices(rng, count, moves, size, scale):
 
 
 class Images(Samples):
-    """Images shown T times each.
+    """Images, each shown T times.
 
     Args:
         pixels: uint8 [M, H, W].
@@ -108,7 +108,7 @@ def load(name: str, data_dir: str, timesteps: int, seed: int = 0, augment: bool 
 
 
 def digits(name, row, timesteps, seed, moves):
-    """The 1,797 handwritten digits that come with scikit-learn, 8x8 pixels, enlarged since four halvings of the
+    """The 1,797 handwritten digits that come with scikit-learn, 8x8 pixels, enlarged because four halvings of the
     map would leave nothing of them.
     """
     from sklearn.datasets import load_digits  # late: it takes longer to import than everything else here
@@ -139,7 +139,7 @@ def idx_images(name, row, data_dir, timesteps, moves):
 
 
 def folders(source, data_dir):
-    """Where the files may lie, in the order of looking."""
+    """The folders where the files may be, in search order."""
     return [
         os.path.join(data_dir, source.folder),
         os.path.join(data_dir, source.folder.split("/")[0]),
@@ -150,7 +150,7 @@ def folders(source, data_dir):
 
 
 def find(folder, part, what):
-    """The file of a part's images or labels, packed or not; None where there is none."""
+    """The file of a part's images or labels, compressed or not; None if there is none."""
     dims = {"images": 3, "labels": 1}[what]
     for stem in (f"{part}-{what}-idx{dims}-ubyte", f"{part}-{what}.idx{dims}-ubyte"):
         for ending in ("", ".gz"):
@@ -161,16 +161,16 @@ def find(folder, part, what):
 
 
 def read_part(folder, part, timesteps, size, moves):
-    """Images of "train" or "t10k"; None where the folder holds neither its images nor its labels."""
+    """Images of "train" or "t10k"; None if the folder holds neither its images nor its labels."""
     files = {what: find(folder, part, what) for what in ("images", "labels")}
     if not any(files.values()):
         return None
     for what, path in files.items():
         if path is None:
             raise UsageError(
-                f"{folder} holds no {part}-{what}-idx file beside "
+                f"{folder} holds no {part}-{what}-idx file to go with "
                 f"{os.path.basename(next(filter(None, files.values())))}; "
-                "restore it, or empty the folder to download the set anew"
+                "restore it, or empty the folder to download the set again"
             )
     pixels, labels = read_idx(files["images"], 3), read_idx(files["labels"], 1)
     if len(pixels) != len(labels):
@@ -188,7 +188,7 @@ def read_part(folder, part, timesteps, size, moves):
 
 
 def read_idx(path: Path, dims: int) -> np.ndarray:
-    """An IDX file of bytes, raw or packed by gzip.
+    """An IDX file of bytes, raw or compressed by gzip.
 
     The format: two zero bytes, 8 for unsigned bytes, the number of dimensions, each size as a big-endian 32-bit number, data.
 
@@ -196,9 +196,9 @@ def read_idx(path: Path, dims: int) -> np.ndarray:
         uint8 array of ``dims`` dimensions.
 
     Raises:
-        UsageError: the file is missing, damaged, cut short or something else; names it.
+        UsageError: the file is missing, damaged, cut short or of another kind; the message names it.
     """
-    fix = "restore it, or remove it to download the set anew"
+    fix = "restore it, or remove it to download the set again"
     start = 4 + 4 * dims
     try:
         with open(path, "rb") as raw:
@@ -213,7 +213,7 @@ def read_idx(path: Path, dims: int) -> np.ndarray:
                     )
                 shape = tuple(int(n) for n in np.frombuffer(head, ">u4", dims, 4))
                 size, room = math.prod(shape), LARGEST if packed else os.fstat(raw.fileno()).st_size
-                # What a header declares is checked before memory is taken for it.
+                # What a header declares is checked before memory is allocated for it.
                 content = file.read(min(size, room) + 1)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise UsageError(f"{path} is damaged or cut short ({error}); {fix}") from None
@@ -229,7 +229,7 @@ def download(name, source, folder):
     """Fetch a data set's files; each is checked before it gets its name."""
     for file, checksum in source.md5.items():
         path = os.path.join(folder, file)
-        manual = f"put {file} into {folder} by hand, or say with --data-dir or MINISNN_DATA where {name} lies"
+        manual = f"put {file} into {folder} by hand, or say with --data-dir or MINISNN_DATA where {name} is"
         try:
             with urllib.request.urlopen(source.url + file, timeout=30) as answer:
                 content = answer.read(LARGEST)

@@ -1,7 +1,7 @@
-"""Batches, made in a thread beside training.
+"""Batches, prepared in a background thread during training.
 
-The order of the samples and their augmentation depend on the seed, the epoch and the number of the batch alone: so a run that
-was interrupted continues to the same bits. The thread calls no parallel kernel, which two threads must not do at once.
+The order of the samples and their augmentation depend only on the seed, the epoch and the number of the batch, so a run that
+was interrupted continues bit for bit. The thread calls no parallel kernel, which two threads must not do at once.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from .base import Samples, limited
 
 __all__ = ["Loader", "batches"]
 
-AHEAD = 2  # batches that wait ready
+AHEAD = 2  # batches prepared in advance
 
 
 class Loader:
     """Iterates over the batches of one epoch: (x [T, B, C, H, W], labels int64 [B]).
 
     Args:
-        samples: what to draw from.
+        samples: the Samples to draw from.
         batch_size: B; the last batch may be smaller.
         seed, epoch: of order and augmentation.
         shuffle: a random order with augmentation, for training; otherwise in order and as they are.

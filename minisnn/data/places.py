@@ -1,5 +1,5 @@
-"""Where data and frames lie on this machine. What a run's folder says about it is never followed: it may come from
-elsewhere.
+"""Where data and frames are kept on this machine. What a run's folder says about this is never followed: the folder may come
+from elsewhere.
 """
 
 import os
@@ -13,13 +13,13 @@ NO_CACHE = "none"
 
 
 def home() -> str | None:
-    """The user's home folder; None where there is none, as in a container whose user is only a number."""
+    """The user's home folder; None if there is none, as in a container whose user is only a number."""
     found = os.path.expanduser("~")
     return found if os.path.isabs(found) else None
 
 
 def data_folder(data_dir: str | None = None) -> str:
-    """Where data lies: ``data_dir``, else what the variable MINISNN_DATA says, else ~/.cache/minisnn, and without a home folder
+    """Where data is: ``data_dir``, else what the variable MINISNN_DATA says, else ~/.cache/minisnn, or without a home folder
     one among the temporary files.
     """
     told = data_dir or os.environ.get("MINISNN_DATA")
@@ -30,7 +30,7 @@ def data_folder(data_dir: str | None = None) -> str:
 
 def cache_folder(cache: str | None = None) -> str | None:
     """Where frames are kept: ``cache``, else what the variable MINISNN_CACHE says ("none": nowhere, None), else
-    ~/.cache/minisnn/frames, and nowhere without a home folder.
+    ~/.cache/minisnn/frames, or nowhere without a home folder.
     """
     told = cache or os.environ.get("MINISNN_CACHE")
     if told == NO_CACHE or not (told or home()):

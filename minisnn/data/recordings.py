@@ -1,7 +1,7 @@
 """Data sets of recordings: tonic's folders, windows of recordings, and the split into training and test.
 
-tonic's dataset classes download unless they find the original archive and most of the files; so they serve for the download
-alone, and a folder that is there is read as it is, however few recordings it holds.
+tonic's dataset classes download unless they find the original archive and most of the files; so they are used only for the
+download, and an existing folder is read as it is, however few recordings it holds.
 
 Axes: T time steps, H height, W width; n events, M samples.
 """
@@ -32,7 +32,7 @@ TEST_SHARE = 0.1  # of recordings that come without an official test part
 
 
 def windows(duration: int, window: int, stride: int, begin: int = 0, end: int | None = None) -> list[tuple[int, int]]:
-    """Windows of a recording's part from ``begin`` to ``end``, all of them whole and within it.
+    """Windows of the part of a recording from ``begin`` to ``end``, all of them complete and within it.
 
     Args:
         duration: of the recording, microseconds.
@@ -47,7 +47,7 @@ def windows(duration: int, window: int, stride: int, begin: int = 0, end: int | 
 
 
 def cut_recordings(recordings, labels, window, stride, split_at=None):
-    """(labels, parts) of the windows of all recordings; with ``split_at`` one pair for those before it, one for the others."""
+    """(labels, parts) of the windows of all recordings; with ``split_at``, one pair for those before it, one for the others."""
     found: list[tuple[list, list]] = [([], []) for _ in range(1 if split_at is None else 2)]
     for r, (recording, label) in enumerate(zip(recordings, labels)):
         events = recording.events()
@@ -67,11 +67,11 @@ def cut_recordings(recordings, labels, window, stride, split_at=None):
 
 
 def find_folder(name, data_dir):
-    """The folder of a data set: DIR/<tonic's name>, or DIR itself where it is that folder; None where there is none."""
+    """The folder of a data set: DIR/<tonic's name>, or DIR itself if it is that folder; None if there is none."""
     source = CATALOGUE[name].source
     for folder in (os.path.join(data_dir, source.tonic), data_dir):
         inside = set(source.parts.values()) or set(tonic_class(name).classes)
-        # By their exact names, which a file system that takes "train" for "Train" does not look at.
+        # By their exact names, which a file system that takes "train" for "Train" ignores.
         if any(os.path.isdir(os.path.join(folder, part)) for part in inside & set(names_in(folder))):
             return folder
     return None
@@ -90,7 +90,7 @@ def is_hidden(name):
 
 
 def walk(folder):
-    """As os.walk in the order of names, through links to folders as well; each folder once, however often it is reached, and
+    """Like os.walk in order of names, also through links to folders; each folder once, however often it is reached, and
     nothing hidden.
     """
     seen = set()
@@ -120,12 +120,12 @@ def name_of_folder(path, tonic, classes):
 
 
 def number(text, classes):
-    """A label as a file's name says it; None where it says something else."""
+    """A label as given by a file's name; None if the name gives none."""
     return int(text) if text.isdecimal() and int(text) < classes else None
 
 
 def list_recordings(name, folder):
-    """(paths, labels int64) of all recordings in a folder and the folders within, in the order of their names."""
+    """(paths, labels int64) of all recordings in a folder and its subfolders, in order of their names."""
     paths, labels, row, tonic = [], [], CATALOGUE[name], tonic_class(name)
     label_of = globals()[row.source.label]
     for where, files in walk(folder):
@@ -134,7 +134,7 @@ def list_recordings(name, folder):
                 path = os.path.join(where, file)
                 label = label_of(path, tonic, row.stem.classes)
                 if label is None:
-                    raise UsageError(f"{path} lies where no class can be read off; tonic's layout is {row.source.layout}")
+                    raise UsageError(f"{path}: no class can be read from this path; tonic's layout is {row.source.layout}")
                 paths.append(path)
                 labels.append(label)
     return paths, np.array(labels, np.int64)
@@ -152,17 +152,17 @@ def download(name, data_dir):
         was_there = os.path.lexists(archive)
         manual = (
             f"fetch {file} by hand (tonic's address: {url}) and unpack it to {source.layout} in {data_dir}, "
-            "or say with --data-dir where the recordings lie"
+            "or say with --data-dir where the recordings are"
         )
         try:
             os.makedirs(data_dir, exist_ok=True)
             cls(save_to=data_dir, **arguments)
         except (KeyboardInterrupt, MemoryError):
             raise
-        except Exception as error:  # of the network, of the archive, of the disk: tonic lets all of them through
+        except Exception as error:  # of the network, the archive or the disk: tonic lets all of them through
             why = f"tonic's download failed ({one_line(error)})"
             if os.path.isfile(archive) and md5(archive) == checksum:
-                why = f"tonic could not unpack {archive} ({one_line(error)}), which is whole and stays"
+                why = f"tonic could not unpack {archive} ({one_line(error)}), which is intact and was kept"
             elif os.path.isfile(archive) and not was_there:
                 size = os.path.getsize(archive)
                 os.unlink(archive)  # a broken archive would be taken for the real one next time
@@ -209,15 +209,15 @@ def load(
         frame_size: height and width of the frames; by default the sensor's.
         window, stride: milliseconds; cut recordings into samples of this length, one every ``stride`` (half a window).
         split_at: milliseconds from a recording's first event: windows before it train, windows from there on test.
-        skip_bad: read all recordings first, leave out those that cannot be used, and count them; otherwise the first of them
+        skip_bad: read all recordings first, omit those that cannot be used, and count them; otherwise the first of them
             is an error when its turn comes.
         cache: folder of the frames, see ``cache_folder``; "none" for no cache.
-        cache_limit: gigabytes that the folder may take.
-        keep_out: names of the recordings that a run has held out, to hold out the same ones of a copy that has grown since.
+        cache_limit: gigabytes that the folder may occupy.
+        keep_out: names of the recordings that a run has held out, to hold out the same ones if the copy has grown since.
     """
     row, folder = CATALOGUE[name], find_folder(name, data_dir)
     source = row.source
-    tonic_class(name)  # where it is missing, say so now and not at the first recording
+    tonic_class(name)  # if tonic is missing, say so now and not at the first recording
     if folder is None:
         announce_download(name, data_dir)
         download(name, data_dir)
@@ -336,14 +336,14 @@ def event_dataset(
     facts |= {"train": len(train or ()), "test": len(test or ())}
     total = sum(facts["recordings"].values())
     note = f"{name}: {total:,} recordings {where}"
-    note += f", {len(skipped):,} more left out (the first: {skipped[0]})" if skipped else ""
+    note += f", {len(skipped):,} more omitted (the first: {skipped[0]})" if skipped else ""
     what = "windows" if window else "samples"
     note += f"; {facts['train']:,} {what} to train on, {facts['test']:,} to test on ({facts['split']})"
     return Dataset(name, name, classes, train, test, note, facts)
 
 
 def held_out(labels, seed):
-    """Numbers of the training and of the test recordings: of each class one in ten, at least one, but never its only one."""
+    """Numbers of the training and of the test recordings: one in ten of each class, at least one, but never its only one."""
     train, test = stratified_split(labels, TEST_SHARE, seed)
     counts = np.bincount(labels)
     alone = test[counts[labels[test]] == 1]
@@ -351,7 +351,7 @@ def held_out(labels, seed):
 
 
 def kept_out(names, keep_out):
-    """Numbers of the training and of the test recordings where their names say which are held out."""
+    """Numbers of the training and of the test recordings if their names say which are held out."""
     test = np.isin(names, [name.replace("\\", "/") for name in keep_out])  # as Windows wrote them in earlier versions
     if not test.any():
         raise UsageError(
@@ -376,7 +376,7 @@ def milliseconds(window, stride, split_at):
 
 
 def usable(recordings, labels, skipped):
-    """The recordings that can be read, and their labels; what is wrong with each of the others goes into ``skipped``."""
+    """The recordings that can be read, and their labels; what is wrong with each of the others is added to ``skipped``."""
     good = []
     for k, recording in enumerate(recordings):
         try:

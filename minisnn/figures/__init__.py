@@ -1,4 +1,4 @@
-"""Figures: of a run, of a sample, of timings; and the report that holds them. matplotlib is imported when one is drawn."""
+"""Figures: of a run, of a sample, of timings; and the report that contains them. matplotlib is imported when one is drawn."""
 
 from .run import NAMES, Drawing, Subject, of_run, save
 

@@ -63,7 +63,7 @@ def watch(net: ResNet21, x: Any) -> Activity:
 
 @contextlib.contextmanager
 def apart(neurons):
-    """Within: the neurons run as an operation of their own, not fused with what comes before them."""
+    """Within the ``with`` statement the neurons run as a separate operation, not fused with what precedes them."""
     neurons.after = functools.partial(Neurons.after, neurons)
     try:
         yield

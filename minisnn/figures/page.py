@@ -1,6 +1,6 @@
 """A run written up as one HTML file: figures, tables, configuration, and the command that repeats it.
 
-The file holds everything it shows, figures as data URIs, and asks nothing of a network; it opens from a disk or an attachment.
+The file contains everything it shows, figures as data URIs, and needs no network; it opens from a disk or an attachment.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def page(subject: Subject, drawings: Sequence[Drawing]) -> str:
 
 
 def facts(subject):
-    """What the run came to, as a list."""
+    """What the run achieved, as a list."""
     run, report = subject.run, subject.report
     rows = [
         ("test accuracy", f"{subject.accuracy:.2%} of {report.samples:,} samples"),
@@ -114,7 +114,7 @@ def facts(subject):
 
 
 def figure(drawing):
-    """A figure with its caption, the picture inside the text."""
+    """A figure with its caption, the image embedded in the text."""
     file = io.BytesIO()
     drawing.png(file)
     data = base64.b64encode(file.getvalue()).decode()
@@ -124,7 +124,7 @@ def figure(drawing):
 
 
 def table(rows, total=False):
-    """Rows of text, the first one the head and, with ``total``, the last one the sum."""
+    """Rows of text, the first one the header and, with ``total``, the last one the sum."""
     head, *body = [[html.escape(cell) for cell in row] for row in rows]
     lines = ["<tr><th>" + "</th><th>".join(head) + "</th></tr>"]
     for k, row in enumerate(body):
@@ -140,7 +140,7 @@ def epochs(metrics):
 
 
 def commands(run):
-    """What to type to get the run again."""
+    """What to type to repeat the run."""
     lines, pruned = [run.config["command"]], run.config.get("pruned")
     steps = []
     while pruned:

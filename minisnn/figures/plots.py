@@ -1,4 +1,4 @@
-"""Figures of a run: how it trained, which neurons fire where and when, what attention scores, and what it all costs.
+"""Figures of a run: how it trained, which neurons fire where and when, the scores of attention, and what it all costs.
 
 Axes: T time steps, N batch, C channels, H height, W width.
 Each function takes arrays and returns a matplotlib Figure.
@@ -179,7 +179,7 @@ def attention_maps(scores: Mapping[str, np.ndarray], title: str = "", most: int 
     Args:
         scores: {name: [N, T], [N, C] or [N, H, W]}, as ``watch`` gathers them; averaged over the samples.
         title: above the figure.
-        most: maps of that many samples for "s", no more.
+        most: for "s", maps of at most that many samples.
     """
     if next(iter(scores.values())).ndim == 3:
         return spatial_scores(scores, title, most)
@@ -250,12 +250,12 @@ def membranes(
     title: str = "",
     raster: int = 60,
 ) -> Figure:
-    """Membrane potentials of chosen neurons with the threshold drawn, and a raster of the busiest of the layer.
+    """Membrane potentials of chosen neurons, with the threshold, and a raster of the busiest neurons of the layer.
 
     Args:
         current, spikes: input and output of a LIF layer for one sample, [T, C, H, W].
         options: the layer's constants (``nn.LIF().options``).
-        neurons: [(c, h, w)], a trace each.
+        neurons: [(c, h, w)], one trace each.
         name: of the layer.
         title: above the figure.
         raster: how many neurons the raster shows.
@@ -298,7 +298,7 @@ def membranes(
 
 
 def chosen_neurons(current: np.ndarray, spikes: np.ndarray, number: int = 4) -> list[tuple[int, ...]]:
-    """(c, h, w) of neurons worth a look: from the busiest to one that never fired but came nearest, [T, C, H, W]."""
+    """(c, h, w) of neurons worth a look: from the busiest to the one that never fired but came closest, [T, C, H, W]."""
     counts = spikes.sum(0)
     order = np.argsort(-counts, axis=None, kind="stable")
     fired = int((counts > 0).sum())
@@ -314,7 +314,7 @@ def chosen_neurons(current: np.ndarray, spikes: np.ndarray, number: int = 4) -> 
 
 @styled
 def energy_by_layer(report: energy.Report, title: str = "") -> Figure:
-    """Energy of every layer, split into additions and products, beside its firing rate."""
+    """Energy of every layer, split into additions and products, next to its firing rate."""
     rows = [row for row in report.layers if row.energy_mj > 0 or row.firing_rate is not None]
     figure = blank(10, 1.2 + 0.25 * len(rows))
     cost, rate = figure.subplots(1, 2, width_ratios=(2, 1), sharey=True)
@@ -358,7 +358,7 @@ def energy_by_layer(report: energy.Report, title: str = "") -> Figure:
 
 @styled
 def accuracy_against_energy(points: Sequence[tuple[str, float, float, float, float]], title: str = "") -> Figure:
-    """Accuracy over energy of several systems, with deviation over their seeds.
+    """Accuracy against energy of several systems, with deviation over their seeds.
 
     Args:
         points: [(name, mean accuracy 0 to 1, its deviation, mean energy mJ, its deviation)].

@@ -1,4 +1,4 @@
-"""The figures of one run: which there are, what they are drawn from, and what they say. How they look is in plots.py."""
+"""The figures of one run: which ones exist, what they are drawn from, and what they say. How they look is in plots.py."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Drawing:
 
 
 def save(drawing: Drawing, folder: Path) -> pathlib.Path:
-    """Write a Drawing into a folder, which is made where it does not exist; returns the path."""
+    """Write a Drawing into a folder, which is created if it does not exist; returns the path."""
     path = Path(folder) / f"{drawing.name}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
     with files.replace(path) as file:
@@ -50,18 +50,18 @@ def save(drawing: Drawing, folder: Path) -> pathlib.Path:
 
 
 def chosen_steps(timesteps: int) -> list[int]:
-    """Up to five time steps (from 1) over the whole sample; of 32 those of Figs. 3 and 4: 1, 8, 16, 24, 32."""
+    """Up to five time steps (from 1) over the whole sample; for T = 32 those of Figs. 3 and 4: 1, 8, 16, 24, 32."""
     return sorted({1, *(max(1, timesteps * k // 4) for k in (1, 2, 3, 4))})
 
 
 def joined(net, activity):
-    """Spikes [T, N, C, H, W] after the first join; where the join outputs numbers, those of the neurons after it."""
+    """Spikes [T, N, C, H, W] after the first join; if the join outputs numbers, those of the neurons after it."""
     after = {JOINED: "stages.0", FIRST: "stages.0.after.0"}.get(RESIDUALS[net.config.residual].neurons)
     return activity.joins[0] if after is None else activity.spikes[after]
 
 
 class Subject:
-    """A run, with what several figures need computed once."""
+    """A run; what several figures need is computed once."""
 
     def __init__(
         self, run: Run, which: str = "best", data_dir: str | None = None, batch_size: int = 64, limit: int | None = None
@@ -108,7 +108,7 @@ class Subject:
 
 FIGURES: dict[
     str, Callable[..., Any]
-] = {}  # name: function(subject, options), which returns (caption, matplotlib Figure), or None where there is nothing to show
+] = {}  # name: function(subject, options), which returns (caption, matplotlib Figure), or None if there is nothing to show
 
 
 def figure_of_a_run(draw):
@@ -181,7 +181,7 @@ def attention(subject, options):
         return None
     figure = plots.attention_maps(scores, subject.title)
     where = DIMENSIONS[dim].words + ("" if DIMENSIONS[dim].by_pixel else ", mean over samples")
-    return f"Scores of attention over {where}: MA's lie between 0 and 1, those of IA on the shortcuts are spikes.", figure
+    return f"Scores of attention over {where}: MA's are between 0 and 1, those of IA on the shortcuts are spikes.", figure
 
 
 @figure_of_a_run
@@ -231,7 +231,7 @@ def of_run(
 
     Args:
         subject: Subject.
-        compare: Subjects whose spikes are shown beside its own (Figs. 3 and 4).
+        compare: Subjects whose spikes are shown next to its own (Figs. 3 and 4).
         sample: number of the test sample shown, from 0.
         steps: time steps shown, from 1; by default up to five.
         layer: dotted name of the neurons whose potentials are shown.
@@ -239,10 +239,10 @@ def of_run(
         only: some of NAMES.
 
     Yields:
-        Drawing; a figure that this network has nothing for (attention without attention) is left out.
+        Drawing; a figure for which this network has no data (attention scores without attention) is omitted.
 
     Raises:
-        UsageError: a run, sample, step, layer or neuron that is not there.
+        UsageError: a run, sample, step, layer or neuron that does not exist.
     """
     options = dict(compare=compare, sample=sample, steps=steps, layer=layer, neurons=neurons)
     for name in only:

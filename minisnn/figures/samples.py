@@ -1,7 +1,7 @@
 """Figures of one sample: what an event camera saw, slice by slice, as a cloud and as a rate; or a still image.
 
 Axes: T time steps, C channels, H height, W width; n events.
-Readable without color vision: off is dark and on is light on grey, and where there are colors, markers and dashes differ too.
+Readable without color vision: off is dark and on is light on gray, and where there are colors, markers and dashes differ too.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 __all__ = ["polarity", "event_figure", "image_figure", "gif_frames"]
 
-MOST_SLICES = 32  # drawn one by one; of more, evenly many
+MOST_SLICES = 32  # drawn individually; of more, an evenly spaced selection
 MOST_POINTS = 4000  # of the cloud
 BINS = 60  # of the rate
 ON, OFF = COLORS[4], COLORS[0]  # a light orange and a dark blue
 
 
 def polarity(frames: np.ndarray) -> np.ndarray:
-    """On events less off events of each pixel, scaled to -1 ... 1 by what 99 % of the active pixels stay within.
+    """On events minus off events of each pixel, scaled to -1 ... 1 by the value that 99 % of the active pixels stay within.
 
     Args:
         frames: [T, 2, H, W], counts: off, on.
@@ -45,9 +45,9 @@ def event_figure(
 
     Args:
         events: structured array [n] with x, y, t (microseconds), p.
-        frames: [T, 2, H, W], what the network gets.
+        frames: [T, 2, H, W], the input of the network.
         sensor: (height, width), pixels.
-        edges: [T + 1], where the slices begin and end, microseconds; drawn into the rate.
+        edges: [T + 1], where the slices begin and end, microseconds; drawn in the plot of the rate.
         title: above the figure.
     """
     from matplotlib.ticker import MaxNLocator
@@ -94,7 +94,7 @@ def event_figure(
         for edge in edges:
             rate.axvline(edge / 1000, color="0.8", linewidth=0.7, zorder=0)
     rate.set(
-        xlabel="t (ms), slices between the grey lines" if edges is not None else "t (ms)",
+        xlabel="t (ms), slices between the gray lines" if edges is not None else "t (ms)",
         ylabel="events per millisecond",
         title="Event rate",
         ylim=(0, None),
@@ -118,7 +118,7 @@ def image_figure(image: np.ndarray, title: str = "") -> Figure:
 
 
 def gif_frames(frames: np.ndarray, side: int = 256) -> np.ndarray:
-    """Frames [T, 2, H, W] as grey pictures: uint8 [T, H', W'], off dark, on light, enlarged to about ``side`` pixels."""
+    """Frames [T, 2, H, W] as gray pictures: uint8 [T, H', W'], off dark, on light, enlarged to about ``side`` pixels."""
     grey = (127.5 + 127.5 * polarity(frames)).round().astype(np.uint8)
     factor = max(1, side // max(grey.shape[1:]))
     return grey.repeat(factor, 1).repeat(factor, 2)

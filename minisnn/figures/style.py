@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["MAP", "COLORS", "DASHES", "MARKERS", "styled", "blank", "whole_numbers", "write_png"]
 
 MAP = "cividis"
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito's, told apart by all
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito's, distinct to everyone
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)), "-")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
 STYLE = {
@@ -35,9 +35,8 @@ STYLE = {
 
 
 def matplotlib():
-    """The package matplotlib, imported late, since that takes longer than everything else here, and without a look at
-    MPLBACKEND:
-    figures are only written to files, and the backend of a notebook, which its shell commands inherit, may not be there.
+    """The package matplotlib, imported late, since that takes longer than everything else here, and ignoring MPLBACKEND:
+    figures are only written to files, and the backend of a notebook, which its shell commands inherit, may not be available.
     """
     backend = os.environ.pop("MPLBACKEND", None) if "matplotlib" not in sys.modules else None
     try:
@@ -48,7 +47,7 @@ def matplotlib():
 
 
 def styled(draw: Callable) -> Callable:
-    """The same function, drawing in the package's style whatever the user's is."""
+    """The same function, drawing in the package's style, whatever the user's style is."""
 
     @functools.wraps(draw)
     def drawn(*args, **options):
@@ -59,12 +58,12 @@ def styled(draw: Callable) -> Callable:
 
 
 def write_png(figure: Figure, file: BinaryIO) -> None:
-    """Write a Figure into a binary file, fine enough for print."""
+    """Write a Figure to a binary file, at a resolution fit for print."""
     figure.savefig(file, format="png", dpi=150)
 
 
 def blank(width: float, height: float) -> Figure:
-    """An empty Figure, size in inches."""
+    """An empty Figure; size in inches."""
     matplotlib()
     from matplotlib.figure import Figure
 

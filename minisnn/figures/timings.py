@@ -15,7 +15,7 @@ __all__ = ["conv_by_density", "step_by_rate"]
 
 
 def crossover(rows, event, dense):
-    """The density at which the event-driven pass becomes slower than the dense one, on a line between the points; or None."""
+    """The density at which the event-driven pass becomes slower than the dense one, by linear interpolation; or None."""
     for before, after in itertools.pairwise(rows):
         low, high = before[event] - before[dense], after[event] - after[dense]
         if low <= 0 < high:

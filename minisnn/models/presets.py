@@ -11,7 +11,7 @@ __all__ = ["Residual", "RESIDUALS", "SHORTCUTS", "LAST", "JOINED", "FIRST", "PRU
 
 SHORTCUTS = (1, 2, 3)  # numbers of the stages' shortcuts, as the paper counts them
 
-# Where the neurons of a branch are: after each convolution (Eq. 6), at its end after the join instead (Eq. 4), or before each
+# Where the neurons of a branch are: after each convolution (Eq. 6), the last after the join instead (Eq. 4), or before each
 # convolution (Eq. 5).
 LAST, JOINED, FIRST = "last", "joined", "first"
 
@@ -22,12 +22,12 @@ class Residual:
 
     join: str | None  # of ops.join; None for no shortcut at all
     neurons: str  # LAST, JOINED or FIRST
-    neutral: bool  # whether the network can do without a shortcut: its join leaves the main branch as it is
-    why_not: str = ""  # why a silent shortcut cannot be taken out (pruning.py); "" where it can
+    neutral: bool  # whether a shortcut can be removed: the join then leaves the main branch as it is
+    why_not: str = ""  # why a silent shortcut cannot be removed (pruning.py); "" if it can
 
     @property
     def adds(self) -> bool:
-        """Whether what the join makes of spikes are numbers, by which the next convolution multiplies."""
+        """Whether the join turns spikes into numbers, by which the next convolution multiplies."""
         return self.join == "add"
 
 
@@ -35,13 +35,13 @@ RESIDUALS = {
     "or": Residual("or", LAST, True),
     "add": Residual("add", LAST, True),
     "and": Residual(
-        "and", LAST, False, "a silent shortcut makes its AND join silent too, so taking it out would change the network"
+        "and", LAST, False, "a silent shortcut makes its AND join silent too, so removing it would change the network"
     ),
     "iand": Residual(
         "iand",
         LAST,
         False,
-        "a silent shortcut makes its IAND join silent too, (1 - x) * 0 = 0, so taking it out would change the network",
+        "a silent shortcut makes its IAND join silent too, (1 - x) * 0 = 0, so removing it would change the network",
     ),
     "vanilla": Residual(
         "add",
@@ -53,15 +53,15 @@ RESIDUALS = {
         "add",
         FIRST,
         True,
-        "its shortcuts end in batch norm, which adds a constant even where the neurons before them are silent",
+        "its shortcuts end in batch norm, which adds a constant even if the neurons before them are silent",
     ),
     "none": Residual(None, LAST, False, "it has no shortcuts"),
 }
 PRUNABLE = tuple(name for name, row in RESIDUALS.items() if not row.why_not)
 POSITIONS = ("a", "b", "c", "d")
 
-# The systems that the paper compares (Tables III, IV and VII), by the names of the command line: with attention over time,
-# channels and space.
+# The systems that the paper compares (Tables III, IV and VII), by their names on the command line; attention is over time,
+# channels or space.
 SYSTEMS: dict[str, dict[str, Any]] = {
     "plain": dict(residual="none"),
     "vanilla": dict(residual="vanilla"),
@@ -78,19 +78,19 @@ SYSTEMS: dict[str, dict[str, Any]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """One network of the family. Raises ValueError, naming the field, where a value is out of range."""
+    """One network of the family. Raises ValueError, naming the field, if a value is out of range."""
 
     preset: str = "mnist"  # stem: a row of catalogue.CATALOGUE
     residual: str = "or"  # one of RESIDUALS
     attention: str | None = None  # None or one of ops.attention.DIMENSIONS
     position: str = "a"  # of MA in each pair of convolutions (Table V): a, c after the first; b, d after the second;
-    #                      c and d leave the pair after the join without
+    #                      c and d leave the pair after the join without MA
     width: int = 64  # channels of the stem; the stages have 2, 4 and 8 times as many
     timesteps: int = 16  # T
     dtype: str = "float32"
     ma: bool = True  # attention on the backbone
     ia: bool = True  # inhibitory attention on the shortcuts
-    removed: tuple = ()  # SHORTCUTS that the network does without
+    removed: tuple = ()  # SHORTCUTS that the network omits
     neuron: str = "lif"  # one of nn.NEURONS
 
     def __post_init__(self):
@@ -112,10 +112,10 @@ class Config:
             raise ValueError(f"width is {self.width!r}; give a multiple of 8")
         if not isinstance(self.timesteps, numbers.Integral) or isinstance(self.timesteps, bool) or self.timesteps < 1:
             raise ValueError(f"timesteps is {self.timesteps!r}; give a whole number of at least 1")
-        object.__setattr__(self, "width", int(self.width))  # a NumPy number would not go into config.json
+        object.__setattr__(self, "width", int(self.width))  # a NumPy number cannot be written to config.json
         object.__setattr__(self, "timesteps", int(self.timesteps))
         object.__setattr__(self, "removed", tuple(sorted(set(self.removed))))
         if not set(self.removed) <= set(SHORTCUTS):
-            raise ValueError(f"removed is {self.removed}; the shortcuts have the numbers 1, 2 and 3")
+            raise ValueError(f"removed is {self.removed}; the shortcuts are numbered 1, 2 and 3")
         if self.removed and not RESIDUALS[self.residual].neutral:
             raise ValueError(f"residual '{self.residual}' cannot do without a shortcut: its join has no neutral input")

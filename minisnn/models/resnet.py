@@ -9,8 +9,8 @@ A unit is conv, batch norm, [attention], neurons (LIF). Axes of activations: [T,
     MS             out = g(W2 SN(W1 SN(in)), Ws SN(in))                                   (Eq. 5)
 
 with g the join of Table II. The paper prints the identity as the shortcut; every shortcut of this plan halves the map, so it
-is a 1x1 convolution of stride 2 with batch norm, Ws. The published code holds no vanilla and no MS network: these two are
-built from their equations on the same plan.
+is a 1x1 convolution of stride 2 with batch norm, Ws. The published code contains neither a vanilla nor an MS network: these
+two are built from their equations on the same plan.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = ["build", "ResNet21", "Stage", "Unit"]
 
 
 class Unit(nn.Module):
-    """conv, batch norm, [attention], neurons; or, for MS, the neurons first. ``neurons`` None leaves them to what follows."""
+    """conv, batch norm, [attention], neurons; or, for MS, the neurons first. If ``neurons`` is None, they follow later."""
 
     one_layer: tuple[str, ...] = ("conv", "lif")
 
@@ -62,7 +62,7 @@ class Unit(nn.Module):
 class Stage(nn.Module):
     """Main branch (two units, the first of stride 2), shortcut (1x1, stride 2) and their join; then two units.
 
-    Each branch runs once. ``shortcut`` is None where there is none, or where it has been pruned.
+    Each branch runs once. ``shortcut`` is None if there is none, or if it has been pruned.
     """
 
     one_layer: tuple[str, ...] = ("lif",)
@@ -163,11 +163,11 @@ def build(
             shortcuts; ``ma`` and ``ia`` switch either half off (Table VII).
         position: of MA, "a" to "d" (Table V).
         width: channels of the stem, a multiple of 8.
-        timesteps: T; attention over time is built for it, every other network takes any T.
+        timesteps: T; attention over time is built for this T, every other network takes any T.
         dtype: "float32" or "float64".
-        seed: of the initial weights; by default they come from the generator that ``manual_seed`` starts.
-        removed: numbers (from 1) of the shortcuts to do without.
-        neuron: its neurons, one of ``nn.NEURONS``.
+        seed: of the initial weights; by default they come from the generator that ``manual_seed`` restarts.
+        removed: numbers (from 1) of the shortcuts to omit.
+        neuron: kind of its neurons, one of ``nn.NEURONS``.
 
     Returns:
         ResNet21, in training mode.

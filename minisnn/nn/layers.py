@@ -1,7 +1,7 @@
 """Layers: parameters and a call into ``ops``, nothing else.
 
 Initial weights are those of PyTorch's layers: uniform within 1 / sqrt(fan_in); batch norm starts at weight 1, bias 0.
-Attention is the exception, see there.
+Attention is the exception; see its docstring.
 """
 
 from __future__ import annotations
@@ -72,14 +72,14 @@ class Conv2d(Module):
     def forward(self, x: Tensor) -> Tensor:
         method = self.method
         if method == "auto" and not self.training:
-            # Which way is faster depends on the whole batch, and the two round differently: a sample's result would depend on
-            # its neighbours.
+            # Which method is faster depends on the whole batch, and the two round differently: a sample's result would depend
+            # on its neighbors.
             method = "event" if x.is_spikes else "dense"
         return ops.conv2d(x, self.weight, self.stride, self.padding, method, self.bias)
 
 
 class BatchNorm2d(Module):
-    """Batch normalisation over (T, N, H, W) (``ops.batch_norm``)."""
+    """Batch normalization over (T, N, H, W) (``ops.batch_norm``)."""
 
     def __init__(self, channels: int, momentum: float = 0.1, eps: float = 1e-5, dtype: DType = "float32") -> None:
         self.weight, self.bias = Parameter(np.ones(channels, dtype)), Parameter(np.zeros(channels, dtype))
@@ -94,14 +94,14 @@ class BatchNorm2d(Module):
 
 class Neurons(Module):
     """The base of all layers of neurons: ``forward`` takes currents [T, ...] and returns spikes of that shape. A network
-    takes any of them, by its name in NEURONS.
+    accepts any of them, by its name in NEURONS.
     """
 
-    options: Mapping[str, Any] = {}  # the constants, where the potentials are those of ``ops.lif``, from which the figures draw
+    options: Mapping[str, Any] = {}  # the constants, if the potentials are those of ``ops.lif``; the figures draw from them
 
     def after(self, norm: Module, attention: Module | None, x: Tensor) -> Tensor:
-        """What these neurons make of ``attention(norm(x))``; ``attention`` may be None. A subclass with a faster way
-        overrides it.
+        """The spikes of these neurons for ``attention(norm(x))``; ``attention`` may be None. A subclass with a faster
+        method overrides it.
         """
         x = norm(x)
         return self(x if attention is None else attention(x))
@@ -134,7 +134,7 @@ class LIF(Neurons):
         return ops.lif(x, **self.options)
 
     def after(self, norm: Module, attention: Module | None, x: Tensor) -> Tensor:
-        """The same by the fused operation."""
+        """The same, by the fused operation."""
         if self.options["smooth"]:
             return super().after(norm, attention, x)
         constants = {k: v for k, v in self.options.items() if k not in ("surrogate", "smooth")}
@@ -159,7 +159,7 @@ class LIF(Neurons):
             )
 
 
-NEURONS = {"lif": LIF}  # what a network can be built of
+NEURONS = {"lif": LIF}  # the neurons that a network can be built from
 
 
 def averaging(shape, fan_in, rng, dtype):
@@ -170,15 +170,15 @@ def averaging(shape, fan_in, rng, dtype):
 class Attention(Module):
     """MA, or with ``spiking`` IA, over one dimension (``ops.attention``).
 
-    It starts open. With initial weights of both signs a score begins at sigmoid(0) = 1/2, which halves what neurons of
-    tau = 2 halve once more: hardly one of them fires, and IA's neurons, which pass nothing until they fire, may never do so.
-    Weights that average the maxima, which are positive after a batch norm, begin with scores near 1 and with neurons that
-    fire: the network starts as the one without attention, and learns what to close.
+    It starts open. With initial weights of both signs a score begins at sigmoid(0) = 1/2, which halves an input that neurons
+    of tau = 2 then halve again: hardly any of them fires, and IA's neurons, which pass nothing until they fire, may never
+    fire at all. Weights that average the maxima, which are positive after a batch norm, begin with scores near 1 and with
+    neurons that fire: the network starts out like the one without attention, and learns what to close.
 
     Args:
         dim: "t", "c" or "s"; see DIMENSIONS in ops/attention.py.
         timesteps, channels: T and C.
-        spiking: IA, whose scores are spikes of LIF neurons, in place of MA's sigmoids.
+        spiking: IA, whose scores are spikes of LIF neurons, instead of MA, whose scores are sigmoids.
         kernel: side of the kernel in "s".
         rng, dtype: of the initial weights.
     """

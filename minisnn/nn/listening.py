@@ -1,4 +1,4 @@
-"""Hearing a network while it runs: what goes into a module and comes out of it, without a change to either."""
+"""Observing a network while it runs: what goes into a module and what comes out, without changing either."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["listen", "heard", "evaluating"]
 
 
 class _Listening(threading.local):
-    callbacks: tuple[tuple[Any, Callable], ...] = ()  # (module, callback) of this thread, in the order in which they came
+    callbacks: tuple[tuple[Any, Callable], ...] = ()  # (module, callback) of this thread, in order of registration
 
 
 _listening = _Listening()
@@ -26,7 +26,7 @@ def heard() -> tuple[tuple[Any, Callable], ...]:
 
 @contextlib.contextmanager
 def listen(module: Any, callback: Callable[[tuple, Any], Any]) -> Iterator[None]:
-    """Within the ``with`` statement, ``callback(inputs, output)`` hears every call of ``module`` in this thread."""
+    """Within the ``with`` statement, every call of ``module`` in this thread also calls ``callback(inputs, output)``."""
     before = _listening.callbacks
     _listening.callbacks = (*before, (module, callback))
     try:
@@ -37,7 +37,7 @@ def listen(module: Any, callback: Callable[[tuple, Any], Any]) -> Iterator[None]
 
 @contextlib.contextmanager
 def evaluating(net: Any) -> Iterator[None]:
-    """Within the ``with`` statement: evaluation mode and no tape; afterwards every part has its own mode back."""
+    """Within the ``with`` statement: evaluation mode and no tape; afterwards every part returns to its own mode."""
     modes = [(module, module.training) for module in net.modules()]
     net.eval()
     try:

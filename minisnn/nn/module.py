@@ -19,7 +19,7 @@ M = TypeVar("M", bound="Module")
 
 
 class Parameter(Tensor):
-    """A Tensor that is learned: always requires a gradient, and is found by ``Module.parameters()``, which tells it its dotted
+    """A Tensor that is learned: it always requires a gradient, and ``Module.parameters()`` finds it and gives it its dotted
     ``name``, for error messages.
     """
 
@@ -32,15 +32,15 @@ class Parameter(Tensor):
 
 class Module:
     """The base of every layer. Assigning a Parameter, an ndarray (a buffer: saved, not learned) or another Module to an
-    attribute registers it; the order of assignment is the order in which they are listed. What is
-    assigned in several places is listed once, by the first of its names: shared weights are counted, learned and saved once.
+    attribute registers it; they are listed in order of assignment. Anything assigned in several
+    places is listed once, under the first of its names: shared weights are counted, learned and saved once.
 
     A subclass defines ``forward``; calling the module runs it.
     """
 
     training = True
-    one_layer: tuple[str, ...] = ()  # attributes whose modules are one layer to a reader, which then goes by this module's name
-    _name = ""  # under which a ledger knows it, within the outermost module that was called
+    one_layer: tuple[str, ...] = ()  # attributes whose modules are one layer to the reader, under this module's name
+    _name = ""  # its name in a ledger, within the outermost module that was called
 
     if TYPE_CHECKING:  # what is assigned to a module is a parameter, a buffer, a module or anything else
 
@@ -76,8 +76,8 @@ class Module:
             yield from child.named_modules(f"{prefix}.{name}" if prefix else name, seen)
 
     def named_layers(self) -> Iterator[tuple[str, Module]]:
-        """(name, module) of this module and all of its parts, by the names that a ledger and the reports have for them: dotted
-        names, but what a module says is ``one_layer`` has that module's name.
+        """(name, module) of this module and all of its parts, by the names that a ledger and the reports use: dotted
+        names, except that what a module lists in ``one_layer`` takes that module's name.
         """
         joined: dict[int, str] = {}
         for name, module in self.named_modules():
@@ -124,10 +124,10 @@ class Module:
         return {name: array.copy("C") for name, array in arrays}
 
     def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
-        """Take over what ``state_dict`` returned.
+        """Load what ``state_dict`` returned.
 
         Raises:
-            ValueError: names or shapes that are not this module's, or arrays that are not numeric; nothing is then changed.
+            ValueError: names or shapes that are not this module's, or arrays that are not numeric; then nothing is changed.
         """
         own = dict([(name, p.data) for name, p in self.named_parameters()] + self.named_buffers())
         missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
@@ -148,7 +148,7 @@ class Module:
             p.changed_in_place()
 
     def train(self: M, mode: bool = True) -> M:
-        """Training mode: batch norm takes and moves the statistics of the batch."""
+        """Training mode: batch norm uses the statistics of the batch and moves the running ones towards them."""
         for module in self.modules():
             module.training = mode
         return self
@@ -158,19 +158,19 @@ class Module:
         return self.train(False)
 
     def zero_grad(self) -> None:
-        """Forget all gradients."""
+        """Clear all gradients."""
         for p in self.parameters():
             p.grad = None
 
     def name_parts(self: M) -> M:
-        """Tell every part the name that a ledger's entries carry."""
+        """Give every part the name that a ledger's entries carry."""
         for name, module in self.named_layers():
             module._name = name
         return self
 
 
 def first_of_each(named):
-    """[(name, thing)] without those whose thing came earlier, under another name."""
+    """[(name, thing)] without those whose thing appeared earlier, under another name."""
     seen, found = set(), []
     for name, thing in named:
         if id(thing) not in seen:

@@ -1,4 +1,4 @@
-"""Operations on tensors: each with its forward loop, next to it the backward loop, and the public function."""
+"""Operations on tensors: each with its forward loop, the backward loop next to it, and the public function."""
 
 from .attention import attention
 from .batch_norm import batch_norm

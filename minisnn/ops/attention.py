@@ -1,4 +1,4 @@
-"""Synergistic attention: MA on the backbone, IA on the shortcuts, in time, channels or space; forward and backward.
+"""Synergistic attention: MA on the backbone, IA on the shortcuts, over time, channels or space; forward and backward.
 
 Axes: T time steps, N batch, C channels, H height, W width, P = H * W pixels, K attended places (T, C or P of them).
 Symbols: avg, top mean and maximum of x over everything but n and k; z the scores' logits; w the scores; d<name> a gradient.
@@ -16,13 +16,13 @@ The scores then scale the input,
 
     X_out = W_k X_in,  k in {T, C, S}                                                     (Eq. 10)
 
-followed by a ReLU, which the published code has and Eq. 10 leaves out. IA takes a LIF neuron for SN, so its scores are 0 or 1;
+followed by a ReLU, which the published code has and Eq. 10 omits. For SN, IA takes a LIF neuron, so its scores are 0 or 1;
 MA takes the sigmoid.
 
 In memory a feature or a score is stored as rows [N, G, C]: G = T rows in dimension T, one row in C, P rows in S; what does not
 depend on c is repeated along the row. So one loop over rows of channels serves all three dimensions.
 What differs between the dimensions is a row of DIMENSIONS, which the layer, the network, the energy and the figures read
-too: another dimension is another row, and in fused.py a case of ``scores_of`` where its scores vary along something else.
+too: another dimension is another row, plus a case of ``scores_of`` in fused.py if its scores vary along something else.
 """
 
 from __future__ import annotations
@@ -47,16 +47,16 @@ __all__ = ["attention", "attention_scores", "pooled", "Dimension", "DIMENSIONS",
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Dimension:
-    """What has a score of its own. Subclasses say how the scores come about."""
+    """What has a score of its own. Subclasses define how the scores are computed."""
 
     words: str  # that name it: "attention over time"
-    by_time: bool = False  # whether every time step has its own score; not together with the others
+    by_time: bool = False  # whether every time step has its own score; excludes the others
     by_pixel: bool = False
     by_channel: bool = False
 
     @property
     def strides(self) -> tuple[int, int]:
-        """Row number g = t * by_time + p * by_pixel, as the loops take it."""
+        """Row number g = t * by_time + p * by_pixel, as the loops compute it."""
         return self.by_time + 0, self.by_pixel + 0
 
     def rows(self, T: int, P: int) -> int:
@@ -68,7 +68,7 @@ class Dimension:
         return self.rows(T, P) * (C if self.by_channel else 1)
 
     def to_places(self, rows: np.ndarray, reduce: Callable[..., Any]) -> np.ndarray:
-        """[N, G, C] -> [N, K]: reduce over the channels where they share a score."""
+        """[N, G, C] -> [N, K]: reduce over the channels if they share a score."""
         return rows.reshape(len(rows), -1) if self.by_channel else reduce(rows, -1)
 
     def to_rows(self, places: np.ndarray, C: int) -> np.ndarray:
@@ -87,7 +87,7 @@ class Dimension:
         raise NotImplementedError
 
     def check(self, shapes: list[tuple[int, ...]], shape: tuple[int, ...]) -> None:
-        """Refuse weights of these ``shapes`` for an input of ``shape``, [T, N, C, H, W]."""
+        """Reject weights of these ``shapes`` for an input of ``shape``, [T, N, C, H, W]."""
         raise NotImplementedError
 
     def logits(self, features: Tensor, weights: Sequence[Tensor], map_shape: tuple[int, int]) -> Tensor:
@@ -163,7 +163,7 @@ DIMENSIONS = {
 
 
 def dimension_of(dim: str) -> Dimension:
-    """The row of an attention dimension. Raises ValueError where there is none."""
+    """The row of an attention dimension. Raises ValueError if there is none."""
     if dim not in DIMENSIONS:
         raise ValueError(f"attention dimension is {dim!r}; give one of {', '.join(DIMENSIONS)}")
     return DIMENSIONS[dim]
@@ -172,7 +172,7 @@ def dimension_of(dim: str) -> Dimension:
 @parallel_kernel
 def pool_forward(sums, tops, ties, x, by_time, by_pixel):
     # sums (float64), tops, ties: [N, G, C]; x: [T, N, P, C]
-    # ties counts how many entries reach the top: they share its gradient
+    # ties: how many entries equal the top; they share its gradient
     T, N, P, C = x.shape
     for n in prange(N):
         sums[n] = 0
@@ -247,7 +247,7 @@ def pool_features(x, dimension):
 
 
 def feature_gradient_rows(dfeatures, ties, dimension, shape):
-    """What each entry of [T, N, P, C] gets of the features' gradient: rows of davg and of dtop, [N, G, C] each."""
+    """What each entry of [T, N, P, C] receives of the features' gradient: rows of davg and of dtop, [N, G, C] each."""
     share = dfeatures.shape[1] * dfeatures.shape[2] / np.prod(shape)
     return (
         dimension.to_rows(dfeatures[0] * dfeatures.dtype.type(share), shape[-1]),
@@ -335,8 +335,8 @@ def attention(x: Tensor, dim: str, *weights: Tensor, spiking: bool = False, **ne
     Raises:
         ValueError: an unknown dimension, or weights that do not fit.
 
-    Differs from the authors' code: there the batch lies on the axis over which IA's neurons integrate, so that a potential
-    leaks from one sample of a batch into the next. Here every sample starts from rest.
+    Differs from the authors' code: there IA's neurons integrate over the batch axis, so that a potential leaks from one
+    sample of a batch into the next. Here every sample starts from rest.
     """
     check_attention(x.shape, dim, weights)
     record_attention(x.size, spiking)
@@ -356,7 +356,7 @@ def record_attention(entries, spiking):
 
 
 def check_attention(shape, dim, weights):
-    """Refuse weights that do not fit an input of ``shape``, [T, N, C, H, W]."""
+    """Reject weights that do not fit an input of ``shape``, [T, N, C, H, W]."""
     dimension = dimension_of(dim)
     if len(shape) != 5 or 0 in shape:
         raise ValueError(f"attention: x has shape {shape}; give [T, N, C, H, W], none of them 0")

@@ -1,4 +1,4 @@
-"""Batch normalisation over time, batch and space, forward and backward.
+"""Batch normalization over time, batch and space, forward and backward.
 
 Axes: T time steps, N batch, C channels, H height, W width; R = T * N * H * W rows of C channels each.
 Symbols: a = weight / std and b = bias - a * mean, so that the output is a * x + b; d<name> a gradient.
@@ -81,7 +81,7 @@ def statistics(rows):
 
 
 def input_gradient_terms(sums: np.ndarray, a: np.ndarray, var: np.ndarray, eps: float, rows: int) -> tuple[np.ndarray, ...]:
-    """What the statistics' dependence on x takes from dx: ``by_mean`` and ``by_std`` of ``batch_norm_backward``, float64.
+    """What the statistics' dependence on x subtracts from dx: ``by_mean`` and ``by_std`` of ``batch_norm_backward``, float64.
 
     Args:
         sums: over the rows of a channel, of dout and of dout * (x - mean), [2, C].
@@ -122,18 +122,18 @@ class BatchNorm(Function):
 
 
 def real_array(values, real):
-    """Per-channel constants, worked out in float64, in the dtype of the loops."""
+    """Per-channel constants, computed in float64, in the dtype of the loops."""
     return values.astype(real, copy=False)
 
 
 def mean_and_variance(
     rows: np.ndarray, running_mean: np.ndarray, running_var: np.ndarray, training: bool, momentum: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What rows [R, C] are normalised by, [C] each, float64: in training their own statistics, towards which the running ones
-    are moved; in evaluation the running ones.
+    """The mean and variance that normalize rows [R, C], [C] each, float64: in training the rows' own, towards which the running
+    ones are moved; in evaluation the running ones.
 
     Raises:
-        FloatingPointError: in training, where a channel holds NaN or infinity; the running statistics are left as they were.
+        FloatingPointError: in training, if a channel holds NaN or infinity; the running statistics are left as they were.
     """
     if not training:
         return running_mean.astype(np.float64), running_var.astype(np.float64)
@@ -142,14 +142,14 @@ def mean_and_variance(
     if len(broken):
         raise FloatingPointError(
             f"batch_norm: channel {broken[0]} of its input holds NaN, infinity, or numbers too large to "
-            "square; look for them in the network's input and in the weights before"
+            "square; look for them in the network's input and in the preceding weights"
         )
     update_running(running_mean, running_var, mean, var, len(rows), momentum)
     return mean, var
 
 
 def update_running(running_mean, running_var, mean, var, rows, momentum):
-    """Move the running statistics towards this batch's, in place; the variance without bias, as PyTorch does."""
+    """Move the running statistics towards this batch's, in place; the variance unbiased, as in PyTorch."""
     running_mean += (momentum * (mean - running_mean)).astype(running_mean.dtype)
     running_var += (momentum * (var * rows / (rows - 1) - running_var)).astype(running_var.dtype)
 
@@ -192,12 +192,12 @@ def batch_norm(
 
 
 def check_batch_norm(shape, weight, bias, running_mean, running_var, training, momentum, eps):
-    """Refuse arguments of ``batch_norm`` that do not fit an input of ``shape``, [..., C, H, W], or are out of range."""
+    """Reject arguments of ``batch_norm`` that do not fit an input of ``shape``, [..., C, H, W], or are out of range."""
     C = shape[-3] if len(shape) >= 3 else None
     for name, array in (("weight", weight), ("bias", bias), ("running_mean", running_mean), ("running_var", running_var)):
         if array.shape != (C,):
             raise ValueError(
-                f"batch_norm: {name} has shape {array.shape}, but x of shape {shape} wants one number per "
+                f"batch_norm: {name} has shape {array.shape}, but x of shape {shape} needs one number per "
                 "channel of [..., C, H, W]"
             )
     if 0 in shape:

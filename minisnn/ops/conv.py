@@ -1,13 +1,13 @@
-"""Convolution: one public function over two methods of computing it.
+"""Convolution: one public function, two methods of computing it.
 
-Axes: T time steps, N batch, B = T * N images, C channels, H height, W width; weights are [Cout, Cin, kh, kw] in public and
-[kh, kw, Cin, Cout] in memory, so that what one spike adds is one contiguous row.
+Axes: T time steps, N batch, B = T * N images, C channels, H height, W width; weights are [Cout, Cin, kh, kw] to the
+caller and [kh, kw, Cin, Cout] in memory, so that what one spike adds is one contiguous row.
 
     y[b, co, oy, ox] = sum over ci, ky, kx of
                        w[co, ci, ky, kx] * x[b, ci, oy * stride + ky - padding, ox * stride + kx - padding]
 
-The loops are on two pages of their own: dense_conv.py multiplies everything, whatever its value; event_conv.py takes a spike
-input and only adds the weights of what fired. Here is what chooses between them, and their place on the tape.
+The loops have modules of their own: dense_conv.py multiplies everything, whatever its value; event_conv.py takes a spike
+input and only adds the weights of what fired. This module chooses between them and puts them on the tape.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Conv2d(Function):
 
     takes_spikes = True
     reuses = "others"
-    events: Any  # of the input, where it is spikes and adding for them pays
+    events: Any  # of the input, if it is spikes and adding for them pays
 
     def forward(self, x, w, *bias, stride, padding, method):
         self.lead, x, self.w = x.shape[:-3], images(x), np.ascontiguousarray(w.transpose(2, 3, 1, 0))
@@ -62,14 +62,14 @@ class Conv2d(Function):
         return public(y, self.lead)
 
     def choose(self, method):
-        """Whether the forward pass and the weight gradient add events, each on its own."""
+        """Whether the forward pass and the weight gradient add events, each decided separately."""
         if self.events is None or method != AUTO:
             return (self.events is not None,) * 2
         size = self.events.spikes, self.shape, self.w.shape[3], self.window
         return events_pay_forward(*size, self.dtype), events_pay_backward(*size)
 
     def record(self, fired, binary):
-        """Enter what the images would cost, whatever method computed them; those of a sample count as spikes together."""
+        """Record what the images cost, whatever method was used; those of a sample count as spikes together or not at all."""
         B, H, W, Cin = self.shape
         N, Cout = self.lead[-1], self.w.shape[3]
         binary = np.tile(binary.reshape(-1, N).all(0), B // N)
@@ -120,16 +120,16 @@ def conv2d(
         w: [Cout, Cin, kh, kw].
         stride, padding: pixels; one number, or one for each axis. Padding is zeros.
         method: "event" adds the weights of the inputs that fired and multiplies nothing, so x must hold only 0 and 1;
-            "dense" multiplies everything; "auto" takes events where x is spikes, and few enough for that to be faster,
-            for the forward pass and for the weight gradient each on its own (cost.py).
+            "dense" multiplies everything; "auto" takes events if x is spikes, few enough for that to be faster, and
+            decides separately for the forward pass and for the weight gradient (cost.py).
         bias: [Cout] or None.
 
     Returns:
         Tensor [..., Cout, Ho, Wo] with Ho = (H + 2 * padding - kh) // stride + 1.
 
     In an open ledger a sample that holds only 0 and 1, at all of its time steps, counts the additions of its spikes (AC);
-    any other one counts a product for every pixel, channel and tap inside the map (MAC). So what is counted for a sample does
-    depend neither on the other samples of its batch nor on ``method``.
+    any other one counts a product for every pixel, channel and tap inside the map (MAC). So what is counted for a sample
+    depends neither on the other samples of its batch nor on ``method``.
 
     Raises:
         ValueError: shapes that do not fit together, a number out of range, an unknown method, or "event" on numbers.

@@ -1,12 +1,12 @@
-"""What the two ways of computing a convolution of spikes cost, so that ``method="auto"`` can choose before it computes.
+"""What the two methods of computing a convolution of spikes cost, so that ``method="auto"`` can choose before it computes.
 
-Times are sums of simple counts, each at a price in nanoseconds; the prices are least-squares fits to timings of some 600 random
-shapes at four densities, on two threads of a server CPU with AVX-512. Only their ratios matter, and those change little
-from one CPU to the next. The choice depends on shapes and on the number of spikes alone, so the same run makes the same
-choices.
+A time is a sum of simple counts, each at a price in nanoseconds; the prices are least-squares fits to timings of some 600
+random shapes at four densities, on two threads of a server CPU with AVX-512. Only their ratios matter, and those change
+little from one CPU to the next. The choice depends only on the shapes and the number of spikes, so the same run makes the
+same choices.
 
-Counts: B images; H, W input and Ho, Wo output pixels of a side; Cin, Cout channels; taps: (output pixel, kernel tap) pairs
-inside the map.
+Counts: B images; H, W input and Ho, Wo output pixels along each side; Cin, Cout channels; taps: (output pixel, kernel tap)
+pairs inside the map.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ def events_pay_forward(spikes: int, x_shape: tuple[int, ...], Cout: int, window:
     """
     B, H, W, Cin = x_shape
     taps_of_kernel = window.kh * window.kw
-    if taps_of_kernel == 1 or Cin < 8:  # the dense loops gain nothing there, however many fire
+    if taps_of_kernel == 1 or Cin < 8:  # the dense loops gain nothing here, however many fire
         return True
     (Ho, Wo), taps = window.output_shape(H, W), taps_inside(H, W, window)
     weights, chunks = taps_of_kernel * Cin * Cout, math.ceil(Cout / LANES)
     seen = spikes * taps / (H * W)  # rows added, if spikes are spread evenly
-    addition = 0.0175 if taps_of_kernel * Cin < 1024 else 0.0215  # more rows than that come from a slower cache
+    addition = 0.0175 if taps_of_kernel * Cin < 1024 else 0.0215  # a larger table comes from a slower cache
     event = addition * seen * chunks * LANES + 8.8 * B * Ho * Wo * chunks + 0.074 * B * H * W * Cin + 0.29 * weights + 26e3
     if winograd_fits(W, Cin, Cout, window, dtype):
         points = B * tile_points(H) * tile_points(W)

@@ -3,17 +3,18 @@
 Axes: B images (time steps x batch), H height, W width, C channels; images x[B,H,W,Cin], weights wt[kh,kw,Cin,Cout],
 outputs y[B,Ho,Wo,Cout], all C-contiguous. An input pixel is (iy, ix) of channel ci, an output pixel (oy, ox) of channel co,
 a tap of the kernel (ky, kx); the Window (layout.py) says which of them meet. d<name> is a gradient. event_conv.py and
-winograd.py speak the same dialect.
+winograd.py use the same notation.
 
 The fast paths copy small patches into a workspace and multiply matrices there (rows.product), inside one parallel loop per
-call. Every output is one sum in a fixed order, whatever else is computed, so an image's result does not depend on
-its batch, nor anything on the number of threads, on any CPU.
+call. Every output is one sum in a fixed order, whatever else is computed, so on no CPU does an image's result depend on
+its batch, or anything on the number of threads.
 
-3x3 convolutions of stride 1 in float32 take the path of fewer multiplications that has a page of its own, winograd.py. Its
+3x3 convolutions of stride 1 in float32 take a path with fewer multiplications, which has a module of its own, winograd.py. Its
 error is near 3e-6 of the largest value that a tile of 6x6 pixels holds, so one pixel of 1e6 would drown its neighbors, and
 one NaN would reach all 16 outputs of each of its tiles. Images that are not finite, or in which the largest value is more than
-RANGE times the mean of those that are not 0, are convolved by the definition instead: each image by itself, so that its batch
-has no say. Gradients, whose error matters against the largest value only, take the fast path as they are.
+RANGE times the mean of those that are not 0, are convolved by the definition instead: this is decided for each image alone, so
+that it does not depend on the batch. Gradients, whose error matters only relative to the largest value, always take the fast
+path.
 """
 
 from __future__ import annotations
@@ -36,11 +37,11 @@ __all__ = [
 ]
 
 
-PRODUCT = 1000000  # multiplications of a product, about: its operands then lie in the second-level cache
-GROUPS = 8  # of images, whose weight gradients are summed apart: a fixed number, whatever the number of threads
+PRODUCT = 1000000  # multiplications of a product, about: its operands then fit in the second-level cache
+GROUPS = 8  # of images, whose weight gradients are summed separately: a fixed number, whatever the number of threads
 PIXELS = 512  # summed over by one product of a weight gradient
 ROWS = 48  # of a weight gradient, per product
-RANGE = 1000  # of the largest value of an image over the mean of its values, see above
+RANGE = 1000  # of the largest value of an image over the mean of its values that are not 0, see above
 
 
 # ---- the definition --------------------------------------------------------------------------------------------------
@@ -122,8 +123,8 @@ def _weight_panels(panels, wt, transposed):
 
 @kernel
 def _multiply_tap(target, source, panel, rows, out, pixels, backward, k, n, H, W, Ho, Wo, tap, p0, p1, window):
-    # For output pixels p0:p1 and one tap: target pixel += source pixel times panel[k, n]. Forward the target is the
-    # output pixel and the source the input pixel that the tap meets; backward they change places.
+    # For output pixels p0:p1 and one tap: target pixel += source pixel times panel[k, n]. Forward, the target is the
+    # output pixel and the source the input pixel that the tap meets; backward, they change places.
     down, right = tap // window.kw - window.pad_h, tap % window.kw - window.pad_w
     count = 0
     for p in range(p0, p1):
@@ -185,13 +186,13 @@ def _multiply_taps(target, source, panels, bias, backward, images, block, worker
 
 def _dense(target, source, wt, bias, backward, window):
     k, n = source.shape[3], target.shape[3]
-    if n <= COLUMNS and not backward:  # they lie so already
+    if n <= COLUMNS and not backward:  # they are in that order already
         panels = wt.reshape(-1)
     else:
         panels = np.empty(wt.size, wt.dtype)
         _weight_panels(panels, wt, backward)
     block = min(PRODUCT // (k * min(n, COLUMNS)), 256)
-    if block < 8:  # so few rows would not pay for reading the weights
+    if block < 8:  # too few rows to pay for reading the weights
         block = 256
     Ho, Wo = (source if backward else target).shape[1:3]
     images = max(1, block // (Ho * Wo))
@@ -201,14 +202,14 @@ def _dense(target, source, wt, bias, backward, window):
 
 @parallel_kernel
 def _forward_by_image(y, x, wt, bias, window):
-    # Matrix products of so few input channels would only move memory.
+    # Matrix products over so few input channels would only move memory.
     for b in prange(x.shape[0]):
         conv_forward(y[b : b + 1], x[b : b + 1], wt, bias, window)
 
 
 @kernel
 def _is_wild(x):
-    # x: [P, C]. Sums for each channel apart, which takes several channels at a time.
+    # x: [P, C]. Separate sums for each channel, so that the loop takes several channels at a time.
     real = x.dtype.type
     top, total, count = np.zeros((3, x.shape[1]), x.dtype)
     for p in range(x.shape[0]):
@@ -228,7 +229,7 @@ def _convolve_wild_images(y, x, wt, bias, window):
 
 
 def dense_forward(y: np.ndarray, x: np.ndarray, wt: np.ndarray, bias: np.ndarray, window: Window, tame: bool = False) -> None:
-    """Write the convolution of x with wt, plus bias, into y. ``tame`` promises that no image needs the definition: spikes."""
+    """Write the convolution of x with wt, plus bias, into y. ``tame``: no image needs the definition, as x holds spikes."""
     if winograd_fits(x.shape[2], wt.shape[2], wt.shape[3], window, x.dtype):
         winograd_conv(y, x, wt, bias, False)
         if not tame:
@@ -240,7 +241,7 @@ def dense_forward(y: np.ndarray, x: np.ndarray, wt: np.ndarray, bias: np.ndarray
 
 
 def dense_input_gradient(dx: np.ndarray, dy: np.ndarray, wt: np.ndarray, window: Window) -> None:
-    """Write the gradient by the convolution's input into dx."""
+    """Write the gradient with respect to the convolution's input into dx."""
     no_bias = np.zeros(wt.shape[2], dx.dtype)
     if winograd_fits(dx.shape[2], wt.shape[2], wt.shape[3], window, dx.dtype):
         winograd_conv(dx, dy, wt, no_bias, True)
@@ -253,7 +254,7 @@ def dense_input_gradient(dx: np.ndarray, dy: np.ndarray, wt: np.ndarray, window:
 
 @kernel
 def _patches(rows, x, Ho, Wo, window):
-    # rows[Ho*Wo, kh*kw*Cin] <- x[H,W,Cin]: for each output pixel what it sees under each tap, zeros outside the image
+    # rows[Ho*Wo, kh*kw*Cin] <- x[H,W,Cin]: for each output pixel, what it sees under each tap, zeros outside the image
     H, W, Cin = x.shape
     for oy in range(Ho):
         for ox in range(Wo):
@@ -300,10 +301,10 @@ def _weight_gradient_parts(parts, x, dy, block, window):
 
 
 def dense_weight_gradient(dwt: np.ndarray, x: np.ndarray, dy: np.ndarray, window: Window) -> None:
-    """Write the gradient by the convolution's weights into dwt."""
+    """Write the gradient with respect to the convolution's weights into dwt."""
     kh, kw, Cin, Cout = dwt.shape
     parts = np.empty((min(GROUPS, len(x)), kh * kw * Cin, Cout), dwt.dtype)
-    # A product over few pixels would mostly wait for the weights' memory, one over many for the patches'.
+    # A product over few pixels would mostly wait for the weights from memory, one over many for the patches.
     block = max(1, PIXELS // (dy.shape[1] * dy.shape[2]))
     _weight_gradient_parts(parts, x, dy, block, window)
     parts.sum(axis=0, out=dwt.reshape(-1, Cout))

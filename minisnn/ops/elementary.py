@@ -1,12 +1,12 @@
 """Elementary operations: enough to write any layer by hand on the tape.
 
-Each class is one operation: forward, and next to it the rule for its gradient. The functions below them are what users call;
+Each class is one operation: forward, and next to it the rule for its gradient. Users call the functions below the classes;
 the operators of Tensor (``a + b``, ``a @ b``, ``a[1:]``, ...) and its methods (``a.sum()``) are bound to the same functions
 at the end.
 
-Of all these functions: a, b are Tensors of any shape that NumPy's function of that name takes; beside a Tensor a number or an
-array will do, and takes its dtype. They return a Tensor. They raise ValueError (or IndexError) where NumPy does, because
-shapes, axes or indices do not fit, and TypeError where the tensors' dtypes differ or a lone argument is no Tensor.
+For all these functions: a, b are Tensors of any shape that NumPy's function of that name takes; next to a Tensor a number or
+an array will do, and takes its dtype. They return a Tensor. They raise ValueError (or IndexError) where NumPy does, because
+shapes, axes or indices do not fit, and TypeError if the tensors' dtypes differ or a lone argument is not a Tensor.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def unbroadcast(grad, shape):
 
 
 class Elementary(Function):
-    """An operation of NumPy's, whose complaint about shapes, axes or indices does not say which one it is about."""
+    """An operation of NumPy, whose errors about shapes, axes or indices do not name the operation."""
 
     @classmethod
     def apply(cls, *inputs, **options):
@@ -170,7 +170,7 @@ class Max(Elementary):
 
 
 def _restore_axes(grad, shape, axis, keepdims):
-    """Give a reduced gradient its axes of length 1 back."""
+    """Restore the axes of length 1 of a reduced gradient."""
     if keepdims or axis is None:
         return grad.reshape((1,) * len(shape)) if axis is None else grad
     return np.expand_dims(grad, tuple(a % len(shape) for a in (axis if isinstance(axis, tuple) else (axis,))))
@@ -290,7 +290,7 @@ class Abs(Elementary):
 
 
 def _tensors(*values):
-    """Numbers and arrays beside a tensor take its dtype."""
+    """Numbers and arrays next to a tensor take its dtype."""
     dtype = next((v.dtype for v in values if isinstance(v, Tensor)), None)
     return tuple(
         v if isinstance(v, Tensor) else Tensor(np.asarray(v, dtype if np.ndim(v) == 0 or dtype else None), dtype=dtype)
@@ -324,7 +324,7 @@ def neg(a: Any) -> Tensor:
 
 
 def power(a: Any, exponent: float) -> Tensor:
-    """a to a constant power, a number. Raises TypeError where the exponent is anything else: write exp(b * log(a)) then."""
+    """a to a constant power, a number. Raises TypeError if the exponent is anything else: then write exp(b * log(a))."""
     if isinstance(exponent, Tensor) or np.ndim(exponent) > 0:
         raise TypeError(f"power: the exponent is a {type(exponent).__name__}; give a number, or write exp(b * log(a))")
     return Power.apply(a, exponent=float(exponent))  # a Python number leaves float32 arrays float32
@@ -341,7 +341,7 @@ def sum(a: Any, axis: Axis | None = None, keepdims: bool = False) -> Tensor:
 
 
 def mean(a: Any, axis: Axis | None = None, keepdims: bool = False) -> Tensor:
-    """Mean over ``axis`` (an int, a tuple, or None for all). Raises ValueError where there is nothing to average over."""
+    """Mean over ``axis`` (an int, a tuple, or None for all). Raises ValueError if there is nothing to average over."""
     total = sum(a, axis, keepdims)
     if a.size == 0:
         raise ValueError(f"mean of an empty tensor, of shape {a.shape}")
@@ -420,7 +420,7 @@ def abs(a: Any) -> Tensor:
 
 
 def argmax(a: Any, axis: int | None = None) -> Any:
-    """Where the maximum is, the first of equal ones: an ndarray of whole numbers, as ``numpy.argmax``; it has no gradient."""
+    """Index of the maximum, the first among equals: an ndarray of whole numbers, as ``numpy.argmax``; it has no gradient."""
     try:
         return np.argmax(a.data, axis)
     except ValueError as error:

@@ -6,12 +6,13 @@ one spike adds is contiguous rows; outputs y[B,Ho,Wo,Cout].
     y[b, oy, ox] = bias + sum of wt[ky, kx, ci] over the spikes x[b, iy, ix, ci],
                    iy = oy * stride_h + ky - pad_h,    ix = ox * stride_w + kx - pad_w
 
-The page is a ladder: each rung adds one idea to the one before it. The tests hold the fast loops equal to the plain ones that
-define them, and the top rung equal to the first, on whole numbers, where no sum is rounded.
+The module is a ladder: each rung adds one idea to the one below it. The tests check, on whole numbers, where no
+sum is rounded, that the fast loops equal the plain ones that define them, and the top rung the bottom one.
 
-1. event_forward_loops, event_weight_gradient_loops: the definition. Every output pixel asks all that it sees who fired.
-2. Ask once. spikes.find_events lists the spikes of each image in the order of the memory, so the input columns under a
-   kernel's row are one piece of the list. gather_rows_loops turns the kh pieces that an output pixel sees into a list of the
+1. event_forward_loops, event_weight_gradient_loops: the definition. Every output pixel asks each input that it sees whether it
+   fired.
+2. Ask once. spikes.find_events lists the spikes of each image in memory order, so the input columns under a row of the kernel
+   are one piece of the list. gather_rows_loops turns the kh pieces that an output pixel sees into a list of the
    weight rows that it adds.
 3. One inner loop for both directions, add_rows_loops. Forward, an output pixel adds the weight rows of the spikes that it
    sees. Backward, a weight row adds the output-gradient rows of the pixels at which its channel fired, for which _sort_block
@@ -19,10 +20,10 @@ define them, and the top rung equal to the first, on whole numbers, where no sum
 4. Sums in registers: add_rows, where each of LANES = 32 sums has a name of its own.
 5. Rows in the cache: only LANES channels are added at a time, from a table into which _pack_channels copied them, close
    together. FORWARD_BYTES and BACKWARD_BYTES are the table's size, unless not even LANES channels, or one image, fit.
-6. No branches: list_spikes_by_words and gather_rows write eight numbers at a time, needed or not; the next ones overwrite
-   what was not.
+6. No branches: list_spikes_by_words and gather_rows write eight numbers at a time, needed or not; the next eight overwrite
+   those that were not.
 7. Threads: forward, each takes a share of the rows of output pixels. Backward, each takes a share of the channels of groups of
-   images, and the groups are added up in the end; they depend on the shapes alone, so no sum depends on the threads.
+   images, and the groups are added up at the end; they depend only on the shapes, so no sum depends on the threads.
 """
 
 from __future__ import annotations
@@ -104,9 +105,9 @@ def add_rows_loops(y, y_first, y_step, base, base_first, base_step, table, rows,
 
 @kernel
 def add_rows(y, y_first, y_step, base, base_first, base_step, table, rows, begin, end, shift, runs):
-    # The sums of a run are 32 names, which a compiler keeps in registers: one vector load and addition per 16 floats is all
-    # that an event costs. An array of 32 it would write back to memory after every event, since it cannot know that no row
-    # overlaps it: measured, that takes 4 to 8 times as long.
+    # The sums of a run are 32 names, which the compiler keeps in registers: an event costs only one vector load and addition
+    # per 16 floats. An array of 32 would be written back to memory after every event, since the compiler cannot know that no
+    # row overlaps it: measured, that takes 4 to 8 times as long.
     for run in range(runs):
         s = np.uint64(base_first + run * base_step)
         o = np.uint64(y_first + run * y_step)
@@ -140,7 +141,7 @@ def add_rows(y, y_first, y_step, base, base_first, base_step, table, rows, begin
 
 @kernel
 def _aligned_empty(size, like):
-    # A vector load that straddles two cache lines costs two loads, so tables begin at one.
+    # A vector load that straddles two cache lines costs two loads, so tables begin at a cache line.
     raw = np.empty(size + 64, like.dtype)
     skip = (-raw.ctypes.data) % 64 // raw.itemsize
     return raw[skip : skip + size]
@@ -148,7 +149,7 @@ def _aligned_empty(size, like):
 
 @kernel
 def _pack_channels(table, first, source, row0, rows, width, co):
-    # Channels co to co + LANES of source's rows, close together in table; where there are fewer, the rest stays as it is.
+    # Channels co to co + LANES of source's rows, close together in table; if there are fewer, the rest stays as it is.
     channels = min(LANES, width - co)
     for r in range(rows):
         to = table[first + r * LANES :][:LANES]
@@ -164,7 +165,7 @@ def _pack_channels(table, first, source, row0, rows, width, co):
 def gather_rows_loops(rows, begin, offsets, positions, oy, Cin, window):
     # The definition: rows[begin[ox]:begin[ox + 1]] <- where the weight rows that output pixel (oy, ox) adds begin in a table
     # of rows of LANES numbers. Spike (iy, ix, ci) adds row (ky * kw + kx) * Cin + ci. In the list it is ix * Cin + ci, so
-    # all spikes of a piece are off by the same number. Returns how many rows there are.
+    # all spikes of a piece are shifted by the same number. Returns how many rows there are.
     n = np.uint64(0)
     for ox in range(begin.size - 1):
         begin[ox] = n
@@ -182,7 +183,7 @@ def gather_rows_loops(rows, begin, offsets, positions, oy, Cin, window):
 
 @kernel
 def gather_rows(rows, begin, offsets, positions, oy, Cin, window):
-    # As gather_rows_loops, eight at a time: up to 7 too many, which the next piece overwrites.
+    # Like gather_rows_loops, eight at a time: up to 7 too many, which the next piece overwrites.
     H, W = offsets.shape[0], offsets.shape[1] - 1
     n = np.uint64(0)
     for ox in range(begin.size - 1):
@@ -273,7 +274,7 @@ def event_forward(y: np.ndarray, events: Events, wt: np.ndarray, bias: np.ndarra
         y: receives the output, [B,Ho,Wo,Cout], C-contiguous.
         events: what find_events(x) returned.
         wt: weights [kh,kw,Cin,Cout], C-contiguous, of y's dtype.
-        bias: [Cout], what each output pixel starts from.
+        bias: [Cout], the value from which each output pixel starts.
         window: Window.
 
     Returns:
@@ -284,7 +285,7 @@ def event_forward(y: np.ndarray, events: Events, wt: np.ndarray, bias: np.ndarra
     chunks = -(-Cout // LANES)
     start = np.zeros(chunks * LANES, wt.dtype)
     start[:Cout] = bias
-    # As many chunks at a time as the cache holds the weights of, in groups of about equal size.
+    # As many chunks at a time as have weights that fit in the cache, in groups of about equal size.
     groups = -(-chunks // max(1, FORWARD_BYTES // (wt.nbytes // Cout * LANES)))
     additions = np.empty(numba.get_num_threads(), np.int64)
     _forward(additions, y, events.offsets, events.positions, wt, start, -(-chunks // groups), window)
@@ -297,12 +298,12 @@ def event_forward(y: np.ndarray, events: Events, wt: np.ndarray, bias: np.ndarra
 # ((iy + pad_h - ky) / stride_h, (ix + pad_w - kx) / stride_w) where both divide evenly. Spikes of equal iy % stride_h and
 # ix % stride_w (a class) divide under the same taps, and reach iy // stride_h + down and ix // stride_w + right: a fixed
 # shift. So one list per class and channel serves the whole kernel, and the spikes of the list are, in order, those of each
-# input row of the class. Output columns that do not exist are zeros in the table; output rows that do not exist are cut off
+# input row of the class. Output columns that do not exist are zeros in the table; output rows that do not exist are cut from
 # the list.
 
 
 class Table(NamedTuple):
-    """Where the output gradients of a block of images lie: rows of LANES numbers, one for each pixel, zeros around them."""
+    """Layout of the output gradients of a block of images: rows of LANES numbers, one for each pixel, zeros around them."""
 
     block: int  # images
     heights: int  # input rows of a class
@@ -312,7 +313,7 @@ class Table(NamedTuple):
 
 
 def _table_for(x_shape, y_shape, window, itemsize):
-    # As many zeros left, right and above as shifts reach, as many images as the cache holds.
+    # As many zeros left, right and above as the shifts reach, as many images as the cache holds.
     (B, H, W), (_, Ho, Wo, _) = x_shape, y_shape
     left = max(0, (window.kw - 1 - window.pad_w) // window.stride_w)
     width = left + max(Wo, -(-W // window.stride_w) + (window.pad_w + window.stride_w - 1) // window.stride_w)
@@ -323,7 +324,7 @@ def _table_for(x_shape, y_shape, window, itemsize):
 
 @kernel
 def _sort_block(rows, bound, offsets, positions, b0, b1, Cin, Ho, at, window):
-    # rows <- where the pixel of each spike of images b0:b1 lies in the table, sorted by class, channel and input row; bound <-
+    # rows <- where the pixel of each spike of images b0:b1 is in the table, sorted by class, channel and input row; bound <-
     # where in rows each of those begins. A counting sort: count the keys, add up the counts, put each spike in its place.
     H, W = offsets.shape[1], offsets.shape[2] - 1
     key_of = np.empty(W * Cin, np.int64)
@@ -389,7 +390,7 @@ def _write_sums(dwt, sums, taps, Cin, Cout, co):
 
 @kernel
 def _gradient_share(t, threads, dwt, dy, rows, bounds, at, window):
-    # dwt[groups,kh,kw,Cin,Cout]: groups of images are summed apart and added up by the caller.
+    # dwt[groups,kh,kw,Cin,Cout]: groups of images are summed separately and added up by the caller.
     groups, Cin, Cout = dwt.shape[0], dwt.shape[3], dwt.shape[4]
     B, Ho, Wo, _ = dy.shape
     taps = window.kh * window.kw
@@ -433,7 +434,7 @@ def _weight_gradient(threads, dwt, dy, rows, bounds, at, window):
 
 
 def event_weight_gradient(dwt: np.ndarray, dy: np.ndarray, events: Events, window: Window) -> None:
-    """Gradient of event_forward in its weights: every weight row adds the output gradients that its spikes reached.
+    """Weight gradient of event_forward: every weight row adds the output gradients that its spikes reached.
 
     The order of summation depends on the shapes and the spikes, not on the number of threads.
 

@@ -5,9 +5,9 @@ Symbols as in batch_norm.py (z = a * y + b), attention.py (w, rows [N, G, C]) an
 
     s = lif(relu(w * z)) with attention, s = lif(z) without
 
-The definition is the composition of the three operations on their own pages, and the tests hold this page against it. Time
-here goes into moving numbers, not into computing them, so the forward pass never writes z or w * z: it reads y and writes
-spikes. The backward pass works them out of y again, and carries a block of neurons through all of time while it lies in cache.
+The definition is the composition of the three operations in their own modules, and the tests compare this module with it. Time
+here is spent moving numbers, not computing them, so the forward pass never writes z or w * z: it reads y and writes
+spikes. The backward pass recomputes them from y, and carries a block of neurons through all time steps while it is in cache.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from .lif import Neuron, charge, check_neurons, check_potentials, fires, reset, 
 
 __all__ = ["norm_fire", "NormFire"]
 
-BLOCK = 1024  # neurons carried together through all of time
-PARTS = 4  # shares of a sample's pixels: more work to hand out than samples; a fixed number, whatever the number of threads
+BLOCK = 1024  # neurons carried together through all time steps
+PARTS = 4  # shares of a sample's pixels: more units of work than samples; a fixed number, whatever the number of threads
 
 
 @parallel_kernel
@@ -53,8 +53,8 @@ def norm_pool_forward(sums, tops, y_tops, ties, y, a, b, by_time, by_pixel):
 
 
 # The loops of a block. Its pixels and channels are contiguous, M numbers in all, so what belongs to a channel is
-# repeated for each pixel ("tiled") and every loop is a plain one over M. Few arrays to a loop, and none given twice: only
-# where the compiler sees that no two overlap does it take several numbers at a time.
+# repeated for each pixel ("tiled") and every loop is a plain one over M. Few arrays per loop, and none passed twice: only
+# if the compiler sees that no two overlap does it process several numbers at a time.
 
 
 @kernel
@@ -88,7 +88,7 @@ def scale_shift_and_gate(x, y, a, b, w, zero):
 
 @kernel
 def current_of(x, y, a, b, w, gated, zero):
-    # what the neurons are given: relu(w * z) or z
+    # the neurons' input: relu(w * z) or z
     if gated:
         scale_shift_and_gate(x, y, a, b, w, zero)
     else:
@@ -168,7 +168,7 @@ def scores_of(out, w, t, first, by_time, by_pixel):
 
 @kernel
 def all_finite(h):
-    # A sum of what is 0 for every finite number, NaN for the others: unlike a condition, several at a time.
+    # A sum of terms that are 0 for every finite number and NaN for the others: unlike a condition, it vectorizes.
     total = h.dtype.type(0)
     for i in range(h.size):
         total += h[i] - h[i]
@@ -222,7 +222,7 @@ def norm_fire_backward(dz, dw, sums, ds, y, a, b, mean, w, gated, n, kind, alpha
             tile(bt, b)
             tile(meant, mean)
             h[:] = n.v_rest
-            for t in range(T):  # the potentials, once more
+            for t in range(T):  # the potentials, recomputed
                 if gated and (t == 0 or by_time):
                     scores_of(wt, w[k], t, first, by_time, by_pixel)
                 current_of(x, y[t, k, i : i + M], at, bt, wt, gated, n.zero)
@@ -255,8 +255,8 @@ def norm_fire_backward(dz, dw, sums, ds, y, a, b, mean, w, gated, n, kind, alpha
 
 @parallel_kernel
 def norm_attention_backward(dz, y, a, b, slope, lift, tops, at_top, by_time, by_pixel):
-    # batch_norm_backward where the pooled features have a part in dz; in place. dz, y: [T, N, P, C]
-    # a, b, slope: [C]; lift (what all entries of a row gain), tops, at_top (what its maximum gains besides): [N, G, C]
+    # batch_norm_backward where the pooled features contribute to dz; in place. dz, y: [T, N, P, C]
+    # a, b, slope: [C]; lift (added to all entries of a row), tops, at_top (added to its maximum as well): [N, G, C]
     T, N, P, C = y.shape
     none = y.dtype.type(0.0)
     for task in prange(N * PARTS):
@@ -368,9 +368,9 @@ class NormFire(Function):
         return (channels_first_view(dz.reshape(self.shape)), dweight, real_array(sums[0], real), *attention)
 
     def feature_sums(self, davg, dtop, mean):
-        """The features' part in the sums that batch norm needs, of dz and of dz * (y - mean): [1, 2, C].
+        """The features' share of the sums that batch norm needs, of dz and of dz * (y - mean): [1, 2, C].
 
-        From the rows that the forward pass left: every entry of a row has the same davg, every tie the same y.
+        From the rows that the forward pass kept: every entry of a row has the same davg, every tie the same y.
         """
         y_sums, y_tops, ties, entries = self.rows
         by_mean = davg * float(entries) + dtop * ties
@@ -393,10 +393,10 @@ def norm_fire(
     attention: Sequence[Tensor] = (),
     spiking: bool = False,
 ) -> Tensor:
-    """lif(attention(batch_norm(y))), or lif(batch_norm(y)) where ``dim`` is None, in one operation.
+    """lif(attention(batch_norm(y))), or lif(batch_norm(y)) if ``dim`` is None, in one operation.
 
-    Equal to the composition of ``batch_norm``, ``attention`` and ``lif``, whose arguments these are, at a third of the time
-    and a half of the memory.
+    Equal to the composition of ``batch_norm``, ``attention`` and ``lif``, whose arguments these are, in a third of the time
+    and half the memory.
 
     Args:
         y: output of a convolution, [T, N, C, H, W].

@@ -1,10 +1,10 @@
-"""Where the numbers lie, and which pixels meet: public arrays are [T, N, C, H, W], memory is channels last.
+"""Where the numbers are in memory, and which pixels meet: public arrays are [T, N, C, H, W], memory is channels last.
 
 Axes: T time steps, N batch, B = T * N images, C channels, H height, W width; Ho, Wo height and width of an output.
 
 With the channels of a pixel side by side in memory, one spike adds one contiguous row of weights, batch norm reads whole rows
-of channels, and a matrix product needs no transposition. So operations work on contiguous [..., H, W, C] arrays and hand out
-views of them with the axes in the public order; going back and forth between operations costs nothing.
+of channels, and a matrix product needs no transposition. So operations work on contiguous [..., H, W, C] arrays and return
+views of them with the axes in the public order; converting back and forth between operations costs nothing.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Window(NamedTuple):
 
 
 def channels_last(x: np.ndarray) -> np.ndarray:
-    """[..., C, H, W] -> contiguous [..., H, W, C]; a copy only where the memory is not in that order already."""
+    """[..., C, H, W] -> contiguous [..., H, W, C]; a copy only if the memory is not already in that order."""
     n = x.ndim
     return np.ascontiguousarray(x.transpose(*range(n - 3), n - 2, n - 1, n - 3))
 
@@ -76,16 +76,16 @@ def public(y: np.ndarray, lead: tuple[int, ...]) -> np.ndarray:
 
 
 def to_memory(x: np.ndarray) -> np.ndarray:
-    """A contiguous array in the order of the memory: maps (4 axes or more) channels last, anything else as it is."""
+    """A contiguous array in memory order: maps (4 axes or more) channels last, anything else as it is."""
     return channels_last(x) if x.ndim >= 4 else np.asarray(x, order="C")
 
 
 def from_memory(x: np.ndarray) -> np.ndarray:
-    """The public view of what ``to_memory`` made."""
+    """The public view of what ``to_memory`` returned."""
     return channels_first_view(x) if x.ndim >= 4 else x
 
 
 def by_time(x: np.ndarray) -> tuple[np.ndarray, tuple[int, ...]]:
-    """[T, ...] -> [T, M] in the order of the memory, and the shape in memory, with which ``from_memory`` goes back."""
+    """[T, ...] -> [T, M] in memory order, and the shape in memory, which ``from_memory`` needs to go back."""
     last = to_memory(x)
     return last.reshape(last.shape[0], -1), last.shape

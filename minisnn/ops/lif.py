@@ -13,9 +13,9 @@ and in steps of one, with H the potential after the reset,
     S[t] = Theta(U[t] - U_threshold)                           fire
     H[t] = U[t] (1 - S[t]) + U_reset S[t]                      reset                      (Eq. 2)
 
-(the paper prints I[t-1]; its code, like all others, uses I[t]). A potential, or a gradient on its way back, that is smaller
-than the smallest normal number counts as 0: a silent neuron would otherwise halve its potential into the denormal numbers,
-on which a CPU is many times slower.
+(the paper prints I[t-1]; its code, like all others, uses I[t]). A potential, or a gradient in the backward pass, whose
+magnitude is below the smallest normal number counts as 0: a silent neuron would otherwise halve its potential into the
+denormal numbers, on which a CPU is many times slower.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from .layout import by_time, from_memory
 
 __all__ = ["lif", "LIF", "Neuron", "neuron"]
 
-BLOCK = 1024  # neurons carried together through all of time: their potentials stay in the first-level cache
+BLOCK = 1024  # neurons carried together through all time steps: their potentials stay in the first-level cache
 
 
 class Neuron(NamedTuple):
@@ -41,17 +41,17 @@ class Neuron(NamedTuple):
 
     zero: float
     one: float
-    leak: float  # 1 / tau: the share of the distance to rest that is lost in a step
-    gain: float  # what the input is multiplied by: 1 / tau where the input decays too, else 1
+    leak: float  # 1 / tau: the fraction of the distance to rest that is lost in a step
+    gain: float  # factor of the input: 1 / tau if the input decays too, else 1
     v_threshold: float
-    v_rest: float  # where the potential starts and leaks to: v_reset, or 0 with soft reset
-    keep: float  # a neuron that fired is left with keep * u + drop: 0 * u + v_reset (hard reset),
+    v_rest: float  # where the potential starts and what it leaks to: v_reset, or 0 with soft reset
+    keep: float  # the potential after a spike is keep * u + drop: 0 * u + v_reset (hard reset),
     drop: float  # or 1 * u - v_threshold (soft reset)
     tiny: float  # the smallest normal number of the dtype
-    through_reset: float  # 1 where the gradient also flows through the reset's dependence on the spike, 0 where detached
+    through_reset: float  # 1 if the gradient also flows through the reset's dependence on the spike, 0 if detached
 
 
-# One step of one neuron, and its way back. The loops below and those of fused.py are made of these; Numba compiles them in.
+# One step of one neuron, forward and backward. The loops below and those of fused.py are built from these; Numba inlines them.
 
 
 @kernel
@@ -76,7 +76,7 @@ def reset(u, fired, n):
 
 @kernel
 def smooth_reset(u, s, n):
-    # the same for a spike that is a number
+    # the same for a spike that is a real number
     return u * (n.one - s) + (n.keep * u + n.drop) * s
 
 
@@ -96,7 +96,7 @@ def unfire(ds, dh, u, s, sg, n):
     return ds * sg + dh * (dh_du + n.through_reset * dh_ds * sg)
 
 
-# Layers of neurons. M neurons are carried through time in blocks.
+# Layers of neurons: M neurons, carried through time in blocks.
 
 
 @kernel
@@ -111,7 +111,7 @@ def fire_all(s, u, n, smooth, kind, alpha):
 
 @parallel_kernel
 def lif_forward(s, h, x, n, smooth, kind, alpha):
-    # s, x: [T, M]; h: [M], left with the last potentials, of which NaN is one wherever a current was NaN or infinite; n: Neuron
+    # s, x: [T, M]; h: [M], receives the last potentials, which are NaN wherever a current was NaN or infinite; n: Neuron
     T, M = x.shape
     real = x.dtype.type
     for block in prange((M + BLOCK - 1) // BLOCK):
@@ -153,11 +153,11 @@ def lif_backward(dx, ds, x, u, s, sg, n, smooth, kind, alpha):
 
 
 def check_potentials(finite):
-    """Refuse currents that are NaN or infinite: no spike can carry them on, so the loss would stay finite over dead weights."""
+    """Reject currents that are NaN or infinite: no spike can pass them on, so the loss would stay finite over dead weights."""
     if not finite:
         raise FloatingPointError(
             "neurons were given a current that is NaN, infinite or too large; look for it in the input and in the "
-            "weights, which a learning rate that is too high lets grow without end"
+            "weights, which grow without bound if the learning rate is too high"
         )
 
 
@@ -242,7 +242,7 @@ def neuron(
 
 
 def check_neurons(shape, surrogate):
-    """Refuse an input of ``shape`` without time steps, and what is no surrogate."""
+    """Reject an input of ``shape`` without time steps, and anything that is not a surrogate."""
     if len(shape) < 1 or shape[0] == 0:
         raise ValueError(f"lif needs at least one time step on axis 0, got shape {shape}")
     if not isinstance(surrogate, Surrogate):
@@ -272,8 +272,8 @@ def lif(
         surrogate: one of ``minisnn.surrogate``.
         detach_reset: whether the gradient stops at the spike's effect on the reset, as in the published code.
         decay_input: whether the input is divided by tau (as in Eq. 2) or added whole.
-        smooth: emit the surrogate's primitive, a number between 0 and 1, in place of a spike. Then the backward loop with
-            detach_reset=False is the exact derivative, and ``gradcheck`` can prove it.
+        smooth: emit the surrogate's primitive, a number between 0 and 1, instead of a spike. Then the backward loop with
+            detach_reset=False is the exact derivative, and ``gradcheck`` can verify it.
 
     Returns:
         Spikes, [T, ...]: a Tensor of x's dtype that keeps them at one byte each (with ``smooth``, numbers of that dtype).

@@ -2,7 +2,7 @@
 
 Axes: R rows (any leading axes), F input features, O outputs.
 Plain loops, not a BLAS product: BLAS may round a row differently depending on the other rows, and a sample's
-scores shall not depend on its batch.
+scores must not depend on its batch.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def linear_backward(dx, dweight, dbias, dout, x, weight):
                 dweight[o, f] += dout[r, o] * x[r, f]
 
 
-SMALL = 1 << 20  # products; below, waking the threads costs more than the work
+SMALL = 1 << 20  # products; below that, waking the threads costs more than the work
 serial = kernel(linear_forward), kernel(linear_backward)
 parallel = parallel_kernel(linear_forward), parallel_kernel(linear_backward)
 

@@ -89,7 +89,7 @@ def mse_loss(x: Tensor, target: Any) -> Tensor:
 
     Args:
         x: scores, [N, K] (any shape).
-        target: Tensor or array of that shape, such as ``one_hot`` makes.
+        target: Tensor or array of that shape, such as ``one_hot`` returns.
 
     Returns:
         Tensor of shape ().
@@ -139,7 +139,7 @@ def one_hot(labels: Any, classes: int, dtype: DType = np.float32) -> np.ndarray:
         dtype: of the result.
 
     Raises:
-        ValueError: a label out of range, not one whole number for each sample, or no number of classes.
+        ValueError: a label out of range, not one whole number for each sample, or an invalid number of classes.
     """
     labels = np.asarray(labels)
     if isinstance(classes, bool) or not isinstance(classes, (int, np.integer)) or classes < 1:

@@ -1,7 +1,7 @@
 """Pooling over space, forward and backward.
 
 Axes: B = T * N images, C channels, H height, W width, Ho and Wo of the output; oy, ox an output pixel, iy, ix an input pixel.
-Images lie channels last in memory, so the innermost loop of every kernel runs over the channels of one pixel.
+Images are channels last in memory, so the innermost loop of every kernel runs over the channels of one pixel.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def max_pool_forward(y, winner, x, k, stride, pad):
                 winner[b, oy, ox] = -1
                 for iy in range(max(0, oy * stride - pad), min(H, oy * stride - pad + k)):
                     for ix in range(max(0, ox * stride - pad), min(W, ox * stride - pad + k)):
-                        for c in range(C):  # only a larger value replaces, of equal ones the first wins; and so does NaN
+                        for c in range(C):  # only a larger value replaces: the first of equal ones wins, and so does NaN
                             v = x[b, iy, ix, c]
                             if winner[b, oy, ox, c] < 0 or v > y[b, oy, ox, c] or v != v:
                                 y[b, oy, ox, c] = x[b, iy, ix, c]
@@ -131,7 +131,7 @@ def max_pool2d(x: Tensor, kernel: int, stride: int | None = None, padding: int =
     """The largest value in each window; the pool of spikes is spikes.
 
     y[oy, ox] = max of x[iy, ix] for iy in oy * stride - padding + [0, kernel), and ix likewise.
-    Pixels outside do not count. The gradient goes to the first of equal values in row order, and NaN passes, as in PyTorch.
+    Pixels outside do not count. The gradient goes to the first of equal values in row order, and NaN propagates, as in PyTorch.
 
     Args:
         x: [..., C, H, W].

@@ -1,6 +1,6 @@
 """The joins of two branches, forward and backward (Table II).
 
-Symbols: x the main branch, y the shortcut, both of one shape, M elements in the order of the memory; d<name> a gradient.
+Symbols: x the main branch, y the shortcut, of the same shape, M elements in memory order; d<name> a gradient.
 
     ADD   x + y             AND   x * y
     IAND  (1 - x) * y       OR    (x + y) - x * y
@@ -25,7 +25,7 @@ ADD_CODE, AND_CODE, IAND_CODE, OR_CODE = range(4)
 
 @parallel_kernel
 def join_forward(out, x, y, code):
-    # out, x, y: [M]; spikes as bytes (x + y - x * y needs no number beyond 2) or numbers
+    # out, x, y: [M]; spikes as bytes (x + y - x * y never exceeds 2 on the way) or numbers
     for i in prange(x.size):
         if code == ADD_CODE:
             out[i] = x[i] + y[i]
@@ -81,7 +81,7 @@ class Join(Function):
 def join(x: Tensor, y: Tensor, how: str = "or") -> Tensor:
     """Join the main branch and the shortcut element by element: Table II, in the module docstring.
 
-    The join of spikes by OR, AND or IAND is spikes again; by ADD it is numbers, 0 to 2.
+    Joining spikes by OR, AND or IAND gives spikes again; by ADD, numbers from 0 to 2.
 
     Args:
         x, y: [T, N, C, H, W], main branch and shortcut; any two equal shapes.

@@ -1,10 +1,10 @@
-"""Rows of numbers within flat arrays: copied, added, multiplied. What the dense convolutions are made of.
+"""Rows of numbers within flat arrays: copied, added, multiplied. The building blocks of the dense convolutions.
 
 A row of ``n`` numbers begins at ``o`` in the array ``out`` that is written, and at ``a`` in the array ``x`` that is read.
 
-The matrix product is written here, not taken from a BLAS: OpenBLAS has other kernels for each kind of CPU, and most of them
-round a row differently with its position and with the number of rows in the product. Here every entry is one sum over k in
-ascending order, whatever else is computed, so an image's convolution cannot depend on its batch, on any CPU. It is as fast
+The matrix product is written here, not taken from a BLAS: OpenBLAS has different kernels for each kind of CPU, and most of
+them round a row differently depending on its position and on the number of rows in the product. Here every entry is one sum
+over k in ascending order, whatever else is computed, so on no CPU can an image's convolution depend on its batch. It is as fast
 as OpenBLAS: on one core 75 to 115 GFLOP/s against 83 to 115 with AVX-512, 80 to 100 against 48 to 69 with AVX2.
 """
 
@@ -15,7 +15,7 @@ from ..jit import contracted_kernel, has_feature, kernel
 __all__ = ["COLUMNS", "OFFSET", "STEP", "copy", "add", "copy_plus", "fill", "transpose", "product", "product_loops"]
 
 COLUMNS = 64  # columns per matrix product
-# An index masked with these is visibly not negative, without which the compiler would not vectorise a loop over it.
+# Masking proves to the compiler that an index is not negative; otherwise it does not vectorize a loop over it.
 OFFSET, STEP = (1 << 47) - 1, (1 << 31) - 1
 
 
@@ -73,7 +73,7 @@ def product_loops(out, o, gap, x, a, row, step, w, b, width, m, k, n):
 
 @contracted_kernel
 def _plus(s, f, w, b):
-    # The 16 sums s, each plus f times its number of w. A tuple, since its entries are kept in one or two registers where an
+    # The 16 sums s, each plus f times its number of w. A tuple, since its entries are kept in one or two registers, whereas an
     # array would be written to memory; unsigned, since a signed index might be negative, and is checked.
     return (
         s[0] + f * w[b],
@@ -141,7 +141,7 @@ def _four_rows(out, o, gap, x, a, row, step, w, b, width, k):
 
 @contracted_kernel
 def _eight_rows(out, o, gap, x, a, row, step, w, b, width, k):
-    # out[8, 16] <- x[8, k] w[k, 16]: as _four_rows, for CPUs whose registers hold so many sums.
+    # out[8, 16] <- x[8, k] w[k, 16]: as _four_rows, for CPUs with enough registers for that many sums.
     o, gap, b, width = np.uint64(o), np.uint64(gap), np.uint64(b), np.uint64(width)
     a0, row, step = np.uint64(a), np.uint64(row), np.uint64(step)
     a1, a2, a3, a4 = a0 + row, a0 + np.uint64(2) * row, a0 + np.uint64(3) * row, a0 + np.uint64(4) * row
@@ -166,13 +166,13 @@ def _eight_rows(out, o, gap, x, a, row, step, w, b, width, k):
 
 
 # Rows of a tile: as many as leave the sums in registers, of which AVX-512 has 32 of 16 floats, AVX2 16 of 8, Arm 32 of 4.
-# No sum depends on it.
+# No sum depends on this number.
 TILE_ROWS, _tile = (8, _eight_rows) if has_feature("avx512f") else (4, _four_rows)
 
 
 @kernel
 def _tiles(out, o, gap, x, a, row, step, w, b, width, m, k, n):
-    # The last tile of an axis overlaps the one before rather than being smaller: it computes the same numbers again.
+    # The last tile of an axis overlaps the one before it rather than being smaller: it computes the same numbers again.
     for j in range(0, n, 16):
         j = min(j, n - 16)
         if m < TILE_ROWS:
@@ -186,7 +186,7 @@ def _tiles(out, o, gap, x, a, row, step, w, b, width, m, k, n):
 
 @kernel
 def product(out, o, gap, x, a, row, step, w, b, width, m, k, n):
-    # As product_loops, the same sums in the same order, but a tile of rows and 16 columns at a time.
+    # Like product_loops, with the same sums in the same order, but a tile of rows and 16 columns at a time.
     if n >= 16:
         _tiles(out, o, gap, x, a, row, step, w, b, width, m, k, n)
     else:  # columns of zeros fill the tile

@@ -1,4 +1,4 @@
-"""Spikes in memory: which arrays hold them, how many there are, where they are, and how many additions they cause.
+"""Spikes in memory: which arrays hold them, how many there are, where they are, and how many additions they trigger.
 
 Axes: B images (time steps x batch), H height, W width, C channels; spikes x [B, H, W, C], bytes 0 or 1, C-contiguous.
 """
@@ -17,7 +17,7 @@ __all__ = ["as_spikes", "spikes_per_image", "Events", "find_events", "taps_insid
 
 Events = namedtuple("Events", "offsets positions channels spikes")
 
-# For a byte whose bits are eight neighboring spikes: the numbers of the set bits, in order; how many there are.
+# For a byte whose bits are eight neighboring spikes: the numbers of the set bits, in order, and how many there are.
 _BITS = np.zeros((256, 8), np.int32)
 _COUNT = np.zeros(256, np.uint64)
 for _byte in range(256):
@@ -43,7 +43,7 @@ def spike_bytes(out, x):
 
 
 def as_spikes(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """[B, H, W, C] as bytes 0 or 1, and whether each image holds nothing else; if it does, its bytes mean nothing."""
+    """[B, H, W, C] as bytes 0 or 1, and whether each image holds nothing else; if it does, its bytes are meaningless."""
     if x.dtype == np.uint8:
         return x, np.ones(len(x), bool)
     out = np.empty(x.shape, np.uint8)
@@ -56,7 +56,7 @@ def _count_spikes(counts, x):
         image = x[b].reshape(-1)
         n = 0
         for p in range(image.size):
-            n += np.int64(image[p])  # as plain Python too, where a sum of bytes would stay a byte
+            n += np.int64(image[p])  # for plain Python too, where a sum of bytes would stay a byte
         counts[b] = n
 
 
@@ -73,7 +73,7 @@ def spikes_per_image(x: np.ndarray) -> np.ndarray:
 @kernel
 def list_spikes_loops(offsets, positions, x, n):
     # The definition: offsets[H, W + 1], positions[n...] <- the spikes of one image x[H * W * C], of which the first is
-    # number n of the list. No branch: every place is written, and only a spike moves on to the next.
+    # number n of the list. No branch: every place is written, and only a spike advances to the next.
     H, W = offsets.shape[0], offsets.shape[1] - 1
     C = x.size // (H * W)
     p = 0
@@ -89,7 +89,7 @@ def list_spikes_loops(offsets, positions, x, n):
 
 @kernel
 def list_spikes_by_words(offsets, positions, x, n, bits, count):
-    # As list_spikes_loops, where C is a multiple of 8: x holds words of eight bytes, and a table knows the places of the
+    # Like list_spikes_loops, if C is a multiple of 8: x holds words of eight bytes, and a table gives the positions of the
     # spikes of a word. All eight places are written, and the next word overwrites the unused ones.
     H, W = offsets.shape[0], offsets.shape[1] - 1
     words = x.size // (H * W)
@@ -141,7 +141,7 @@ def find_events(x: np.ndarray) -> Events:
         order; between images there are 8 unused places. channels: C. spikes: how many there are.
 
     Raises:
-        ValueError: x is no C-contiguous array of bytes with 4 axes.
+        ValueError: x is not a C-contiguous array of bytes with 4 axes.
     """
     if x.ndim != 4 or x.itemsize != 1 or not x.flags.c_contiguous:
         raise ValueError(f"spikes must be a C-contiguous uint8 array [B, H, W, C], not {x.dtype} {x.shape}")
@@ -156,7 +156,7 @@ def find_events(x: np.ndarray) -> Events:
     return Events(offsets, positions, C, spikes)
 
 
-# ---- how many additions they cause -----------------------------------------------------------------------------------
+# ---- how many additions they trigger ---------------------------------------------------------------------------------
 
 
 def times_seen(size, k, stride, pad):
@@ -178,7 +178,7 @@ def taps_inside(H: int, W: int, window: Window) -> int:
 
 
 def accumulations(x: np.ndarray, Cout: int, window: Window) -> int:
-    """Additions of a weight that the spikes x [B, H, W, C] cause, borders exact: counted without convolving."""
+    """Additions of a weight triggered by the spikes x [B, H, W, C], borders exact: counted without convolving."""
     rows, columns = times_seen_by_axis(x.shape[1], x.shape[2], window)
     fired = x.sum((0, 3), dtype=np.int64)  # [H, W]
     return int(rows @ fired @ columns) * Cout

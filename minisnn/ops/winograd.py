@@ -1,7 +1,7 @@
 """3x3 convolution of stride 1 and padding 1 by Winograd's F(4x4, 3x3): 36 multiplications for 4x4 output pixels, not 144.
 
 Lavin and Gray 2016, "Fast algorithms for convolutional neural networks". Axes and names as in dense_conv.py; k channels are
-summed over, and n (of `cols`) written: Cin and Cout, or the other way round for the input gradient.
+summed over, and n (of `cols`) written: Cin and Cout, or vice versa for the input gradient.
 
 Along one axis, 4 outputs of a filter g of 3 taps over 6 inputs d are A^T [(G g) * (B^T d)], six multiplications, one
 per interpolation point 0, P, -P, Q, -Q, infinity; in two dimensions 36 for 16 outputs. Summed over channels, each of
@@ -24,7 +24,7 @@ from .rows import COLUMNS, OFFSET, STEP, copy, copy_plus, fill, product, transpo
 
 __all__ = ["WINDOW", "winograd_fits", "winograd_conv", "tile_points"]
 
-WINDOW = Window(kh=3, kw=3, stride_h=1, stride_w=1, pad_h=1, pad_w=1)  # the only one that this page computes
+WINDOW = Window(kh=3, kw=3, stride_h=1, stride_w=1, pad_h=1, pad_w=1)  # the only one that this module computes
 P, Q = np.float32(0.75), np.float32(1.5)
 P2, Q2 = P * P, Q * Q
 P2Q2, P2_Q2 = P2 * Q2, P2 + Q2
@@ -33,11 +33,11 @@ CHANNELS = 64  # per pass of a transform
 STRIP = 6 * CHANNELS  # floats of one column of pixels in a strip of an image
 CAPACITY = 65536  # floats of one of the 36 matrices in a workspace
 PLANE = CAPACITY + 2736  # floats from one matrix to the next; the excess spreads them over the sets of the cache
-TILES = 64  # tiles of a block, about: their 36 matrices then lie in the second-level cache
+TILES = 64  # tiles of a block, about: their 36 matrices then fit in the second-level cache
 FILTER = 9 * COLUMNS + 16  # floats of one row of filters
 RUN = 16 * COLUMNS + 16  # floats of 16 rows of transformed filters
 
-# The three matrices. The transforms below are products with them, in which what +P and -P share is computed once.
+# The three matrices. The transforms below are products with them, in which the terms that +P and -P share are computed once.
 B_T = np.array(
     [
         [P2Q2, 0, -P2_Q2, 0, 1, 0],
@@ -56,7 +56,7 @@ A_T = np.array([[1, 1, 1, 1, 1, 0], [0, P, -P, Q, -Q, 0], [0, P2, P2, Q2, Q2, 0]
 
 @kernel
 def _image_transform(out, o, out_step, d, a, step, n):
-    # out[6, n] <- B^T d[6, n]; rows lie a step apart, the first at o or a
+    # out[6, n] <- B^T d[6, n]; rows are a step apart, the first at o or a
     o, a, out_step, step, n = o & OFFSET, a & OFFSET, out_step & STEP, step & STEP, n & STEP
     for c in range(n):
         d0, d1, d2 = d[a + c], d[a + step + c], d[a + 2 * step + c]
@@ -125,7 +125,7 @@ def _transform_filters(u, first, plane, g, wt, transposed, k0, n0, n):
     half = 16 * FILTER
     out = half + 18 * COLUMNS
     for t in range(9):
-        if transposed:  # and turned by 180 degrees
+        if transposed:  # and rotated by 180 degrees
             transpose(g, t * COLUMNS, FILTER, weights, ((8 - t) * Cin + n0) * Cout + k0, Cout, n, rows)
         else:
             for k in range(rows):
@@ -206,7 +206,7 @@ def _transform_back(y, m, half, bias, b0, b1, t0, t1, n0, n):
                     if t - t0 < rows:
                         row = (tx * rows + t - t0) * (b1 - b0) + b - b0
                         _output_transform(half, 4 * i * COLUMNS, COLUMNS, m, 6 * i * PLANE + row * n, PLANE, n)
-                # What the points left out by _tile_count would have given lies outside these ranges.
+                # What the points omitted by _tile_count would contribute is outside these ranges.
                 for j in range(4 * tx - left, min(4, W - left)):
                     _output_transform(half, column, COLUMNS, half, j * COLUMNS, 4 * COLUMNS, n)
                     for r in range(4 * t - top, min(4, H - top)):
@@ -250,7 +250,7 @@ def _winograd_by_tiles(y, x, bias, u, v, m, images, tile_rows):
 @parallel_kernel
 def _winograd_by_columns(y, x, wt, bias, transposed, u, v, m):
     # Few tiles and large weights: each worker takes all tiles through blocks of columns, whose filters it transforms
-    # just before, so that the 36 matrices of all columns never lie in memory.
+    # just before, so that the 36 matrices of all columns are never in memory at once.
     # u: [workers, 36, plane]; v: [1, 36 * PLANE]; m: [workers, 36 * PLANE]
     batch, H, W, k = x.shape
     cols, plane, transformed, workers = y.shape[3], u.shape[2], u.reshape(-1), m.shape[0]
@@ -271,7 +271,7 @@ def _winograd_by_columns(y, x, wt, bias, transposed, u, v, m):
             _transform_back(y, m[worker], scratch, bias, 0, batch, 0, all_rows, n0, n)
 
 
-_workspaces = threading.local()  # two threads that convolve at once must not write into one
+_workspaces = threading.local()  # two threads that convolve at once must not share one
 
 
 def workspace(name, shape):
@@ -285,8 +285,8 @@ def workspace(name, shape):
 
 
 def winograd_fits(W: int, Cin: int, Cout: int, window: Window, dtype: DType) -> bool:
-    """float32, 3x3, stride 1, padding 1, enough channels to pay for the transforms, and a row of tiles that fits the
-    workspace.
+    """Whether it is float32, 3x3, stride 1, padding 1, with enough channels to pay for the transforms and a row of tiles that
+    fits in the workspace.
     """
     return (
         dtype == np.float32 and window == WINDOW and min(Cin, Cout) >= 16 and (W + 3) // 4 * max(Cin, Cout, COLUMNS) <= CAPACITY
@@ -307,7 +307,7 @@ def winograd_conv(y: np.ndarray, x: np.ndarray, wt: np.ndarray, bias: np.ndarray
         wt: [3,3,Cin,Cout] weights.
         bias: [n].
         transposed: False for the convolution itself, k = Cin and n = Cout; True for its input gradient, where x is
-            the gradient by the output, y that by the input, k = Cout and n = Cin.
+            the gradient of the output, y that of the input, k = Cout and n = Cin.
     """
     B, H, W, k = x.shape
     cols = y.shape[3]
