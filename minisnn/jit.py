@@ -7,13 +7,15 @@ the backward loops recompute exactly the potentials of the forward loops.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numba
+import numpy as np
 from llvmlite import binding
 from numba import prange
 from numba.core import event
@@ -22,15 +24,19 @@ from numba.core.compiler_lock import global_compiler_lock
 from .kernel_cache import KernelCache
 from .threads import prefer_patient_layer
 
-__all__ = ["kernel", "parallel_kernel", "contracted_kernel", "has_feature", "prange", "announce_compilation"]
+__all__ = ["kernel", "parallel_kernel", "contracted_kernel", "has_feature", "prange", "recording", "announcing_compilation"]
 
 prefer_patient_layer()
+
+
+LOOPS: list[Any] = []  # every compiled loop of the package
 
 
 def compiled(loop, **options):
     """A loop that Numba compiles on the first call and keeps on disk."""
     dispatcher = numba.njit(nogil=True, error_model="numpy", **options)(loop)
     if dispatcher is not loop:  # else NUMBA_DISABLE_JIT is set
+        LOOPS.append(dispatcher)
         dispatcher.compile = functools.partial(compile_with_registers, dispatcher.compile)
         KernelCache.attach(dispatcher)
     return dispatcher
@@ -107,20 +113,62 @@ def has_feature(name: str) -> bool:
     return f"+{name}" in features.split(",")
 
 
-class _FirstCompilation(event.Listener):
+# ---- which loops are called, and with which types --------------------------------------------------------------------
+
+
+class _Recorded(type(numba.njit(lambda: None))):  # type: ignore[misc]
+    """A dispatcher that runs its loop as plain Python, and notes with which types it was called from outside of any other."""
+
+    calls: dict[Any, None]
+    depth = 0
+
+    def __call__(self, *arguments):
+        cls = _Recorded
+        if cls.depth == 0:
+            cls.calls[self, tuple(numba.typeof(a) for a in arguments)] = None
+        cls.depth += 1
+        try:
+            return self.py_func(*arguments)
+        finally:
+            cls.depth -= 1
+
+
+@contextlib.contextmanager
+def recording() -> Iterator[dict[Any, None]]:
+    """Within the ``with`` statement every loop runs as plain Python and nothing is compiled. The dict that it hands out has a
+    key (loop, types of the arguments) for each call, in the order of the first ones. For a process of its own, or before other
+    threads run.
+    """
+    _Recorded.calls, plain = {}, type(numba.njit(lambda: None))
+    for loop in LOOPS:
+        loop.__class__ = _Recorded
+    try:
+        with np.errstate(over="ignore"):  # unsigned numbers wrap, of which plain Python warns
+            yield _Recorded.calls
+    finally:
+        for loop in LOOPS:
+            loop.__class__ = plain
+
+
+class _Compilations(event.Listener):
     """Says once that code is being compiled; a start that finds everything in the disk cache is silent."""
 
-    said = False
+    def __init__(self, on_first):
+        self.said, self.on_first = False, on_first
 
     def on_start(self, occurrence):
         if not self.said:
             self.said = True
             print("minisnn: compiling its kernels (once; later starts read them from disk)", file=sys.stderr, flush=True)
+            if self.on_first is not None:
+                self.on_first()
 
     def on_end(self, occurrence):
         pass
 
 
-def announce_compilation() -> None:
-    """Print one line to standard error if, and only if, Numba actually compiles something."""
-    event.register("numba:compile", _FirstCompilation())
+def announcing_compilation(on_first: Callable[[], Any] | None = None) -> contextlib.AbstractContextManager:
+    """Within the ``with`` statement: print one line to standard error when, and only when, Numba really compiles something, and
+    call ``on_first`` then.
+    """
+    return event.install_listener("numba:compile", _Compilations(on_first))

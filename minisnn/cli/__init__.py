@@ -37,8 +37,11 @@ COMMANDS = {
     "plot": "draw the figures of a run",
     "report": "write a run up as one HTML file",
     "bench": "time the engine on this machine",
+    "compile": "compile every kernel ahead, on all cores",
     "show": "draw a sample of a data set",
 }
+
+MOST_HELPERS = 7  # processes that compile beside the program; of a few dozen kernels more would mostly compile what others have
 
 USAGE = """usage: minisnn COMMAND [OPTION ...]
        minisnn COMMAND --help
@@ -153,7 +156,20 @@ def run(command, arguments):
     from .. import jit, memory, threads
 
     memory.keep_freed_memory()
-    jit.announce_compilation()
+    with contextlib.ExitStack() as stack:
+        on_first = None
+        if command == "train":
+            from .. import rehearsal
+
+            on_first = stack.enter_context(rehearsal.Helpers(min(threads.get_num_threads() - 1, MOST_HELPERS))).begin
+        stack.enter_context(jit.announcing_compilation(on_first))
+        return carry_out(module, options)
+
+
+def carry_out(module, options):
+    """The exit status of a command whose options are read: its result is printed, or its error said in one line."""
+    from .. import threads
+
     if options.threads is not None:
         try:
             threads.set_num_threads(options.threads)

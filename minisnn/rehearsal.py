@@ -1,0 +1,191 @@
+"""Compile ahead: every loop for the types that a training run calls it with, in several processes at once.
+
+Numba compiles a loop when it is first called, one after another, under one lock for the whole process. A first start would
+wait for all of them while the other cores are idle. Other processes can fill the cache on disk meanwhile, if they know what
+will be called. ``rehearse`` finds out: it goes through a training step and an evaluation of a network as small as they come,
+with every loop as plain Python, and notes for each loop the types of its arguments. No type depends on a shape, so these are
+the types of any network.
+
+``minisnn compile`` works through the list in as many processes as there are threads. ``Helpers`` begin at its end, with the
+backward pass, as soon as anything has to be compiled, so that a first training run finds compiled what it comes to last.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import functools
+import multiprocessing
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from . import energy, models, nn, ops, optim
+from .engine import Tensor, no_grad
+from .jit import recording
+from .ops import winograd
+
+__all__ = ["rehearse", "compile_all", "Helpers"]
+
+T, N, SIZE, WIDTH = 2, 1, 4, 16  # as small as they come: of 16 channels, from which on convolutions are by Winograd
+
+
+def small_network():
+    """Every kind of layer of the networks once: stem, a unit with attention, a stage with attention on its shortcut, head."""
+    make: dict[str, Any] = dict(rng=np.random.default_rng(0), dtype="float32")
+
+    def unit(i, o, kernel=3, stride=1, spiking=None):
+        gate = None if spiking is None else nn.Attention("t", T, o, spiking, **make)
+        return models.Unit(i, o, kernel, stride, gate, nn.LIF(), make)
+
+    main = nn.Sequential(unit(WIDTH, WIDTH, stride=2, spiking=False), unit(WIDTH, WIDTH))
+    stage = models.Stage(main, unit(WIDTH, WIDTH, 1, 2, spiking=True), nn.Join("or"), None, unit(WIDTH, WIDTH))
+    net = nn.Sequential(unit(1, WIDTH), unit(WIDTH, WIDTH), stage)
+    return net, nn.Linear(WIDTH, 10, **make)
+
+
+def training_run():
+    """A step and an evaluation, as ``minisnn train`` does them."""
+    net, head = small_network()
+    x, target = np.random.default_rng(0).random((T, N, 1, SIZE, SIZE), np.float32) * 4, ops.one_hot([0], 10)
+    optimizer = optim.Adam(net.parameters() + head.parameters())
+
+    class Whole(nn.Module):
+        def forward(self, x):
+            return head(ops.global_avg_pool2d(net(x))).mean(0)
+
+    ops.mse_loss(Whole().forward(Tensor(x)), target).backward()
+    optimizer.step()
+    net.eval()
+    energy.measure(net, Tensor(x))
+
+
+def further():
+    """What only some options, data sets or sizes call."""
+    make: dict[str, Any] = dict(rng=np.random.default_rng(0), dtype="float32")
+    numbers = lambda *shape: make["rng"].normal(0, 2, shape).astype(np.float32)  # noqa: E731
+    for dim in "tcs":
+        maps = Tensor(numbers(T, N, WIDTH, 2, 2), requires_grad=True)
+        gate = nn.Attention(dim, T, WIDTH, True, **make)
+        ops.mse_loss(gate(maps).reshape(-1), np.zeros(maps.size, np.float32)).backward()
+        nn.LIF().after(nn.BatchNorm2d(WIDTH), gate, maps).backward(maps.data)
+    maps = Tensor(numbers(T, N, WIDTH, SIZE, SIZE), requires_grad=True)
+    for part in (
+        nn.Conv2d(WIDTH, WIDTH, 3, 1, 1, **make),
+        nn.Conv2d(WIDTH, 8, 3, 2, 1, **make),
+        nn.BatchNorm2d(WIDTH),
+        nn.LIF(),
+    ):
+        out = part(maps)
+        (ops.join(out, out, "add") if part is not None else out).backward(out.data)
+    for pool in (nn.MaxPool2d(3, 2, 1), nn.AvgPool2d(2), nn.AdaptiveAvgPool2d(2)):
+        out = pool(maps)
+        out.backward(out.data)
+    fired = nn.LIF()(maps)
+    with no_grad():
+        nn.MaxPool2d(3, 2, 1)(fired)
+        nn.Conv2d(WIDTH, WIDTH, 3, 1, 1, method="dense", **make)(fired)
+    scores = Tensor(numbers(2, 3), requires_grad=True)
+    ops.cross_entropy(scores, [0, 1]).backward()
+    optim.SGD([scores]).step()
+    images, wt = numbers(1, SIZE, SIZE, WIDTH), numbers(3, 3, WIDTH, WIDTH)  # as layers of very many channels are convolved
+    planes = [np.empty((1, 36 * winograd.PLANE), np.float32) for _ in range(2)]
+    filters = np.empty((1, 36, WIDTH * winograd.COLUMNS + 1040), np.float32)
+    for transposed in (False, True):
+        winograd._winograd_by_columns(np.empty_like(images), images, wt, wt[0, 0, 0], transposed, filters, *planes)
+
+
+@functools.cache
+def rehearse(everything: bool = False) -> list[tuple[Any, tuple]]:
+    """[(loop, types of its arguments)] of a training run, in the order of the first calls; with ``everything`` also what only
+    some options call.
+    """
+    with recording() as calls:
+        training_run()
+        if everything:
+            further()
+    return list(calls)
+
+
+def compile_one(k, everything):
+    """Compile loop number ``k`` of the rehearsal unless it is on disk; (name, seconds)."""
+    loop, types = rehearse(everything)[k]
+    start = time.perf_counter()
+    loop.compile(types)
+    return loop.py_func.__name__, time.perf_counter() - start
+
+
+def compile_all(processes: int, tell: Callable[[int, int, str], None] = lambda done, total, name: None) -> dict[str, float]:
+    """Compile whatever a training run with any options may call, and keep it on disk.
+
+    Args:
+        processes: how many to work in.
+        tell: called after each loop with the number of those done, of all, and the name.
+
+    Returns:
+        {name of the loop: seconds}, those found on disk included.
+    """
+    total, seconds = len(rehearse(True)), dict[str, float]()
+    spawned = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(processes, mp_context=spawned) as pool:
+        waiting = [pool.submit(compile_one, k, True) for k in reversed(range(total))]
+        for done, future in enumerate(concurrent.futures.as_completed(waiting), 1):
+            name, taken = future.result()
+            seconds[name] = seconds.get(name, 0.0) + taken
+            tell(done, total, name)
+    return seconds
+
+
+class Helpers:
+    """Processes that compile the loops of a training run from the last one backwards, once ``begin`` is called and until the
+    ``with`` statement ends. What they have finished by then is on disk.
+
+    Args:
+        number: of processes; each takes every ``number``-th loop.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.number, self.processes = number, list[subprocess.Popen]()
+
+    def begin(self) -> None:
+        """Start them."""
+        # Each is handed the path on which this process found its modules; it ends when its standard input does.
+        say = f"import sys; sys.path[:] = {sys.path!r}; from minisnn import rehearsal; rehearsal.help_out({{}}, {self.number})"
+        for k in range(self.number):
+            self.processes.append(
+                subprocess.Popen(
+                    [sys.executable, "-c", say.format(k)],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    start_new_session=True,  # Ctrl-C is for the program that is being used
+                )
+            )
+
+    def __enter__(self) -> Helpers:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for process in self.processes:
+            process.kill()
+            process.communicate()
+
+
+def help_out(k, number):
+    """What helper ``k`` of ``number`` does."""
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    with contextlib.suppress(AttributeError, OSError):
+        os.nice(5)
+    for loop, types in rehearse()[::-1][k::number]:
+        loop.compile(types)
+
+
+def end_with_parent():
+    sys.stdin.read()  # nothing is ever written there
+    os._exit(0)

@@ -1,0 +1,70 @@
+"""What is compiled ahead is what training calls, and the processes that compile it end with the program."""
+
+import os
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from minisnn import energy, models, ops, optim, rehearsal
+from minisnn.engine import Tensor
+from minisnn.jit import LOOPS, recording
+
+pytestmark = pytest.mark.skipif(not LOOPS, reason="nothing is compiled")
+
+
+@pytest.mark.parametrize("preset", ["digits", "nmnist"])
+@pytest.mark.parametrize(
+    "name, position", [("or", "a"), ("syna-t", "a"), ("syna-c", "b"), ("syna-s", "d"), ("ms", "a"), ("sew-add", "a")]
+)
+def test_the_rehearsal_calls_whatever_a_network_calls(preset, name, position):
+    net = models.build(preset, **models.SYSTEMS[name], position=position, width=16, timesteps=2)
+    shape = (2, 1, *net.config.input_shape)
+    x = np.random.default_rng(0).random(shape, np.float32)
+    with recording() as calls:
+        optimizer = optim.Adam(net.parameters())
+        scores = net(Tensor(x))
+        ops.mse_loss(scores, ops.one_hot([0], scores.shape[1])).backward()
+        optimizer.step()
+        energy.measure(net.eval(), Tensor(x))
+    missing = set(calls) - set(rehearsal.rehearse(True))
+    assert not missing, sorted((loop.py_func.__name__, types) for loop, types in missing)
+
+
+def test_recording_leaves_the_loops_as_they_were():
+    kinds = [type(loop) for loop in LOOPS]
+    with pytest.raises(RuntimeError, match="in between"), recording():
+        raise RuntimeError("in between")
+    assert [type(loop) for loop in LOOPS] == kinds
+
+
+def test_a_helper_ends_with_the_program():
+    with rehearsal.Helpers(2) as helpers:
+        helpers.begin()
+        first = helpers.processes[0]
+        first.stdin.close()  # as when the program is killed
+        assert first.wait(timeout=60) is not None
+    assert all(process.poll() is not None for process in helpers.processes)
+
+
+@pytest.mark.slow
+def test_compiled_ahead_a_training_run_compiles_nothing(tmp_path):
+    def minisnn(*arguments):
+        return subprocess.run(
+            [sys.executable, "-m", "minisnn", *arguments],
+            env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache")},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+
+    start = time.perf_counter()
+    said = minisnn("compile").stdout
+    ahead = time.perf_counter() - start
+    assert "kernels are compiled" in said
+    start = time.perf_counter()
+    run = minisnn("train", "--limit", "32", "--epochs", "1", "--width", "16", "--out", str(tmp_path / "run"))
+    assert "compiling" not in run.stderr
+    assert time.perf_counter() - start < ahead
