@@ -33,7 +33,7 @@ from typing import Any
 import numpy as np
 
 from . import files, locks, pruning, stopping, train
-from .data import CACHE_OPTIONS, batches, limited
+from .data import CACHE_OPTIONS, batches
 from .errors import UsageError
 from .models import POSITIONS, PRUNABLE, RESIDUALS, SHORTCUTS, SYSTEMS
 from .runs import CONFIG, Run, new_folder
@@ -42,7 +42,7 @@ __all__ = ["Cell", "grid", "run", "summarise", "markdown", "table_csv"]
 
 DONE, SHARED = "cell.json", "ablation.json"
 TOTALS = ("spikes", "mac", "ac", "energy_mj", "spikes_per_neuron", "firing_rate")
-MEASURED = (*TOTALS, "accuracy", "last_accuracy", "parameters", "training_seconds")
+MEASURED = (*TOTALS, "accuracy", "last_accuracy", "highest_accuracy", "parameters", "training_seconds")
 AGAIN = "the command of the ablation"
 WATCH = 0.2  # seconds between a worker's checks that its parent is still alive
 ONE_AT_A_TIME = threading.Lock()  # a Dask worker may have several threads, but only one at a time may run compiled loops
@@ -166,7 +166,11 @@ def train_and_measure(cell, options, path):
         files.remove_parts(path)  # left by a process that was killed before training began
         own = dict(model=cell.model, position=cell.position, seed=cell.seed, removed=cell.without)
         summary = train.train(train.Options(**options | own), path, progress=False, say=unsaid, again=AGAIN)
-    result = measure(path) | {"last_accuracy": summary["last_test_accuracy"], "training_seconds": time.perf_counter() - started}
+    result = measure(path) | {
+        "last_accuracy": summary["last_test_accuracy"],
+        "highest_accuracy": summary["highest_test_accuracy"],
+        "training_seconds": time.perf_counter() - started,
+    }
     files.write_text(path / DONE, json.dumps(dataclasses.asdict(cell) | result, indent=1) + "\n")
     return read_cell(path.parent, cell)
 
@@ -176,10 +180,12 @@ def unsaid(line):
 
 
 def measure(path, batch_size=64):
-    """What a run's best epoch achieves and costs on its test set, as trained and with its silent shortcuts pruned."""
+    """What a run's last epoch, or the one that its validation chose, achieves and costs on the test set, as trained and with
+    its silent shortcuts pruned.
+    """
     run = Run.open(path)
-    net, data, options = run.network(), run.dataset(), run.config["options"]
-    trained_on = limited(data.train, options["limit"], options["seed"])
+    net, data = run.network(), run.dataset()
+    trained_on = run.trained_on(data)
     tested = train.evaluate(net, data.test, batch_size)
     result = {
         "accuracy": tested["accuracy"],
@@ -206,11 +212,15 @@ def totals(report):
 
 
 def read_cell(folder, cell):
-    """What was measured on a cell, or None if it is not done."""
+    """What was measured on a cell, or None if it is not done, or was measured by an earlier version, on the epoch that did best
+    on the test set: it is then measured again.
+    """
     path, fix = Path(folder) / cell.name / DONE, "delete its folder to train that cell again"
     try:
         found = files.read_json(path, fix)
     except (FileNotFoundError, NotADirectoryError):
+        return None
+    if isinstance(found, dict) and "last_accuracy" in found and "highest_accuracy" not in found:
         return None
     try:
         check_cell(found)
@@ -424,8 +434,9 @@ def summarise(results: dict[Cell, dict[str, Any]]) -> list[dict[str, Any]]:
 
     Returns:
         [{"system", "model", "position", "without", "seeds", "silent": {shortcut: in how many seeds}, and for each of accuracy,
-        last_accuracy, spikes, mac, ac, energy_mj, pruned_mj, spikes_per_neuron: its mean and, under "<name>_sd", its sample
-        deviation (None for one seed)}], in the order of the cells. "pruned_mj" is the energy with the silent shortcuts pruned.
+        last_accuracy, highest_accuracy, spikes, mac, ac, energy_mj, pruned_mj, spikes_per_neuron: its mean and, under
+        "<name>_sd", its sample deviation (None for one seed)}], in the order of the cells. "pruned_mj" is the energy with
+        the silent shortcuts pruned; "accuracy" that of the last epoch or, with a validation, of the one that it chose.
     """
     groups: dict[str, list[tuple[Cell, dict[str, Any]]]] = {}
     for cell, result in results.items():
@@ -441,7 +452,17 @@ def summarise(results: dict[Cell, dict[str, Any]]) -> list[dict[str, Any]]:
             "without": ",".join(map(str, cell.without)),
             "seeds": len(members),
         }
-        for key in ("accuracy", "last_accuracy", "spikes", "mac", "ac", "energy_mj", "pruned_mj", "spikes_per_neuron"):
+        for key in (
+            "accuracy",
+            "last_accuracy",
+            "highest_accuracy",
+            "spikes",
+            "mac",
+            "ac",
+            "energy_mj",
+            "pruned_mj",
+            "spikes_per_neuron",
+        ):
             values = [(r["pruned"] or r)["energy_mj"] if key == "pruned_mj" else r[key] for _, r in members]
             row[key], row[f"{key}_sd"] = float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None
         silent = [k for _, r in members for k in r["silent"]]
@@ -457,7 +478,7 @@ def markdown(rows: list[dict[str, Any]]) -> str:
         "model",
         "seeds",
         "accuracy (%)",
-        "last epoch (%)",
+        "highest of any epoch (%)",
         "spikes (K)",
         "MAC (M)",
         "AC (M)",
@@ -473,7 +494,7 @@ def markdown(rows: list[dict[str, Any]]) -> str:
                 row["system"],
                 str(row["seeds"]),
                 spread(row, "accuracy", 100, 2),
-                spread(row, "last_accuracy", 100, 2),
+                spread(row, "highest_accuracy", 100, 2),
                 spread(row, "spikes", 1e-3, 2),
                 spread(row, "mac", 1e-6, 3),
                 spread(row, "ac", 1e-6, 3),
@@ -518,6 +539,7 @@ def write_tables(results, folder):
     columns = (
         "accuracy",
         "last_accuracy",
+        "highest_accuracy",
         "spikes",
         "mac",
         "ac",

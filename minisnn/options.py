@@ -72,6 +72,14 @@ class Options:
     )
     augment: bool = declared(None, switch, HOW, "vary the training samples at random")
     limit: int | None = declared(None, whole(), HOW, "train on only N samples, drawn by the seed (default: all)", "N")
+    validation: float | None = declared(
+        None,
+        real(lambda value: 0 < value < 1, "a number between 0 and 1"),
+        HOW,
+        "hold out this share of the training samples of each class, and keep as best.npz the epoch that does best on them; "
+        "without it every command reads the last epoch, since the test set must not choose (default: none)",
+        "SHARE",
+    )
     removed: tuple = declared(
         (),
         some_of(SHORTCUTS, "shortcuts"),

@@ -3,8 +3,13 @@
 config.json         every option, the network, the data set's facts, the versions used
 metrics.csv         a row for each epoch
 firing_rates.csv    a row for each epoch, a column for each LIF layer
-last.npz, best.npz  parameters, buffers, optimizer, schedule and random state (see checkpoint.py)
+last.npz            the last epoch: parameters, buffers, optimizer, schedule and random state (see checkpoint.py)
+best.npz            likewise, the epoch that the validation chose; only with --validation
 figures/            what `minisnn plot` draws
+
+The test set chooses nothing. Earlier versions kept as best.npz the epoch of the highest test accuracy: a maximum over all
+epochs, and no estimate of what the network does on other samples. Their folders still open; last.npz is then read, and
+``Run.note`` says so.
 """
 
 from __future__ import annotations
@@ -31,7 +36,7 @@ from .types import Path
 if TYPE_CHECKING:
     from .models import ResNet21
 
-__all__ = ["Run", "versions", "WHICH", "COLUMNS"]
+__all__ = ["Run", "versions", "WHICH", "COLUMNS", "VALIDATED"]
 
 CONFIG, METRICS, RATES = "config.json", "metrics.csv", "firing_rates.csv"
 COLUMNS = (
@@ -46,6 +51,7 @@ COLUMNS = (
     "lr",
     "waiting",
 )  # of metrics.csv
+VALIDATED = ("validation_loss", "validation_accuracy")  # further columns, with --validation
 WHICH = ("best", "last")
 # What config.json must hold for a run to be opened.
 HOLDS: dict[tuple[str, ...], Any] = {
@@ -142,6 +148,27 @@ class Run:
         return cls(folder, config)
 
     @property
+    def earlier(self) -> bool:
+        """Whether an earlier version wrote the folder, whose best.npz the test set chose."""
+        return "validation" not in self.config["options"]
+
+    @property
+    def chosen(self) -> str:
+        """The checkpoint to read unless told otherwise: "best" if a validation chose it, or in a pruned run if it is the only
+        one; else "last".
+        """
+        if self.config.get("pruned"):
+            return "last" if (self.path / "last.npz").exists() else "best"
+        return "best" if self.config["options"].get("validation") else "last"
+
+    def note(self, which: str | None = None) -> str:
+        """What a reader of ``which`` has to know about how it was chosen; "" if nothing."""
+        if not self.earlier or not (self.path / "best.npz").exists():
+            return ""
+        said = "was written by an earlier version, whose best.npz is the epoch of the highest test accuracy"
+        return f"{self.path} {said}" + ("" if (which or self.chosen) == "best" else "; the last epoch is read")
+
+    @property
     def again(self) -> str:
         """The command that continues this run."""
         return terminal.command("train", "--resume", self.path)
@@ -154,21 +181,25 @@ class Run:
         """Write a checkpoint that holds a network alone; ``facts``: more to store with it, such as the epoch."""
         self.save(which, network_arrays(net), facts or {})
 
-    def load(self, which: str = "best") -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """(arrays, facts) of a checkpoint. The last one is written first; if a run was interrupted before it had written the
-        best one as well, and the last epoch was the best, the last one serves as both.
+    def load(self, which: str | None = None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """(arrays, facts) of a checkpoint, by default of the ``chosen`` one. The last one is written first; if a run was
+        interrupted before it had written the best one as well, and the last epoch was the best, the last one serves as both.
         """
+        which = which or self.chosen
         if which not in WHICH:
             raise UsageError(f"a run keeps the checkpoints {' and '.join(WHICH)}, not '{which}'")
         last, best = self.path / "last.npz", self.path / "best.npz"
-        if which == "best" and not best.exists():
-            which = "last"
-        elif which == "best" and last.exists():
+        if which == "best" and last.exists():
             facts = checkpoint.load_facts(last)
             named = facts["best"].get("epoch") if isinstance(facts.get("best"), dict) else None
-            if facts.get("epoch") == named != checkpoint.load_facts(best).get("epoch"):
+            there = best.exists()
+            if facts.get("epoch") == named != (checkpoint.load_facts(best).get("epoch") if there else None):
                 which = "last"
-        arrays, facts = checkpoint.load(last if which == "last" else best)
+            elif not there and not self.config["options"].get("validation"):
+                raise UsageError(
+                    f"{self.path} has no best.npz, since nothing chose an epoch; omit --checkpoint, or train with --validation"
+                )
+        arrays, facts = checkpoint.load(last if which == "last" or not (best.exists() or last.exists()) else best)
         for name, array in arrays.items():
             if array.dtype.kind not in "biuf" or not np.isfinite(array).all():
                 raise UsageError(
@@ -180,8 +211,8 @@ class Run:
         """The facts of a checkpoint, without its arrays."""
         return checkpoint.load_facts(self.path / f"{which}.npz")
 
-    def network(self, which: str = "best") -> ResNet21:
-        """The trained network, in evaluation mode.
+    def network(self, which: str | None = None) -> ResNet21:
+        """The trained network, in evaluation mode; ``which``: "best" or "last", by default the ``chosen`` one.
 
         Raises:
             UsageError: the checkpoint is missing, damaged, or of a network other than the one in config.json.
@@ -190,7 +221,7 @@ class Run:
         if facts.get("epoch") == 0:
             raise UsageError(f"{self.path} has no finished epoch yet; continue it with `{self.again}`")
         net = self.new_network()
-        self.fill(net, arrays, which)
+        self.fill(net, arrays, which or self.chosen)
         return net.eval()
 
     def new_network(self) -> ResNet21:
@@ -243,7 +274,7 @@ class Run:
         """[{column: float}], one for each finished epoch, from the last checkpoint, of which metrics.csv is a copy."""
         facts = self.facts()
         if facts is not None:
-            return [dict(zip(COLUMNS, row)) for row in facts["metrics"]]
+            return [dict(zip(columns_of(row), row)) for row in facts["metrics"]]
         names, rows = self.read_table(METRICS, COLUMNS)
         return [dict(zip(names, row)) for row in rows]
 
@@ -256,6 +287,27 @@ class Run:
             names, rows = self.read_table(RATES)
         return names[1:], np.array(rows, float).reshape(len(rows), len(names))[:, 1:]
 
+    def accuracies(self, which: str | None = None) -> dict[str, Any]:
+        """How a checkpoint was chosen, in numbers: its name and epoch, ``validation_accuracy`` at that epoch (None without a
+        validation), and the ``highest_test_accuracy`` of any epoch, as papers report it. None where no record of the training
+        can be read.
+        """
+        which = which or self.chosen
+        epoch, rows = self.load_facts(which).get("epoch"), []
+        with contextlib.suppress(UsageError):
+            rows = self.metrics()
+        row = next((row for row in rows if row["epoch"] == epoch), {})
+        return {
+            "checkpoint": which,
+            "epoch": epoch,
+            "validation_accuracy": row.get("validation_accuracy"),
+            "highest_test_accuracy": max((row["test_accuracy"] for row in rows), default=None),
+        }
+
+    def trained_on(self, dataset: data.Dataset) -> data.Samples:
+        """The training samples that the run really learned from: without those beyond --limit and those held out."""
+        return data.training_parts(dataset.train, self.config["options"])[0]
+
     def facts(self) -> dict[str, Any] | None:
         """The facts of the last checkpoint, checked; None if there is none, as in a pruned run.
 
@@ -263,7 +315,7 @@ class Run:
             UsageError: the checkpoint is damaged, or no epoch is finished.
         """
         path = self.path / "last.npz"
-        if not path.exists():
+        if self.config.get("pruned") or not path.exists():
             return None
         facts = checkpoint.load_facts(path)
         try:
@@ -285,7 +337,7 @@ class Run:
     def write_tables(self, facts: dict[str, Any]) -> None:
         """Write metrics.csv and firing_rates.csv from what a checkpoint holds, so that they always agree with it."""
         if facts["metrics"]:
-            self.write_table(METRICS, COLUMNS, facts["metrics"])
+            self.write_table(METRICS, columns_of(facts["metrics"][0]), facts["metrics"])
             self.write_table(RATES, ["epoch", *facts["layers"]], facts["firing_rates"])
 
     def read_table(self, name: str, columns: Sequence[str] = ("epoch",)) -> tuple[list[str], list[list[float]]]:
@@ -326,33 +378,43 @@ def check_facts(facts):
             and all(isinstance(n, (int, float)) and not isinstance(n, bool) and abs(n) < 1e300 for n in row)
         )  # and so no NaN
 
-    epoch, rows, layers, rates, best = (facts.get(k) for k in ("epoch", "metrics", "layers", "firing_rates", "best"))
+    epoch, rows, layers, rates = (facts.get(k) for k in ("epoch", "metrics", "layers", "firing_rates"))
     if isinstance(epoch, bool) or not isinstance(epoch, int) or epoch < 0:
         raise ValueError(f"epoch is {str(epoch)[:40]!r}")
     if not isinstance(layers, list) or not all(isinstance(name, str) for name in layers):
         raise ValueError("layers holds no names")
-    for name, table, width in (("metrics", rows, len(COLUMNS)), ("firing_rates", rates, len(layers) + 1)):
+    columns = columns_of(rows[0]) if isinstance(rows, list) and rows and isinstance(rows[0], list) else COLUMNS
+    for name, table, width in (("metrics", rows, len(columns)), ("firing_rates", rates, len(layers) + 1)):
         if not isinstance(table, list) or len(table) != epoch or not all(numbers(row, width) for row in table):
             raise ValueError(f"{name} does not hold {epoch} rows of {width} numbers")
-    if (best is not None) != (epoch > 0):
-        raise ValueError("the best epoch is missing")
-    if best is not None and not (
-        isinstance(best, dict)
-        and numbers([best.get(name) for name in BEST], len(BEST))
-        and isinstance(best.get("silent_shortcuts"), list)
-        and set(best["silent_shortcuts"]) <= set(SHORTCUTS)
-        and isinstance(best["epoch"], int)
-        and 1 <= best["epoch"] <= epoch
-    ):
-        raise ValueError("the best epoch is described by something other than numbers")
+    if (facts.get("best") is not None) != (epoch > 0 and (len(columns) > len(COLUMNS) or "last" not in facts)):
+        raise ValueError("the best epoch is missing, or there is one although nothing chose it")
+    if (facts.get("last") is not None) != (epoch > 0 and "last" in facts):
+        raise ValueError("the last epoch is missing")
+    for which in WHICH:
+        found = facts.get(which)
+        if found is not None and not (
+            isinstance(found, dict)
+            and numbers([found.get(name) for name in MEASURED], len(MEASURED))
+            and isinstance(found.get("silent_shortcuts"), list)
+            and set(found["silent_shortcuts"]) <= set(SHORTCUTS)
+            and isinstance(found["epoch"], int)
+            and 1 <= found["epoch"] <= epoch
+        ):
+            raise ValueError(f"the {which} epoch is described by something other than numbers")
 
 
-BEST = ("epoch", "test_accuracy", "test_loss", "spikes", "ac", "mac", "energy_mj", "firing_rate")
+MEASURED = ("epoch", "test_accuracy", "test_loss", "spikes", "ac", "mac", "energy_mj", "firing_rate")
 
 
-def merit(test_accuracy, test_loss):
-    """Sort key of the best epoch: test accuracy, then the lower loss."""
-    return test_accuracy, -test_loss
+def columns_of(row):
+    """The columns of metrics.csv, by the width of one of its rows."""
+    return COLUMNS + VALIDATED if len(row) > len(COLUMNS) else COLUMNS
+
+
+def merit(accuracy, loss):
+    """Sort key of the best epoch: accuracy on the validation samples, then the lower loss on them."""
+    return accuracy, -loss
 
 
 def network_arrays(net):
@@ -391,7 +453,7 @@ def write_run(run, net, path, which, summary):
         for name in (METRICS, RATES):
             if (run.path / name).exists():
                 shutil.copyfile(run.path / name, draft / name)
-        new.save_network("best", net, {key: facts[key] for key in ("epoch",) if key in facts})
+        new.save_network(which, net, {key: facts[key] for key in ("epoch",) if key in facts})
         check_new(path)
         files.rename(draft, path)
     except OSError as error:

@@ -22,7 +22,7 @@ from .engine import Tensor
 from .errors import UsageError
 from .models import PRUNABLE
 from .options import Options, command
-from .runs import COLUMNS, Run, check_facts, merit, network_arrays, new_folder, next_folder, versions
+from .runs import COLUMNS, VALIDATED, Run, check_facts, merit, network_arrays, new_folder, next_folder, versions
 from .types import Path
 
 __all__ = ["Options", "train", "resume", "evaluate"]
@@ -103,15 +103,22 @@ class Training:
 
     def __init__(self, options, net, dataset):
         self.options, self.net = options, net
-        self.samples, self.test = data.limited(dataset.train, options.limit, options.seed), dataset.test
+        self.samples, self.validation = data.training_parts(dataset.train, vars(options))
+        self.test = dataset.test
         self.batches = -(-len(self.samples) // options.batch_size)
         make = {"adam": optim.Adam, "sgd": optim.SGD}[options.optimizer]
         self.optimizer = make(net.parameters(), lr=options.lr)
         self.schedule = optim.CosineAnnealing(
             self.optimizer, options.epochs * self.batches, warmup=round(options.warmup * self.batches)
         )
-        self.epoch, self.rows, self.rates, self.layers, self.best, self.firing_rate = 0, [], [], [], None, math.nan
+        self.epoch, self.rows, self.rates, self.layers, self.firing_rate = 0, [], [], [], math.nan
+        self.last = self.best = None  # what the last epoch reached, and the one that the validation chose
         self.saved = None  # the epoch that last.npz holds
+
+    @property
+    def columns(self):
+        """The columns of metrics.csv."""
+        return COLUMNS if self.validation is None else COLUMNS + VALIDATED
 
     def arrays(self):
         """What the checkpoint holds as arrays."""
@@ -123,6 +130,7 @@ class Training:
         """What the checkpoint holds as JSON. Order and augmentation of an epoch depend on (seed, epoch) and need no state."""
         return {
             "epoch": self.epoch,
+            "last": self.last,
             "best": self.best,
             "metrics": self.rows,
             "layers": self.layers,
@@ -138,7 +146,10 @@ class Training:
         for part, prefix in ((self.optimizer, OPTIMIZER), (self.schedule, SCHEDULE)):
             part.load_state_dict({name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)})
         engine.generator().bit_generator.state = facts["random_state"]
-        self.epoch, self.best, self.rows = facts["epoch"], facts["best"], facts["metrics"]
+        if facts["metrics"] and len(facts["metrics"][0]) != len(self.columns):
+            raise ValueError("its table has other columns")
+        self.epoch, self.last, self.rows = facts["epoch"], facts.get("last"), facts["metrics"]
+        self.best = facts["best"] if self.validation is not None else None  # earlier versions chose by the test set
         self.layers, self.rates = facts["layers"], facts["firing_rates"]
         self.saved = self.epoch
 
@@ -195,12 +206,8 @@ class Training:
         """One epoch with its evaluation."""
         lr = self.optimizer.lr
         loss, accuracy, seconds, waiting = self.run_epoch(bar)
-        try:
-            found = evaluate(self.net, self.test, self.options.batch_size, self.options.loss)
-            if not math.isfinite(found["loss"]):
-                raise FloatingPointError(f"the test loss is {found['loss']}")
-        except FloatingPointError as error:
-            raise NotFinite(f"{error}: in the evaluation after epoch {self.epoch + 1}") from error
+        found = self.evaluate(self.test, "test")
+        held_out = None if self.validation is None else self.evaluate(self.validation, "validation")
         self.epoch += 1
         report = found["report"]
         self.layers = list(report.rates)
@@ -217,23 +224,43 @@ class Training:
                 report.firing_rate,
                 lr,
                 waiting,
+                *(() if held_out is None else (held_out["loss"], held_out["accuracy"])),
             ]
         )
-        here = {
-            "epoch": self.epoch,
-            "test_accuracy": found["accuracy"],
-            "test_loss": found["loss"],
-            "spikes": report.spikes,
-            "ac": report.ac,
-            "mac": report.mac,
-            "energy_mj": report.energy_mj,
-            "firing_rate": report.firing_rate,
-            "silent_shortcuts": report.silent_shortcuts,
-        }
-        if self.best is None or merit(found["accuracy"], found["loss"]) > merit(
-            self.best["test_accuracy"], self.best["test_loss"]
-        ):
-            self.best = here
+        self.last = reached(self.epoch, found)
+        if held_out is not None and self.merit_of(self.epoch) > max(map(self.merit_of, range(1, self.epoch)), default=(-1,)):
+            self.best = self.last
+
+    def merit_of(self, epoch):
+        """Sort key of an epoch: how it did on the validation samples."""
+        loss, accuracy = self.rows[epoch - 1][len(COLUMNS) :]
+        return merit(accuracy, loss)
+
+    def evaluate(self, samples, what):
+        """``evaluate``, of the network as it is now."""
+        try:
+            found = evaluate(self.net, samples, self.options.batch_size, self.options.loss)
+            if not math.isfinite(found["loss"]):
+                raise FloatingPointError(f"the {what} loss is {found['loss']}")
+        except FloatingPointError as error:
+            raise NotFinite(f"{error}: in the evaluation after epoch {self.epoch + 1}") from error
+        return found
+
+
+def reached(epoch, found):
+    """What an epoch reached on the test set, for a checkpoint's facts and for the summary."""
+    report = found["report"]
+    return {
+        "epoch": epoch,
+        "test_accuracy": found["accuracy"],
+        "test_loss": found["loss"],
+        "spikes": report.spikes,
+        "ac": report.ac,
+        "mac": report.mac,
+        "energy_mj": report.energy_mj,
+        "firing_rate": report.firing_rate,
+        "silent_shortcuts": report.silent_shortcuts,
+    }
 
 
 class NotFinite(Exception):
@@ -265,7 +292,8 @@ def train(
         again: the command that continues the run, for messages; by default that of `minisnn train --resume`.
 
     Returns:
-        dict, the summary: test_accuracy, spikes, energy_mj and more, of the best epoch.
+        dict, the summary: test_accuracy, spikes, energy_mj and more, of the ``checkpoint`` that was chosen: "last", or with a
+        validation "best"; its validation_accuracy, or None; and the highest_test_accuracy of any epoch, which chooses nothing.
 
     Raises:
         UsageError: options, data or folder that cannot be used, or a loss that is no longer finite.
@@ -485,11 +513,13 @@ class NoBar(contextlib.nullcontext):
 
 def epoch_line(training):
     """The line that reports a finished epoch."""
-    row, o = dict(zip(COLUMNS, training.rows[-1])), training.options
+    row, o = dict(zip(training.columns, training.rows[-1])), training.options
+    validated = f", validation {row['validation_accuracy']:.2%}" if "validation_accuracy" in row else ""
     left = (o.epochs - training.epoch) * row["seconds"]
     return (
-        f"epoch {training.epoch}/{o.epochs}: loss {row['train_loss']:.4f}, accuracy {row['train_accuracy']:.2%}, test "
-        f"{row['test_accuracy']:.2%}, firing rate {row['firing_rate']:.4f}, {row['samples_per_second']:.0f} samples/s, "
+        f"epoch {training.epoch}/{o.epochs}: loss {row['train_loss']:.4f}, accuracy {row['train_accuracy']:.2%}"
+        f"{validated}, test {row['test_accuracy']:.2%}, firing rate {row['firing_rate']:.4f}, "
+        f"{row['samples_per_second']:.0f} samples/s, "
         f"{duration(left)} left"
     )
 
@@ -502,15 +532,19 @@ def duration(seconds):
 
 def summary(run, training, seconds, say):
     """Report the end of a run: what it reached, and what to do next."""
-    best, last, o = training.best, dict(zip(COLUMNS, training.rows[-1])), training.options
-    silent = best["silent_shortcuts"]
+    rows, o = [dict(zip(training.columns, row)) for row in training.rows], training.options
+    if training.last is None:  # an earlier version kept what its best epoch reached, and no more
+        training.last = reached(training.epoch, training.evaluate(training.test, "test"))
+    last, highest = rows[-1], max(rows, key=lambda row: row["test_accuracy"])
+    checkpoint, found = ("last", training.last) if training.best is None else ("best", training.best)
+    validated = rows[found["epoch"] - 1].get("validation_accuracy")
+    silent = found["silent_shortcuts"]
+    how = "the last" if validated is None else f"chosen by its {validated:.2%} on the validation samples"
     say("")
-    say(
-        f"test accuracy     {best['test_accuracy']:.2%} (epoch {best['epoch']}, the best; the last: "
-        f"{last['test_accuracy']:.2%})"
-    )
-    say(f"spikes            {best['spikes']:,.0f} per sample, {best['firing_rate']:.4f} per neuron and step")
-    say(f"energy            {best['energy_mj']:.4g} mJ per sample (45 nm): {best['ac']:,.0f} AC, {best['mac']:,.0f} MAC")
+    say(f"test accuracy     {found['test_accuracy']:.2%} (epoch {found['epoch']}, {how})")
+    say(f"highest           {highest['test_accuracy']:.2%} test accuracy of any epoch ({highest['epoch']}); it chooses nothing")
+    say(f"spikes            {found['spikes']:,.0f} per sample, {found['firing_rate']:.4f} per neuron and step")
+    say(f"energy            {found['energy_mj']:.4g} mJ per sample (45 nm): {found['ac']:,.0f} AC, {found['mac']:,.0f} MAC")
     say(f"silent shortcuts  {', '.join(map(str, silent)) or 'none'}" + (" (on the test set)" if silent else ""))
     say(f"run folder        {run.path}")
     commands: list[tuple[Any, ...]] = [(name, run.path) for name in ("evaluate", "energy", "plot")]
@@ -521,11 +555,13 @@ def summary(run, training, seconds, say):
     return {
         "dataset": o.dataset,
         "model": o.model,
-        **best,
-        "best_epoch": best["epoch"],
+        **found,
+        "checkpoint": checkpoint,
+        "validation_accuracy": validated,
+        "highest_test_accuracy": highest["test_accuracy"],
         "last_test_accuracy": last["test_accuracy"],
         "epochs": training.epoch,
-        "seconds": sum(row[COLUMNS.index("seconds")] for row in training.rows),
+        "seconds": sum(row["seconds"] for row in rows),
         "wall_seconds": seconds,
         "samples_per_second": last["samples_per_second"],
         "parameters": run.config["parameters"],

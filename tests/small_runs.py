@@ -7,7 +7,7 @@ import dataclasses
 from minisnn import nn, no_grad, train
 from minisnn.catalogue import CATALOGUE
 from minisnn.options import command
-from minisnn.runs import COLUMNS, Run
+from minisnn.runs import Run
 
 TINY = ["--model", "or", "--limit", "16", "--epochs", "2", "--width", "8", "-T", "1", "-b", "16"]
 
@@ -62,16 +62,16 @@ def small_run(path, model="or", silent=(), epochs=3, **options):
             "versions": {},
         },
     )
-    run.save_network("best", net, {"epoch": epochs})
-    rates = list(train.evaluate(net, dataset.test, limit=8)["report"].rates.items())
-    run.write_table(
-        "firing_rates.csv",
-        ["epoch", *(name for name, _ in rates)],
-        [[k + 1, *(rate * (k + 1) / epochs for _, rate in rates)] for k in range(epochs)],
-    )
-    run.write_table(
-        "metrics.csv",
-        COLUMNS,
-        [[k, 0.09 / k, 1 - 0.8 / k, 0.1 / k, 1 - 0.9 / k, 1.0, 64.0, 0.1, 1e-3, 0.0] for k in range(1, epochs + 1)],
-    )
+    found = train.evaluate(net, dataset.test, limit=8)
+    rates, each = found["report"].rates, range(1, epochs + 1)
+    facts = {
+        "epoch": epochs,
+        "last": train.reached(epochs, found),
+        "best": None,
+        "metrics": [[k, 0.09 / k, 1 - 0.8 / k, 0.1 / k, 1 - 0.9 / k, 1.0, 64.0, 0.1, 1e-3, 0.0] for k in each],
+        "layers": list(rates),
+        "firing_rates": [[k, *(rate * k / epochs for rate in rates.values())] for k in each],
+    }
+    run.save_network("last", net, facts)
+    run.write_tables(facts)
     return run

@@ -216,7 +216,7 @@ CONFIG_CHANGES = {
 
 
 def spoil(folder, how):
-    last, best, config = folder / "last.npz", folder / "best.npz", folder / "config.json"
+    last, config = folder / "last.npz", folder / "config.json"
     if how in CONFIG_CHANGES:
         change, culprit = CONFIG_CHANGES[how]
         content = json.loads(config.read_text(encoding="utf-8"))
@@ -224,16 +224,13 @@ def spoil(folder, how):
         config.write_text(json.dumps(content), encoding="utf-8")
         return culprit
     if how == "cut short":
-        for path in (last, best):
-            path.write_bytes(path.read_bytes()[:-200])
+        last.write_bytes(last.read_bytes()[:-200])
         return "npz"
     if how == "no checkpoint":
-        for path in (last, best):
-            path.write_text("hello", encoding="utf-8")
+        last.write_text("hello", encoding="utf-8")
         return "npz"
     if how == "missing":
         last.unlink()
-        best.unlink()
         return "last.npz"
     if how == "config is no JSON":
         config.write_text("{", encoding="utf-8")

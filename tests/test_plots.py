@@ -153,7 +153,12 @@ def test_the_circle_is_round_the_epoch_that_training_keeps():
         test_loss=[0.4, 0.3, 0.2, 0.1],
     )
     figure = plots.training_curves(columns)
-    assert figure.axes[1].get_title() == "Accuracy (circle: 90.00 % in epoch 3)"  # as accurate as the 2nd, of lower loss
+    assert figure.axes[1].get_title() == "Accuracy (last: 80.00 %)"  # the test set chooses nothing
+    columns |= dict(
+        validation_accuracy=[0.2, 0.7, 0.7, 0.1], validation_loss=[0.4, 0.3, 0.2, 0.1], test_accuracy=[0.5, 0.9, 0.6, 0.8]
+    )
+    figure = plots.training_curves(columns)
+    assert figure.axes[1].get_title() == "Accuracy (circle, by validation: 60.00 % in epoch 3)"  # the 2nd has a higher loss
 
 
 def test_the_thermogram_says_since_when_a_shortcut_is_silent():

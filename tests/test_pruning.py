@@ -145,9 +145,9 @@ def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
     found = pruning.prune(old.network(), lambda: [x], lambda: [x])
     monkeypatch.setattr(Run, "save_network", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(UsageError, match="disk full"):
-        runs.write_run(old, found.network, tmp_path / "new", "best", {})
+        runs.write_run(old, found.network, tmp_path / "new", "last", {})
     assert [p.name for p in tmp_path.iterdir()] == ["run"]
     with pytest.raises(UsageError, match="exists"):
         runs.check_new(tmp_path / "run")
     with pytest.raises(UsageError, match="--out: .*config.json/new cannot be written"):
-        runs.write_run(old, found.network, old.path / "config.json/new", "best", {})
+        runs.write_run(old, found.network, old.path / "config.json/new", "last", {})

@@ -80,7 +80,7 @@ def test_a_pruned_run_tells_how_it_came_about(written, tmp_path, capsys):
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert found["report"] == str(tmp_path / "page.html") and found["figures"] == len(figures.NAMES)
     text = (tmp_path / "page.html").read_text(encoding="utf-8")
-    assert f"minisnn prune {run.path} --checkpoint best" in text and "<dt>removed shortcuts</dt><dd>2</dd>" in text
+    assert f"minisnn prune {run.path} --checkpoint last" in text and "<dt>removed shortcuts</dt><dd>2</dd>" in text
     assert report.commands(Run.open(tmp_path / "pruned")).splitlines()[0] == run.config["command"]
 
 

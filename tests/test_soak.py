@@ -77,7 +77,7 @@ def test_opened_runs(tmp_path):
     small_run(tmp_path / "run")
 
     def use():
-        Run.open(tmp_path / "run").network("best")
+        Run.open(tmp_path / "run").network()
 
     assert_level(use, 20, 200)
 

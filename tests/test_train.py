@@ -46,7 +46,7 @@ def finished(tmp_path_factory):
 
 def test_the_folder_of_a_run(finished):
     path, _found, _ = finished
-    assert sorted(os.listdir(path)) == ["best.npz", "config.json", "firing_rates.csv", "last.npz", "metrics.csv"]
+    assert sorted(os.listdir(path)) == ["config.json", "firing_rates.csv", "last.npz", "metrics.csv"]
     config = json.loads((path / "config.json").read_text(encoding="utf-8"))
     assert config["options"]["width"] == 8 and config["options"]["lr"] > 0 and config["options"]["seed"] == 0
     assert set(config["options"]) == {f.name for f in dataclasses.fields(train.Options)}
@@ -75,7 +75,9 @@ def test_the_summary_is_what_evaluation_finds(finished):
     path, found, text = finished
     opened = Run.open(path)
     again = train.evaluate(opened.network(), opened.dataset().test, batch_size=7)
-    assert again["accuracy"] == found["test_accuracy"] == max(row["test_accuracy"] for row in opened.metrics())
+    assert again["accuracy"] == found["test_accuracy"] == opened.metrics()[-1]["test_accuracy"]
+    assert found["highest_test_accuracy"] == max(row["test_accuracy"] for row in opened.metrics())
+    assert found["checkpoint"] == "last" and found["validation_accuracy"] is None and found["epoch"] == 3
     assert again["report"].spikes == found["spikes"] and again["report"].energy_mj == pytest.approx(found["energy_mj"])
     for word in (
         "test accuracy",
@@ -100,16 +102,18 @@ def test_the_repeating_command_repeats(finished):
 
 
 def checkpoints(path):
-    return {which: checkpoint.load(path / f"{which}.npz") for which in ("last", "best")}
+    return {which: checkpoint.load(path / f"{which}.npz") for which in ("last", "best") if (path / f"{which}.npz").exists()}
 
 
 def assert_same_bits(a, b):
     found, expected = checkpoints(a), checkpoints(b)
+    assert found.keys() == expected.keys()
     for which in expected:
         (arrays, facts), (arrays_b, facts_b) = found[which], expected[which]
         assert arrays.keys() == arrays_b.keys()
         assert [name for name in arrays if arrays[name].tobytes() != arrays_b[name].tobytes()] == []
         assert facts["firing_rates"] == facts_b["firing_rates"] and facts["best"] == facts_b["best"]
+        assert facts["last"] == facts_b["last"]
     seconds = ("seconds", "samples_per_second", "waiting")
     rows, rows_b = ([{k: v for k, v in row.items() if k not in seconds} for row in Run.open(p).metrics()] for p in (a, b))
     assert rows == rows_b
@@ -163,6 +167,93 @@ def test_resume_with_momentum_and_cross_entropy(tmp_path, monkeypatch):
     undo()
     train.resume(tmp_path / "b", progress=False, say=silent)
     assert_same_bits(tmp_path / "b", tmp_path / "a")
+
+
+def test_a_validation_chooses_and_the_test_set_does_not(tmp_path, monkeypatch):
+    options = dict(validation=0.25, epochs=4, lr=0.02, limit=64)
+    found = run(tmp_path / "a", **options)
+    opened = Run.open(tmp_path / "a")
+    rows, (_, best) = opened.metrics(), checkpoint.load(tmp_path / "a/best.npz")
+    key = [(row["validation_accuracy"], -row["validation_loss"]) for row in rows]
+    chosen = rows[key.index(max(key))]
+    assert found["epoch"] == best["epoch"] == chosen["epoch"] and found["checkpoint"] == opened.chosen == "best"
+    assert found["validation_accuracy"] == chosen["validation_accuracy"] and found["test_accuracy"] == chosen["test_accuracy"]
+    held, kept = opened.dataset(), opened.trained_on(opened.dataset())
+    assert len(kept) + len(data.training_parts(held.train, opened.config["options"])[1]) == 64
+    validation = data.training_parts(held.train, opened.config["options"])[1]
+    assert train.evaluate(opened.network(), validation)["accuracy"] == chosen["validation_accuracy"]
+    with open(tmp_path / "a/metrics.csv", encoding="utf-8") as file:
+        assert file.readline().rstrip().endswith("waiting,validation_loss,validation_accuracy")
+    undo = interrupt_at(monkeypatch, "Training.save", 2)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "b", **options)
+    undo()
+    train.resume(tmp_path / "b", progress=False, say=silent)
+    assert_same_bits(tmp_path / "b", tmp_path / "a")
+
+
+def test_the_choice_is_deaf_to_the_test_set(tmp_path, monkeypatch):
+    """Whatever the test set says, the chosen epoch is the same."""
+    options, told = dict(validation=0.25, epochs=4, lr=0.02, limit=64), []
+    for turn in (1, -1):
+        real = train.Training.evaluate
+
+        def evaluate(self, samples, what, real=real, turn=turn):
+            found = real(self, samples, what)
+            return found | {"accuracy": 0.5 + turn * self.epoch / 10} if what == "test" else found
+
+        with monkeypatch.context() as patch:
+            patch.setattr(train.Training, "evaluate", evaluate)
+            told.append(run(tmp_path / f"{turn}", **options)["epoch"])
+    assert told[0] == told[1]
+
+
+def test_held_out_samples_are_a_share_of_each_class_and_windows_stay_together():
+    labels = np.repeat([0, 1, 2], [40, 20, 1])
+    samples = data.Samples()
+    samples.labels, samples.size, samples.timesteps = labels, (1, 2, 2), 1
+    options = {"limit": None, "seed": 0, "split_seed": 3, "validation": 0.25}
+    kept, held = data.training_parts(samples, options)
+    assert np.bincount(held.labels, minlength=3).tolist() == [10, 5, 0] and not set(kept.indices) & set(held.indices)
+    assert len(kept) + len(held) == 61 and not np.array_equal(
+        held.indices, data.training_parts(samples, options | {"split_seed": 4})[1].indices
+    )
+    samples.groups = np.arange(61) // 4  # windows of one recording
+    kept, held = data.training_parts(samples, options)
+    assert not set(kept.groups) & set(held.groups) and len(kept) + len(held) == 61
+    samples.groups = labels
+    with pytest.raises(UsageError, match="--validation: each class has a single recording"):
+        data.training_parts(samples, options)
+    assert data.training_parts(samples, options | {"validation": None}) == (samples, None)
+
+
+def as_an_earlier_version(path):
+    """Turn the folder of a run into what a version without --validation would have written."""
+    config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    del config["options"]["validation"]
+    (path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    arrays, facts = checkpoint.load(path / "last.npz")
+    facts["best"] = facts.pop("last") | {"epoch": 1}
+    checkpoint.save(path / "last.npz", arrays, facts)
+    checkpoint.save(path / "best.npz", arrays, facts | {"epoch": 1})
+
+
+def test_an_earlier_versions_folder_opens_and_says_what_it_is(tmp_path):
+    expected = run(tmp_path / "a")
+    as_an_earlier_version(tmp_path / "a")
+    opened = Run.open(tmp_path / "a")
+    assert opened.chosen == "last" and "highest test accuracy; the last epoch is read" in opened.note()
+    assert opened.network("best") and not opened.note("best").endswith("read")
+    again = train.resume(tmp_path / "a", progress=False, say=silent)
+    for name in ("test_accuracy", "spikes", "energy_mj", "checkpoint", "epoch"):
+        assert again[name] == expected[name], name
+
+
+def test_without_a_validation_there_is_no_best(finished):
+    opened = Run.open(finished[0])
+    assert opened.note() == "" and opened.accuracies()["highest_test_accuracy"] == finished[1]["highest_test_accuracy"]
+    with pytest.raises(UsageError, match=r"has no best\.npz, since nothing chose an epoch"):
+        opened.network("best")
 
 
 def test_a_finished_run_resumes_to_its_summary(finished, tmp_path):

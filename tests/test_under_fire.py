@@ -82,7 +82,8 @@ def undisturbed(tmp_path_factory):
     return folder, dict(zip(COMMANDS, counts))
 
 
-COMMANDS = {"train": ["train", *TINY], "ablate": ["ablate", "--models", "or", *TINY[2:]]}
+VALIDATED = ["--validation", "0.3"]  # so that there is a best.npz
+COMMANDS = {"train": ["train", *TINY, *VALIDATED], "ablate": ["ablate", "--models", "or", *TINY[2:], *VALIDATED]}
 
 
 def assert_same_run(path, right):

@@ -27,12 +27,11 @@ def add_arguments(parser):
 def run(options):
     from .. import energy
     from ..data import batches
-    from ..runs import Run
 
     if options.fold_norm and options.accounting == "published":
         raise UsageError("--fold-norm belongs to the measured accounting; the published scripts charge batch norm")
-    subject = Run.open(options.run)
-    net, samples = subject.network(options.checkpoint), of_run.test_samples(subject.dataset(data_dir=options.data_dir))
+    subject, which = of_run.opened(options.run, options.checkpoint)
+    net, samples = subject.network(which), of_run.test_samples(subject.dataset(data_dir=options.data_dir))
     report = energy.measure(
         net, batches(samples, options.batch_size, options.limit), options.e_mac, options.e_ac, options.fold_norm
     )
@@ -57,4 +56,4 @@ def run(options):
             "The published DVS Gesture script gives one convolution of 512 channels a map of 8x8 where it is 4x4; "
             "that slip is omitted."
         )
-    return report.as_dict() | {"run": str(subject.path), "measured_on": measured_on}
+    return report.as_dict() | {"run": str(subject.path), "measured_on": measured_on, "checkpoint": which}

@@ -4,8 +4,8 @@ from ..catalogue import NAMES
 from ..errors import UsageError
 from ..kinds import path, whole
 from ..options import EVENT_OPTIONS
-from ..runs import WHICH, Run
 from ..terminal import say
+from . import of_run
 from .declared import add_declared, given_for_data
 
 
@@ -13,7 +13,7 @@ def add_arguments(parser):
     parser.add_argument("run", type=path, metavar="RUN", help="folder of the run")
     parser.add_argument("--dataset", choices=NAMES, metavar="NAME", help=f"a data set other than the run's: {', '.join(NAMES)}")
     parser.add_argument("--data-dir", type=path, metavar="DIR", help="where the data is (default: as for the run)")
-    parser.add_argument("--checkpoint", choices=WHICH, default="best", help="of which epoch")
+    of_run.add_checkpoint(parser)
     parser.add_argument("--part", choices=("test", "train"), default="test", help="of the data set")
     parser.add_argument(
         "-b", "--batch-size", type=whole(), default=64, metavar="B", help="samples at once; changes memory, not results"
@@ -32,8 +32,8 @@ def run(options):
 
     from .. import data, train
 
-    trained = Run.open(options.run)
-    net = trained.network(options.checkpoint)
+    trained, which = of_run.opened(options.run, options.checkpoint)
+    net = trained.network(which)
     dataset = trained.dataset(name=options.dataset, data_dir=options.data_dir, **given_for_data(options))
     train.check_fits(net, dataset, f"the network of {options.run}")
     samples = getattr(dataset, options.part)
@@ -47,7 +47,9 @@ def run(options):
     loss = trained.config["options"].get("loss") or "mse"
     found = train.evaluate(net, samples, options.batch_size, loss, options.seed, options.limit)
     report, confusion = found["report"], found["confusion"]
+    chosen = trained.accuracies(which)
     say(dataset.note)
+    say(said_of(chosen))
     print(
         f"test accuracy  {found['accuracy']:.2%} of {report.samples:,} samples ({options.part} "
         f"set{', time steps shuffled' * options.shuffle_time}), "
@@ -62,7 +64,7 @@ def run(options):
         "run": str(trained.path),
         "dataset": dataset.name,
         "part": options.part,
-        "checkpoint": options.checkpoint,
+        **chosen,
         "shuffle_time": options.shuffle_time,
         "samples": report.samples,
         "test_accuracy": found["accuracy"],
@@ -77,6 +79,16 @@ def run(options):
         "firing_rate": report.firing_rate,
         "firing_rates": report.rates,
     }
+
+
+def said_of(chosen):
+    """Which epoch is evaluated, and what chose it."""
+    at = "" if chosen["epoch"] is None else f", epoch {chosen['epoch']}"
+    validated, highest = chosen["validation_accuracy"], chosen["highest_test_accuracy"]
+    text = f"checkpoint     {chosen['checkpoint']}{at}" + (
+        "" if validated is None else f", {validated:.2%} on the validation samples"
+    )
+    return text + ("" if highest is None else f"; highest test accuracy of any epoch of the training: {highest:.2%}")
 
 
 def table(confusion, accuracy, classes):

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from ..errors import UsageError
 from ..kinds import path, whole
-from ..runs import Run
 from ..terminal import say
 from . import of_run
 
@@ -57,7 +56,7 @@ def run(options):
         if name not in figures.NAMES:
             raise UsageError(f"--only: there is no figure '{name}'; give some of {', '.join(figures.NAMES)}")
     subject, *others = (
-        figures.Subject(Run.open(path), options.checkpoint, options.data_dir, options.batch_size, options.limit)
+        figures.Subject(*of_run.opened(path, options.checkpoint), options.data_dir, options.batch_size, options.limit)
         for path in (options.run, *options.compare)
     )
     folder = Path(options.out or subject.run.path / "figures")
@@ -68,4 +67,4 @@ def run(options):
     for drawing in drawings:
         written.append(str(figures.save(drawing, folder)))
         say(f"{written[-1]}: {drawing.caption}")
-    return {"run": str(subject.run.path), "figures": written}
+    return {"run": str(subject.run.path), "figures": written, "checkpoint": subject.which}

@@ -28,12 +28,12 @@ def add_arguments(parser):
 
 def run(options):
     from .. import pruning
-    from ..data import batches, limited
-    from ..runs import Run, check_new, write_run
+    from ..data import batches
+    from ..runs import check_new, write_run
 
-    subject = Run.open(options.run)
+    subject, which = of_run.opened(options.run, options.checkpoint)
     check_new(options.out)
-    net = subject.network(options.checkpoint)
+    net = subject.network(which)
     try:
         pruning.check_join(net.config.residual)
     except ValueError as error:
@@ -44,7 +44,7 @@ def run(options):
         raise UsageError(
             f"the copy of {data.name} holds no training samples ({data.note}); complete it, or give another --data-dir"
         )
-    trained_on = limited(data.train, subject.config["options"].get("limit"), subject.config["options"]["seed"])
+    trained_on = subject.trained_on(data)
     found = pruning.prune(
         net, lambda: batches(trained_on, options.batch_size), lambda: batches(test, options.batch_size), options.tolerance
     )
@@ -65,9 +65,9 @@ def run(options):
         result |= {f"{key}_before": getattr(found.report_before, key), f"{key}_after": getattr(found.report_after, key)}
     if not options.tolerance and not found.identical:  # impossible: nothing that fired has been removed
         raise RuntimeError("the scores changed although no shortcut that fired was removed")
-    write_run(subject, found.network, options.out, options.checkpoint, result)
+    write_run(subject, found.network, options.out, which, result)
     tell(result, options.out, len(test))
-    return result | {"out": options.out}
+    return result | {"out": options.out, "checkpoint": which}
 
 
 def accuracy(scores, labels):

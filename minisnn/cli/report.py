@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from ..kinds import path, whole
-from ..runs import Run
 from ..terminal import say
 from . import of_run
 
@@ -24,8 +23,10 @@ def run(options):
     from .. import figures
     from ..figures import page
 
-    subject = figures.Subject(Run.open(options.run), options.checkpoint, options.data_dir, options.batch_size, options.limit)
+    subject = figures.Subject(
+        *of_run.opened(options.run, options.checkpoint), options.data_dir, options.batch_size, options.limit
+    )
     path = Path(options.out or subject.run.path / "report.html")
     number = page.write(subject, path, sample=options.sample)
     say(f"{path}: {number} figures, {path.stat().st_size / 1e6:.1f} MB, opens in any browser")
-    return {"run": str(subject.run.path), "report": str(path), "figures": number}
+    return {"run": str(subject.run.path), "report": str(path), "figures": number, "checkpoint": subject.which}

@@ -8,8 +8,8 @@ from .declared import add_declared, given
 
 DESCRIPTION = (
     "Train a network, with a progress bar, and evaluate it after each epoch. Writes the folder of the run: "
-    "config.json, metrics.csv, firing_rates.csv, last.npz, best.npz. Ctrl-C keeps all finished epochs; --resume "
-    "continues."
+    "config.json, metrics.csv, firing_rates.csv, last.npz, and best.npz with --validation. Ctrl-C keeps all finished "
+    "epochs; --resume continues."
 )
 
 

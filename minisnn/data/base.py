@@ -6,12 +6,14 @@ Axes: T time steps, B batch, C channels, H height, W width; M samples.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-__all__ = ["Dataset", "Samples", "ShuffledTime", "Subset", "limited", "stratified_split"]
+from ..errors import UsageError
+
+__all__ = ["Dataset", "Samples", "ShuffledTime", "Subset", "limited", "stratified_split", "training_parts"]
 
 
 class Samples:
@@ -21,11 +23,14 @@ class Samples:
         labels: int64 [M], index into the data set's classes.
         size: (C, H, W).
         timesteps: T.
+        groups: int64 [M], equal for samples cut from one recording, which must not be divided between training and
+            validation; None if each sample is on its own.
     """
 
     labels: np.ndarray
     size: tuple
     timesteps: int
+    groups: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -50,6 +55,7 @@ class Subset(Samples):
     def __init__(self, samples: Samples, indices: Sequence[int] | np.ndarray) -> None:
         self.samples, self.indices = samples, np.asarray(indices)
         self.labels, self.size, self.timesteps = samples.labels[self.indices], samples.size, samples.timesteps
+        self.groups = None if samples.groups is None else samples.groups[self.indices]
 
     def batch(self, indices: Sequence[int] | np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
         return self.samples.batch(self.indices[indices], rng)
@@ -97,3 +103,32 @@ def stratified_split(labels: np.ndarray, test_share: float, seed: int = 0) -> tu
         held_out.append(rng.permutation(members)[: max(1, round(len(members) * test_share))])
     test = np.sort(np.concatenate(held_out))
     return np.setdiff1d(np.arange(len(labels)), test), test
+
+
+def training_parts(samples: Samples, options: Mapping[str, Any]) -> tuple[Samples, Samples | None]:
+    """What a run trains on, and what it validates on (None without a validation), both out of the training samples.
+
+    Args:
+        samples: the training part of a data set.
+        options: those of the run, by the names of ``options.Options``: "limit" and "seed" say which samples are used at all,
+            "validation" and "split_seed" which of them are held out: that share of each class, drawn by the seed, but never
+            all of a class. Windows of one recording stay together, since neighbors overlap.
+
+    Raises:
+        UsageError: no class has two samples (or recordings), of which one could be held out.
+    """
+    samples = limited(samples, options.get("limit"), options["seed"])
+    share = options.get("validation")
+    if not share:
+        return samples, None
+    groups = np.arange(len(samples)) if samples.groups is None else samples.groups
+    members, first = np.unique(groups, return_index=True)
+    labels, rng, held_out = samples.labels[first], np.random.default_rng(options["split_seed"]), []
+    for label in np.unique(labels):
+        own = rng.permutation(members[labels == label])
+        held_out.append(own[: min(max(1, round(len(own) * share)), len(own) - 1)])
+    out = np.isin(groups, np.concatenate(held_out))
+    if not out.any():
+        what = "sample" if samples.groups is None else "recording"
+        raise UsageError(f"--validation: each class has a single {what} to train on, and none to hold out; omit it")
+    return Subset(samples, np.flatnonzero(~out)), Subset(samples, np.flatnonzero(out))

@@ -196,6 +196,7 @@ class EventSamples(Samples):
         self.recordings, self.labels, self.parts = recordings, np.asarray(labels, np.int64), parts
         self.options, self.moves, self.cache = options, moves, cache
         self.timesteps, self.size = options.timesteps, options.shape[1:]
+        self.groups = np.array([r for r, _, _ in parts], np.int64)
         self.siblings: dict[int, list[int]] = {}  # recording: its samples
         for k, (r, _, _) in enumerate(parts):
             self.siblings.setdefault(r, []).append(k)

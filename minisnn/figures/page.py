@@ -98,9 +98,14 @@ def page(subject: Subject, drawings: Sequence[Drawing]) -> str:
 
 def facts(subject):
     """What the run achieved, as a list."""
-    run, report = subject.run, subject.report
+    run, report, chosen = subject.run, subject.report, subject.run.accuracies(subject.which)
+    validated, highest = chosen["validation_accuracy"], chosen["highest_test_accuracy"]
     rows = [
+        ("checkpoint", f"{chosen['checkpoint']}.npz" + ("" if chosen["epoch"] is None else f", epoch {chosen['epoch']}")),
+        *([] if validated is None else [("validation accuracy", f"{validated:.2%}; it chose the epoch")]),
         ("test accuracy", f"{subject.accuracy:.2%} of {report.samples:,} samples"),
+        *([] if highest is None else [("highest test accuracy", f"{highest:.2%}, of any epoch; it chose nothing")]),
+        *([] if not run.note(subject.which) else [("note", run.note(subject.which))]),
         ("spikes per sample", f"{report.spikes:,.0f}, {report.spikes_per_neuron:.3f} per neuron"),
         ("operations per sample", f"{energy.count(report.ac) or 0} AC, {energy.count(report.mac) or 0} MAC"),
         ("energy per sample", f"{report.energy_mj * 1e3:.4g} µJ"),

@@ -39,7 +39,8 @@ def training_curves(metrics: Mapping[str, Sequence[float]], title: str = "") -> 
     """Loss, accuracy and firing rate over the epochs.
 
     Args:
-        metrics: {column of metrics.csv: [epochs]}; train_loss, train_accuracy, test_loss, test_accuracy (0 to 1), firing_rate.
+        metrics: {column of metrics.csv: [epochs]}; train_loss, train_accuracy, test_loss, test_accuracy (0 to 1), firing_rate;
+            with validation_loss and validation_accuracy, a circle is around the epoch that they choose.
         title: above the figure.
     """
     figure = blank(10, 3.1)
@@ -47,7 +48,9 @@ def training_curves(metrics: Mapping[str, Sequence[float]], title: str = "") -> 
     epochs = np.asarray(metrics["epoch"], float)
     marker = "o" if len(epochs) < 40 else ""
     for axes, what, factor in ((loss, "loss", 1), (accuracy, "accuracy", 100)):
-        for which, color, dash in (("train", COLORS[0], "--"), ("test", COLORS[1], "-")):
+        for which, color, dash in (("train", COLORS[0], "--"), ("validation", COLORS[2], ":"), ("test", COLORS[1], "-")):
+            if f"{which}_{what}" not in metrics:
+                continue
             axes.plot(
                 epochs,
                 factor * np.asarray(metrics[f"{which}_{what}"], float),
@@ -60,14 +63,16 @@ def training_curves(metrics: Mapping[str, Sequence[float]], title: str = "") -> 
             )
         axes.legend()
     rate.plot(epochs, np.asarray(metrics["firing_rate"], float), color="black", marker=marker, markersize=3)
-    merits = [merit(*found) for found in zip(metrics["test_accuracy"], metrics["test_loss"])]
-    best = merits.index(max(merits))
-    best_accuracy = 100 * metrics["test_accuracy"][best]
-    accuracy.plot(
-        epochs[best], best_accuracy, linestyle="", marker="o", markersize=9, markerfacecolor="none", markeredgecolor="black"
-    )
+    told = f"last: {100 * metrics['test_accuracy'][-1]:.2f} %"
+    if "validation_accuracy" in metrics:
+        merits = [merit(*found) for found in zip(metrics["validation_accuracy"], metrics["validation_loss"])]
+        best = merits.index(max(merits))
+        shown = 100 * metrics["test_accuracy"][best]
+        circle = dict(linestyle="", marker="o", markersize=9, markerfacecolor="none", markeredgecolor="black")
+        accuracy.plot(epochs[best], shown, **circle)
+        told = f"circle, by validation: {shown:.2f} % in epoch {epochs[best]:g}"
     loss.set(yscale="log", ylabel="loss", title="Loss")
-    accuracy.set(ylabel="accuracy (%)", title=f"Accuracy (circle: {best_accuracy:.2f} % in epoch {epochs[best]:g})")
+    accuracy.set(ylabel="accuracy (%)", title=f"Accuracy ({told})")
     rate.set(ylabel="spikes per neuron and time step", title="Firing rate, all LIF layers", ylim=(0, None))
     for axes in (loss, accuracy, rate):
         axes.set_xlabel("epoch")

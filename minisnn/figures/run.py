@@ -64,9 +64,10 @@ class Subject:
     """A run; what several figures need is computed once."""
 
     def __init__(
-        self, run: Run, which: str = "best", data_dir: str | None = None, batch_size: int = 64, limit: int | None = None
+        self, run: Run, which: str | None = None, data_dir: str | None = None, batch_size: int = 64, limit: int | None = None
     ) -> None:
-        self.run, self.net, self.data_dir, self.batch_size, self.limit = run, run.network(which), data_dir, batch_size, limit
+        self.run, self.which, self.net = run, which or run.chosen, run.network(which)
+        self.data_dir, self.batch_size, self.limit = data_dir, batch_size, limit
 
     @property
     def title(self) -> str:
