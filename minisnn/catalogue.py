@@ -39,6 +39,7 @@ class Recipe:
     optimizer: str = "adam"
     gain: float = 1.0  # initial weight of the batch norms, see train.new_network
     augment: bool = True
+    recalibrate: int = 0  # training batches over which the statistics of batch norm are estimated before an evaluation
     data_options: dict = dataclasses.field(default_factory=dict)  # further arguments of data.load
 
 

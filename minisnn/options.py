@@ -80,6 +80,14 @@ class Options:
         "without it every command reads the last epoch, since the test set must not choose (default: none)",
         "SHARE",
     )
+    recalibrate: int = declared(
+        None,
+        whole(0),
+        HOW,
+        "before each evaluation, estimate the statistics of the batch norms anew over N training batches: a running mean lags "
+        "behind weights that move fast. Everything else stays as it is, and 0 leaves the running means",
+        "N",
+    )
     removed: tuple = declared(
         (),
         some_of(SHORTCUTS, "shortcuts"),

@@ -2,7 +2,8 @@
 
 config.json         every option, the network, the data set's facts, the versions used
 metrics.csv         a row for each epoch
-firing_rates.csv    a row for each epoch, a column for each LIF layer
+firing_rates.csv    a row for each epoch, a column for each LIF layer: its rate in evaluation mode, on the test samples;
+                    then those of training mode, on every 16th training batch, as "LAYER in training"
 last.npz            the last epoch: parameters, buffers, optimizer, schedule and random state (see checkpoint.py)
 best.npz            likewise, the epoch that the validation chose; only with --validation
 figures/            what `minisnn plot` draws
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["Run", "versions", "WHICH", "COLUMNS", "VALIDATED"]
 
 CONFIG, METRICS, RATES = "config.json", "metrics.csv", "firing_rates.csv"
+IN_TRAINING = " in training"  # end of a column's name
 COLUMNS = (
     "epoch",
     "train_loss",
@@ -278,13 +280,22 @@ class Run:
         names, rows = self.read_table(METRICS, COLUMNS)
         return [dict(zip(names, row)) for row in rows]
 
-    def firing_rates(self) -> tuple[list[str], np.ndarray]:
-        """(names of the LIF layers, [epochs, layers] spikes per neuron and step), likewise."""
+    def firing_rates(self, training: bool = False) -> tuple[list[str], np.ndarray]:
+        """(names of the LIF layers, [epochs, layers] spikes per neuron and step), likewise; in evaluation mode, on the test
+        samples, or in training mode. The two differ where the running statistics of batch norm lag behind the weights.
+
+        Raises:
+            UsageError: the run is of an earlier version, which did not count what fires in training.
+        """
         facts = self.facts()
         if facts is not None:
-            names, rows = ["epoch", *facts["layers"]], facts["firing_rates"]
+            names, rows = ["epoch", *facts["layers"]], facts.get("training_rates", []) if training else facts["firing_rates"]
         else:
             names, rows = self.read_table(RATES)
+            kept = [k for k, name in enumerate(names) if k == 0 or name.endswith(IN_TRAINING) == training]
+            names, rows = [names[k].removesuffix(IN_TRAINING) for k in kept], [[row[k] for k in kept] for row in rows]
+        if training and (not rows or len(names) == 1):
+            raise UsageError(f"{self.path} does not say what fired in training: an earlier version wrote it")
         return names[1:], np.array(rows, float).reshape(len(rows), len(names))[:, 1:]
 
     def accuracies(self, which: str | None = None) -> dict[str, Any]:
@@ -338,7 +349,12 @@ class Run:
         """Write metrics.csv and firing_rates.csv from what a checkpoint holds, so that they always agree with it."""
         if facts["metrics"]:
             self.write_table(METRICS, columns_of(facts["metrics"][0]), facts["metrics"])
-            self.write_table(RATES, ["epoch", *facts["layers"]], facts["firing_rates"])
+            columns, rows = ["epoch", *facts["layers"]], facts["firing_rates"]
+            training = facts.get("training_rates", [])
+            if len(training) == len(rows):  # an earlier version did not count them
+                columns += [f"{layer}{IN_TRAINING}" for layer in facts["layers"]]
+                rows = [row + more[1:] for row, more in zip(rows, training)]
+            self.write_table(RATES, columns, rows)
 
     def read_table(self, name: str, columns: Sequence[str] = ("epoch",)) -> tuple[list[str], list[list[float]]]:
         """(columns, rows of floats) of a CSV file that has at least ``columns``."""
@@ -387,6 +403,9 @@ def check_facts(facts):
     for name, table, width in (("metrics", rows, len(columns)), ("firing_rates", rates, len(layers) + 1)):
         if not isinstance(table, list) or len(table) != epoch or not all(numbers(row, width) for row in table):
             raise ValueError(f"{name} does not hold {epoch} rows of {width} numbers")
+    training = facts.get("training_rates", [])  # none in an earlier version, and too few where a run of one was resumed
+    if not isinstance(training, list) or len(training) > epoch or not all(numbers(row, len(layers) + 1) for row in training):
+        raise ValueError(f"training_rates does not hold rows of {len(layers) + 1} numbers")
     if (facts.get("best") is not None) != (epoch > 0 and (len(columns) > len(COLUMNS) or "last" not in facts)):
         raise ValueError("the best epoch is missing, or there is one although nothing chose it")
     if (facts.get("last") is not None) != (epoch > 0 and "last" in facts):

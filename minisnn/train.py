@@ -6,11 +6,12 @@ Axes: T time steps, N batch, C channels, H height, W width; K classes.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from .options import Options, command
 from .runs import COLUMNS, VALIDATED, Run, check_facts, merit, network_arrays, new_folder, next_folder, versions
 from .types import Path
 
-__all__ = ["Options", "train", "resume", "evaluate"]
+__all__ = ["Options", "train", "resume", "evaluate", "recalibrate"]
 
 OPTIMIZER, SCHEDULE = "optimiser/", "schedule/"  # prefixes within a checkpoint; the spelling is that of existing files
 LISTEN_EVERY = 16  # batches between two measurements of the firing rate for the progress bar
@@ -85,6 +86,41 @@ def evaluate(
     }
 
 
+def recalibrate(net: nn.Module, batches: Iterable[np.ndarray]) -> None:
+    """Estimate the running statistics of a network's batch norms anew, as means over batches, with the weights as they are.
+
+    In training the running mean takes a tenth of each batch's statistics, so that it describes the weights of some ten batches
+    ago. Where they move fast, through twenty layers of thresholds, an evaluation then sees another network than the one in
+    training: its accuracy may fall by 40 points for an epoch. What is learned does not depend on these statistics, so neither
+    does the rest of the run (Wu and Johnson 2021, "Rethinking Batch in BatchNorm", call it precise statistics).
+
+    Args:
+        net: a network; it ends in the mode in which it was.
+        batches: inputs [T, N, C, H, W], at least one; each counts the same.
+    """
+    norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.running_mean[...] = norm.running_var[...] = 0  # so that no bit of the result depends on what they were
+    with nn.evaluating(net):  # all but the norms: dropout, for one, would change what they see
+        try:
+            for k, x in enumerate(batches):
+                for norm in norms:
+                    norm.training, norm.momentum = True, 1 / (k + 1)  # the mean so far
+                net(x)
+        finally:
+            for norm, momentum in zip(norms, momenta):
+                norm.momentum = momentum
+
+
+def check_finite(arrays, what):
+    """Raise FloatingPointError if one of some arrays holds NaN or infinity."""
+    for name, array in arrays:
+        seen = array[:1] if array.ndim and array.strides[0] == 0 else array  # an image that is repeated T times
+        if array.dtype.kind == "f" and not np.isfinite(seen).all():
+            raise FloatingPointError(f"the {what} {name}holds NaN or infinity".replace("  ", " "))
+
+
 def check_fits(net, dataset, what):
     """Raise UsageError if a network cannot read a data set."""
     samples, (out, channels) = dataset.test or dataset.train, (net.head.weight.shape[0], net.stem.conv.weight.shape[1])
@@ -112,6 +148,8 @@ class Training:
             self.optimizer, options.epochs * self.batches, warmup=round(options.warmup * self.batches)
         )
         self.epoch, self.rows, self.rates, self.layers, self.firing_rate = 0, [], [], [], math.nan
+        self.fired: dict[str, list[int]] = {}  # layer: [spikes, neuron-steps] of the epoch, in the batches listened to
+        self.training_rates = []  # as rates, but of training mode, while the epoch was learned
         self.last = self.best = None  # what the last epoch reached, and the one that the validation chose
         self.saved = None  # the epoch that last.npz holds
 
@@ -135,6 +173,7 @@ class Training:
             "metrics": self.rows,
             "layers": self.layers,
             "firing_rates": self.rates,
+            "training_rates": self.training_rates,
             "random_state": engine.generator().bit_generator.state,
         }
 
@@ -151,6 +190,7 @@ class Training:
         self.epoch, self.last, self.rows = facts["epoch"], facts.get("last"), facts["metrics"]
         self.best = facts["best"] if self.validation is not None else None  # earlier versions chose by the test set
         self.layers, self.rates = facts["layers"], facts["firing_rates"]
+        self.training_rates = facts.get("training_rates", [])
         self.saved = self.epoch
 
     def save(self, run):
@@ -176,11 +216,13 @@ class Training:
         o, net = self.options, self.net.train()
         loader = Loader(self.samples, o.batch_size, o.seed, self.epoch, shuffle=True)
         total, right, seen = 0.0, 0, 0
+        self.fired = {}
         started = time.perf_counter()
         for k, (x, labels) in enumerate(loader):
             stopping.check()
             self.optimizer.zero_grad()
             try:
+                check_finite([("", x)], "input")  # before spikes swallow it
                 with ledger.ledger() if k % LISTEN_EVERY == 0 else contextlib.nullcontext() as entries:
                     scores = net(x)
                 loss = loss_of(scores, labels, o.loss)
@@ -188,14 +230,19 @@ class Training:
                 if not math.isfinite(value):
                     raise FloatingPointError(f"the loss is {value}")
                 loss.backward()
+                self.optimizer.step()
+                check_finite(((name + " ", p.data) for name, p in net.named_parameters()), "parameter")
             except FloatingPointError as error:
                 raise NotFinite(f"{error}: in epoch {self.epoch + 1}, batch {k + 1}") from error
-            self.optimizer.step()
             self.schedule.step()
             total, seen = total + value * len(labels), seen + len(labels)
             right += int((scores.data.argmax(1) == labels).sum())
             if entries:
                 self.firing_rate = ledger.firing_rate(entries)
+                for entry in entries:
+                    if entry.kind == "neurons":
+                        count = self.fired.setdefault(entry.layer, [0, 0])
+                        count[0], count[1] = count[0] + entry.spikes, count[1] + entry.neurons
             bar.set_postfix_str(
                 f"loss {total / seen:.4f}, accuracy {right / seen:.1%}, firing rate {self.firing_rate:.3f}", refresh=False
             )
@@ -206,12 +253,15 @@ class Training:
         """One epoch with its evaluation."""
         lr = self.optimizer.lr
         loss, accuracy, seconds, waiting = self.run_epoch(bar)
+        self.recalibrate()
         found = self.evaluate(self.test, "test")
         held_out = None if self.validation is None else self.evaluate(self.validation, "validation")
         self.epoch += 1
         report = found["report"]
         self.layers = list(report.rates)
         self.rates.append([self.epoch, *report.rates.values()])
+        fired = [self.fired.get(layer, (0, 1)) for layer in self.layers]
+        self.training_rates.append([self.epoch, *(spikes / max(1, neurons) for spikes, neurons in fired)])
         self.rows.append(
             [
                 self.epoch,
@@ -230,6 +280,16 @@ class Training:
         self.last = reached(self.epoch, found)
         if held_out is not None and self.merit_of(self.epoch) > max(map(self.merit_of, range(1, self.epoch)), default=(-1,)):
             self.best = self.last
+
+    def recalibrate(self):
+        """The statistics of batch norm for an evaluation, over the first batches of the epoch, if the options ask for it."""
+        o = self.options
+        if o.recalibrate:
+            loader = Loader(self.samples, o.batch_size, o.seed, self.epoch, shuffle=True)
+            try:
+                recalibrate(self.net, (x for x, _ in itertools.islice(iter(loader), o.recalibrate)))
+            except FloatingPointError as error:
+                raise NotFinite(f"{error}: in the recalibration after epoch {self.epoch + 1}") from error
 
     def merit_of(self, epoch):
         """Sort key of an epoch: how it did on the validation samples."""

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from small_runs import complaints
 
-from minisnn import UsageError, checkpoint, data, energy, models, nn, optim, train
+from minisnn import UsageError, checkpoint, data, energy, models, nn, ops, optim, train
 from minisnn.data import images
 from minisnn.engine import Tensor
 from minisnn.runs import Run
@@ -68,7 +68,16 @@ def test_the_folder_of_a_run(finished):
     names, rates = opened.firing_rates()
     assert len(names) == 20 and rates.shape == (3, 20) and names[0] == "stem" and "stages.2.shortcut" in names
     with open(path / "firing_rates.csv", encoding="utf-8") as file:
-        assert file.readline().startswith("epoch,stem,features.0")
+        head = file.readline()
+        assert head.startswith("epoch,stem,features.0") and "stages.2.shortcut in training" in head and head.count(",") == 40
+    names_again, training = opened.firing_rates(training=True)
+    assert (
+        names_again == names and training.shape == (3, 20) and 0 < training.mean() < 1 and not np.array_equal(training, rates)
+    )
+    (path / "last.npz").rename(path / "aside.npz")  # then the table is read
+    for mode, expected in ((True, training), (False, rates)):
+        assert opened.firing_rates(mode)[0] == names and np.array_equal(opened.firing_rates(mode)[1], expected)
+    (path / "aside.npz").rename(path / "last.npz")
 
 
 def test_the_summary_is_what_evaluation_finds(finished):
@@ -311,11 +320,74 @@ def test_a_loss_that_is_no_number_stops_with_a_mend(tmp_path, monkeypatch):
 
     step = optim.Adam.step
     monkeypatch.setattr(optim.Adam, "step", spoil)
-    with pytest.raises(UsageError, match=r"loss is nan: in epoch 2, batch 3; lower --lr .*last good epoch, 1") as error:
+    with pytest.raises(
+        UsageError, match=r"parameter head.bias holds NaN or infinity: in epoch 2, batch 2; lower --lr .*last good epoch, 1"
+    ) as error:
         run(tmp_path / "a")
     assert "\n" not in str(error.value)
     arrays, facts = checkpoint.load(tmp_path / "a/last.npz")
     assert facts["epoch"] == 1 and all(np.isfinite(a).all() for a in arrays.values())
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_an_input_that_is_no_number_is_said_in_its_batch(tmp_path, monkeypatch, value):
+    real = images.Images.batch
+
+    def batch(self, indices, rng=None):
+        x = real(self, indices, rng)
+        if rng is not None and 7 in indices:
+            x = np.array(x)
+            x[-1, list(indices).index(7), 0, 0, 0] = value
+        return x
+
+    monkeypatch.setattr(images.Images, "batch", batch)
+    with pytest.raises(UsageError, match=r"the input holds NaN or infinity: in epoch 1, batch \d"):
+        run(tmp_path / "a", limit=None, validation=None)
+
+
+def test_a_broken_weight_that_spikes_swallow_is_said_in_its_batch(tmp_path, monkeypatch):
+    def spoil(self):
+        step(self)
+        if self.steps == 2:  # behind a neuron that never fires, the loss would stay finite
+            self.parameters[0].data[0] = np.inf
+
+    step = optim.Adam.step
+    monkeypatch.setattr(optim.Adam, "step", spoil)
+    with pytest.raises(UsageError, match="parameter stem.conv.weight holds NaN or infinity: in epoch 1, batch 2"):
+        run(tmp_path / "a")
+
+
+def test_recalibrated_statistics_are_means_over_batches_and_nothing_else_changes():
+    net = models.build("digits", width=8, timesteps=2, seed=0)
+    d = data.load("digits", timesteps=2)
+    batches = [np.array(d.train.batch(np.arange(k, k + 16))) for k in (0, 16, 32)]
+    before, modes = net.state_dict(), [module.training for module in net.modules()]
+    net.features[0].train(False)
+    train.recalibrate(net, batches)
+    after = net.state_dict()
+    assert all(np.array_equal(before[name], after[name]) for name in before if "running" not in name)
+    each = [ops.conv2d(Tensor(x), net.stem.conv.weight, 1, 1).data for x in batches]
+    means = np.mean([y.mean((0, 1, 3, 4)) for y in each], 0)
+    assert after["stem.norm.running_mean"] == pytest.approx(means, abs=1e-5)
+    assert after["stem.norm.running_var"] == pytest.approx(np.mean([y.var((0, 1, 3, 4), ddof=1) for y in each], 0), rel=1e-4)
+    assert not net.features[0].norm.training and net.stem.norm.training and len(modes)
+    assert net.stem.norm.momentum == 0.1
+    train.recalibrate(net, batches)  # whatever the statistics were
+    assert all(np.array_equal(after[name], array) for name, array in net.state_dict().items())
+
+
+def test_recalibration_changes_evaluations_alone(finished, tmp_path, monkeypatch):
+    run(tmp_path / "a", recalibrate=2)
+    rows, plain = Run.open(tmp_path / "a").metrics(), Run.open(finished[0]).metrics()
+    for name in ("train_loss", "train_accuracy"):
+        assert [row[name] for row in rows] == [row[name] for row in plain]
+    assert [row["test_loss"] for row in rows] != [row["test_loss"] for row in plain]
+    undo = interrupt_at(monkeypatch, "recalibrate", 2)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "b", recalibrate=2)
+    undo()
+    train.resume(tmp_path / "b", progress=False, say=silent)
+    assert_same_bits(tmp_path / "b", tmp_path / "a")
 
 
 def test_numbers_that_overflow_are_said_once(tmp_path):

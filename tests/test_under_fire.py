@@ -97,7 +97,8 @@ def assert_same_run(path, right):
         ]
     run = Run.open(path)
     assert run.read_table("metrics.csv")[1] == checkpoint.load_facts(path / "last.npz")["metrics"]
-    assert run.firing_rates()[1].tolist() == [row[1:] for row in run.read_table("firing_rates.csv")[1]]
+    rates = np.hstack([run.firing_rates(training)[1] for training in (False, True)])
+    assert rates.tolist() == [row[1:] for row in run.read_table("firing_rates.csv")[1]]
 
 
 def parts(folder):
