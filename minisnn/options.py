@@ -16,7 +16,7 @@ from .data.base import Dataset
 from .data.places import CACHE_OPTIONS
 from .errors import UsageError
 from .kinds import Kind, above_zero, one_of, path, real, some_of, switch, whole
-from .models.presets import POSITIONS, RESIDUALS, SHORTCUTS, SYSTEMS
+from .models.presets import NEURON_NAMES, POSITIONS, RESIDUALS, SHORTCUTS, SYSTEMS
 
 __all__ = ["Option", "Options", "OPTIONS", "EVENT_OPTIONS", "flag", "command"]
 
@@ -56,6 +56,9 @@ class Options:
     )
     position: str = declared(
         "a", one_of(POSITIONS), WHAT, "of attention in each pair of convolutions, a to d (default: a)", "P", of_system=True
+    )
+    neuron: str = declared(
+        "lif", one_of(NEURON_NAMES), WHAT, f"kind of the neurons, one of {', '.join(NEURON_NAMES)} (default: lif)", "NAME"
     )
     width: int = declared(None, whole(8, multiple=8), WHAT, "channels of the first layer, a multiple of 8", "W")
     timesteps: int = declared(None, whole(), WHAT, "time steps", "T", "-T")
@@ -139,6 +142,7 @@ class Options:
         return {
             **system,
             "position": self.position,
+            "neuron": self.neuron,
             "width": self.width,
             "timesteps": self.timesteps,
             "seed": self.seed,

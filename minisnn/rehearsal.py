@@ -76,6 +76,9 @@ def further():
         ops.mse_loss(gate(maps).reshape(-1), np.zeros(maps.size, np.float32)).backward()
         nn.LIF().after(nn.BatchNorm2d(WIDTH), gate, maps).backward(maps.data)
     maps = Tensor(numbers(T, N, WIDTH, SIZE, SIZE), requires_grad=True)
+    for neurons in (*(kind() for kind in nn.NEURONS.values()), nn.LIF(np.full(WIDTH, 2.0)), nn.LIF(smooth=True)):
+        out = neurons(maps)
+        out.backward(out.data)
     for part in (
         nn.Conv2d(WIDTH, WIDTH, 3, 1, 1, **make),
         nn.Conv2d(WIDTH, 8, 3, 2, 1, **make),

@@ -973,16 +973,47 @@ class SmoothStep(Step):
         return surrogate.primitive(x)
 
 
-def unrolled(x, tau=2.0, v_threshold=1.0, v_reset=0.0, surrogate=ATan(), detach_reset=True, decay_input=True, smooth=False):
-    """Eq. 2, one elementary operation after another."""
-    rest, h, spikes = v_reset or 0.0, v_reset or 0.0, []
+def unrolled(
+    x,
+    *state,
+    tau=2.0,
+    v_threshold=1.0,
+    v_reset=0.0,
+    surrogate=ATan(),
+    detach_reset=True,
+    decay_input=True,
+    smooth=False,
+    leak=None,
+    tau_syn=None,
+    adapts=None,
+    h0=None,
+    return_state=False,
+):
+    """Eq. 2, one elementary operation after another; with ``leak`` in place of 1 / tau, after a synapse of ``tau_syn``, or with
+    a threshold that ``adapts``: (beta, rho).
+    """
+    tau, v_threshold = (np.asarray(v)[:, None, None] if np.ndim(v) and x.ndim > 3 else v for v in (tau, v_threshold))
+    leak = 1 / tau if leak is None else leak
+    rest, spikes, other = v_reset or 0.0, [], 0.0
+    h = rest
+    if state:
+        h, other = (state[0], 0.0) if tau_syn is None and adapts is None else (state[0][0], state[0][1])
     for t in range(len(x)):
-        u = h + ((x[t] / tau if decay_input else x[t]) - (h - rest) / tau)
-        s = (SmoothStep if smooth else Step).apply(u - v_threshold, surrogate=surrogate)
+        i = x[t]
+        if tau_syn is not None:
+            i = other = other * (1 - 1 / tau_syn) + i
+        u = h + ((i * leak if decay_input else i) - (h - rest) * leak)
+        threshold = v_threshold + (adapts[0] * other if adapts else 0.0)
+        s = (SmoothStep if smooth else Step).apply(u - threshold, surrogate=surrogate)
         through = s.detach() if detach_reset else s
-        h = u - v_threshold * through if v_reset is None else u * (1 - through) + v_reset * through
+        h = u - threshold * through if v_reset is None else u * (1 - through) + v_reset * through
+        if adapts:
+            other = other * adapts[1] + s
         spikes.append(s)
-    return ops.stack(spikes)
+    spikes = ops.stack(spikes)
+    if not return_state:
+        return spikes
+    return spikes, h if tau_syn is None and adapts is None else ops.stack([h, other])
 
 
 EXACTLY_SMOOTH = dict(smooth=True, detach_reset=False)
@@ -1026,10 +1057,16 @@ def lif_row():
     maps = currents(4, 3, 2, 3, 2)
     return Operation(
         "lif",
-        ops.lif,
+        lambda x, *h0, **options: ops.lif(x, **options, h0=h0[0] if h0 else None),
         unrolled,
         (
             Sample("maps", (maps,)),
+            Sample("each channel", (maps,), dict(tau=np.array([1.5, 4.0]), v_threshold=np.array([1.0, 0.4]), v_reset=None)),
+            Sample("each channel, whole input", (maps,), dict(tau=np.array([1.5, 4.0]), decay_input=False, detach_reset=False)),
+            Sample("each feature", (currents(5, 3, 2),), dict(v_threshold=np.array([1.0, 0.4]), v_reset=-0.3)),
+            Sample("from a state", (maps, numbers(3, 2, 3, 2, seed=3))),
+            Sample("from a state, soft reset", (maps, numbers(3, 2, 3, 2, seed=3)), dict(v_reset=None, detach_reset=False)),
+            Sample("features, from a state", (currents(5, 3, 4), numbers(3, 4, seed=3)), dict(v_reset=-0.3)),
             Sample("soft reset", (maps,), dict(v_reset=None)),
             Sample("gradient through the reset", (maps,), dict(detach_reset=False)),
             Sample("whole input", (maps,), dict(decay_input=False, tau=4.0, v_reset=-0.3)),
@@ -1047,6 +1084,10 @@ def lif_row():
             Refusal("surrogate", (one(1),), dict(surrogate="atan"), TypeError),
             Refusal("time step", (one(),)),
             Refusal("time step", (one(0, 3),)),
+            Refusal("h0 has shape", (one(2, 3), one(7))),
+            Refusal("have 3 channels", (one(2, 3),), dict(tau=np.ones(2))),
+            Refusal("tau is a Tensor", (one(2, 3),), dict(tau=Tensor(2.0)), TypeError),
+            Refusal("give a number, or an ndarray", (one(2, 3),), dict(tau="2"), TypeError),
             *(
                 Refusal("NaN, infinite or too large", (np.array([[1.0, value], [1.0, 1.0]]),), error=FloatingPointError)
                 for value in NOT_FINITE
@@ -1058,11 +1099,155 @@ def lif_row():
         fires=True,
         examples=60,
         spikes=lambda inputs, options: not options.get("smooth"),
-        batch=lambda sample: 1 if sample.inputs[0].ndim > 1 else None,
-        counts=lambda out, x, smooth=False, **options: {} if smooth else dict(spikes=int(out.sum()), neurons=out.size),
+        batch=lambda sample: 1 if sample.inputs[0].ndim > 1 and "state" not in sample.name else None,
+        counts=lambda out, x, *h0, smooth=False, **options: {} if smooth else dict(spikes=int(out.sum()), neurons=out.size),
         refuses_nan=lambda options: not options.get("smooth"),
         parts=("neuron",),
     )
+
+
+def neurons_row(name, definition, constants, refused=(), inputs=(), more=()):
+    """A layer of neurons other than LIF: ``constants`` are drawn, ``inputs`` are learned, ``more`` are samples of its own."""
+    states = name in ("alif", "synaptic")
+
+    def call(x, *others, **options):
+        learned, state = others[: len(inputs)], others[len(inputs) :]
+        return getattr(ops, name)(x, *learned, **options, h0=state[0] if state else None)
+
+    def drawn(draw, seed):
+        shape = draw(st.sampled_from([(1,), (5,), (3, 4), (4, 2, 3, 2, 2), (6, 1, 2, 1, 3), (4, 3, 1, 5)]))
+        options = draw(constants)
+        return (currents(*shape, seed=seed), *inputs), options, not corners(options["surrogate"])
+
+    maps = currents(4, 3, 2, 3, 2)
+    start = numbers(2, 3, 2, 3, 2, seed=3) if states else numbers(3, 2, 3, 2, seed=3)
+    return Operation(
+        name,
+        call,
+        definition,
+        (
+            Sample("maps", (maps, *inputs)),
+            Sample("soft reset", (maps, *inputs), dict(v_reset=None)),
+            Sample("gradient through the reset", (maps, *inputs), dict(detach_reset=False)),
+            Sample("soft reset, gradient through it", (maps, *inputs), dict(v_reset=None, detach_reset=False)),
+            Sample("from a state", (maps, *inputs, start)),
+            Sample("from a state, soft reset", (maps, *inputs, start), dict(v_reset=None, detach_reset=False)),
+            Sample("one step of one neuron", (currents(1), *inputs)),
+            Sample("features", (currents(5, 3, 4), *inputs), dict(surrogate=Sigmoid())),
+            Sample("spikes", (fired(4, 2, 3, 3, 3), *inputs)),
+            Sample("more than a block", (currents(4, 3, 5, 9, 11), *inputs), dict(v_reset=None, detach_reset=False)),
+            Sample("smooth", (maps, *inputs), dict(smooth=True)),
+            Sample("many", (currents(3, 5, 4, 20, 20), *inputs), large=True),
+            *more,
+        ),
+        samples_of(drawn),
+        (
+            Refusal("surrogate", (one(1), *inputs), dict(surrogate="atan"), TypeError),
+            Refusal("time step", (one(0, 3), *inputs)),
+            Refusal("h0 has shape", (one(2, 3), *inputs, one(7))),
+            Refusal("v_threshold is a Tensor", (one(1), *inputs), dict(v_threshold=Tensor(1.0)), TypeError),
+            Refusal("not below", (one(1), *inputs), dict(v_reset=1.0)),
+            *(Refusal(words, (one(1), *inputs), options, error) for options, words, error in refused),
+            *(
+                Refusal("NaN, infinite or too large", (np.array([[1.0, value], [1.0, 1.0]]), *inputs), error=FloatingPointError)
+                for value in NOT_FINITE
+            ),
+        ),
+        on_tape=True,
+        rtol=(1e-4, 1e-12),
+        smooth_twin=lambda options: options | EXACTLY_SMOOTH,
+        fires=True,
+        examples=40,
+        spikes=lambda arrays, options: not options.get("smooth"),
+        batch=lambda sample: 1 if sample.inputs[0].ndim > 1 and "state" not in sample.name else None,
+        counts=lambda out, *arrays, smooth=False, **options: {} if smooth else dict(spikes=int(out.sum()), neurons=out.size),
+        refuses_nan=lambda options: not options.get("smooth"),
+        parts=("neuron",),
+    )
+
+
+def whole_input(**constants):
+    """Constants to draw: those that all neurons have, and some of its own."""
+    return st.fixed_dictionaries(
+        dict(
+            v_threshold=st.sampled_from([1.0, 0.4]),
+            v_reset=st.sampled_from([0.0, -0.3, None]),
+            detach_reset=st.booleans(),
+            surrogate=st.sampled_from(SURROGATES),
+            **constants,
+        )
+    )
+
+
+def if_row():
+    return neurons_row(
+        "if_",
+        lambda x, *state, **options: unrolled(x, *state, leak=0.0, decay_input=False, **options),
+        whole_input(),
+        more=(
+            Sample(
+                "a threshold for each channel",
+                (currents(4, 3, 2, 3, 2),),
+                dict(v_threshold=np.array([0.5, 2.0]), v_reset=None, detach_reset=False),
+            ),
+        ),
+    )
+
+
+def plif_row():
+    def definition(x, w, *state, **options):
+        w = w.reshape(-1, 1, 1) if w.ndim and x.ndim > 3 else w
+        return unrolled(x, *state, leak=w.sigmoid(), **options)
+
+    maps, each = currents(4, 3, 2, 3, 2), np.array([-0.7, 1.2])
+    return neurons_row(
+        "plif",
+        definition,
+        whole_input(decay_input=st.booleans()),
+        [(dict(v_threshold=np.ones(7)), "shape", ValueError)],
+        (np.array(0.3),),
+        (
+            Sample("whole input", (maps, np.array(-2.0)), dict(decay_input=False, v_reset=-0.3)),
+            Sample("each channel", (maps, each), dict(v_reset=None, detach_reset=False)),
+            Sample("each channel, whole input", (maps, each), dict(decay_input=False, detach_reset=False)),
+            Sample("each feature, from a state", (currents(5, 3, 2), each, numbers(3, 2, seed=3)), dict(v_reset=-0.3)),
+            Sample("a threshold for each channel", (maps, np.array(0.3)), dict(v_threshold=np.array([0.5, 2.0]))),
+        ),
+    )
+
+
+def alif_row():
+    def definition(x, *state, tau_adapt=20.0, beta=0.2, **options):
+        return unrolled(x, *state, adapts=(beta, np.exp(-1 / tau_adapt)), **options)
+
+    refused = [
+        (dict(tau=0.5), "tau", ValueError),
+        (dict(tau=np.ones(2)), "tau is an array", TypeError),
+        (dict(tau_adapt=0.0), "tau_adapt", ValueError),
+        (dict(beta=-1.0), "beta", ValueError),
+    ]
+    drawn = dict(
+        tau=st.sampled_from([1.0, 2.0, 7.0]),
+        tau_adapt=st.sampled_from([1.0, 20.0]),
+        beta=st.sampled_from([0.0, 0.2, 1.8]),
+        decay_input=st.booleans(),
+    )
+    strong = Sample("strong", (currents(6, 3, 4),), dict(beta=1.8, tau_adapt=3.0, v_reset=None, detach_reset=False))
+    return neurons_row("alif", definition, whole_input(**drawn), refused, more=(strong,))
+
+
+def synaptic_row():
+    refused = [
+        (dict(tau=0.5), "tau", ValueError),
+        (dict(tau_syn=0.5), "tau_syn", ValueError),
+        (dict(tau_syn=Tensor(2.0)), "tau_syn is a Tensor", TypeError),
+    ]
+    drawn = dict(tau=st.sampled_from([1.0, 2.0, 7.0]), tau_syn=st.sampled_from([1.0, 3.0, 20.0]), decay_input=st.booleans())
+
+    def definition(x, *state, tau_syn=5.0, **options):
+        return unrolled(x, *state, tau_syn=tau_syn, **options)
+
+    return neurons_row("synaptic", definition, whole_input(**drawn), refused)
 
 
 def neuron_row():
@@ -1080,6 +1265,7 @@ def neuron_row():
                 -v_threshold if soft else v_reset,
                 np.finfo(dtype).tiny,
                 not detach_reset,
+                decay_input,
             ],
             dtype,
         )
@@ -1296,6 +1482,16 @@ def norm_fire_row():
     )
 
 
-NETWORK = [batch_norm_row(), lif_row(), neuron_row(), attention_row(), norm_fire_row()]
+NETWORK = [
+    batch_norm_row(),
+    lif_row(),
+    if_row(),
+    plif_row(),
+    alif_row(),
+    synaptic_row(),
+    neuron_row(),
+    attention_row(),
+    norm_fire_row(),
+]
 
 OPERATIONS = [*ELEMENTARY, *MAPS, *LAYERS, *NETWORK, argmax_row()]

@@ -109,7 +109,7 @@ def test_a_silent_neuron_comes_to_rest(dtype, v_reset):
     T = 1200
     x = np.zeros((T, 100), dtype)
     x[0] = np.linspace(-0.9, 0.9, 100)
-    h, s = np.empty(100, dtype), np.empty((T, 100), np.uint8)
+    h, s = np.zeros(100, dtype), np.empty((T, 100), np.uint8)
     lif_forward(s, h, x, neuron(dtype, v_reset=v_reset), False, 0, 2.0)
     assert not h.any()
     tensor = Tensor(x, requires_grad=True)

@@ -46,7 +46,7 @@ def watch(net: ResNet21, x: Any) -> Activity:
     with contextlib.ExitStack() as stack:
         for name, module in net.named_layers():
             if isinstance(module, Neurons):
-                activity.neurons[name] = module.options
+                activity.neurons[name] = module.options if module.potentials_of_lif else {}
                 stack.enter_context(listen(module, functools.partial(keep_neurons, activity, name)))
                 stack.enter_context(apart(module))
             elif isinstance(module, Attention):

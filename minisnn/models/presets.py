@@ -6,7 +6,19 @@ from typing import Any
 
 from ..catalogue import CATALOGUE
 
-__all__ = ["Residual", "RESIDUALS", "SHORTCUTS", "LAST", "JOINED", "FIRST", "PRUNABLE", "POSITIONS", "SYSTEMS", "Config"]
+__all__ = [
+    "Residual",
+    "RESIDUALS",
+    "SHORTCUTS",
+    "LAST",
+    "JOINED",
+    "FIRST",
+    "PRUNABLE",
+    "POSITIONS",
+    "NEURON_NAMES",
+    "SYSTEMS",
+    "Config",
+]
 
 
 SHORTCUTS = (1, 2, 3)  # numbers of the stages' shortcuts, as the paper counts them
@@ -59,6 +71,7 @@ RESIDUALS = {
 }
 PRUNABLE = tuple(name for name, row in RESIDUALS.items() if not row.why_not)
 POSITIONS = ("a", "b", "c", "d")
+NEURON_NAMES = ("lif", "if", "plif", "alif", "synaptic")  # the rows of nn.NEURONS, for which the compiler would be imported
 
 # The systems that the paper compares (Tables III, IV and VII), by their names on the command line; attention is over time,
 # channels or space.

@@ -88,9 +88,12 @@ class ResNet21(nn.Module):
         self.config = c = config
         stem, w = CATALOGUE[c.preset].stem, c.width
         make: dict[str, Any] = dict(rng=rng, dtype=c.dtype)
-        residual, neurons = RESIDUALS[c.residual], nn.NEURONS[c.neuron]
+        residual, kind = RESIDUALS[c.residual], nn.NEURONS[c.neuron]
         neurons_first = residual.neurons == FIRST
         first = c.position in "ac"  # MA after the first convolution of a pair
+
+        def neurons() -> nn.Neurons:
+            return kind(**dict(dtype=c.dtype) if kind.learns else {})
 
         def attention(channels, spiking, kernel=3):
             return nn.Attention(str(c.attention), c.timesteps, channels, spiking, kernel, **make)

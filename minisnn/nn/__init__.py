@@ -1,6 +1,22 @@
 """Layers with parameters, on top of ``minisnn.ops``."""
 
-from .layers import LIF, NEURONS, AdaptiveAvgPool2d, Attention, AvgPool2d, BatchNorm2d, Conv2d, Join, Linear, MaxPool2d, Neurons
+from .layers import (
+    ALIF,
+    IF,
+    LIF,
+    NEURONS,
+    PLIF,
+    AdaptiveAvgPool2d,
+    Attention,
+    AvgPool2d,
+    BatchNorm2d,
+    Conv2d,
+    Join,
+    Linear,
+    MaxPool2d,
+    Neurons,
+    Synaptic,
+)
 from .listening import evaluating, listen
 from .module import Module, ModuleList, Parameter, Sequential
 
@@ -13,6 +29,10 @@ __all__ = [
     "BatchNorm2d",
     "Neurons",
     "LIF",
+    "IF",
+    "PLIF",
+    "ALIF",
+    "Synaptic",
     "NEURONS",
     "Attention",
     "MaxPool2d",

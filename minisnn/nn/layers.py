@@ -14,6 +14,8 @@ import numpy as np
 from .. import ledger, ops
 from ..engine import Tensor, generator
 from ..ops.attention import attention_scores, dimension_of, pooled
+from ..ops.lif import constant
+from ..ops.plif import sigmoid
 from ..surrogate import ATan, Surrogate
 from ..types import DType
 from .module import Module, Parameter
@@ -23,6 +25,10 @@ __all__ = [
     "BatchNorm2d",
     "Neurons",
     "LIF",
+    "IF",
+    "PLIF",
+    "ALIF",
+    "Synaptic",
     "NEURONS",
     "Attention",
     "MaxPool2d",
@@ -95,9 +101,14 @@ class BatchNorm2d(Module):
 class Neurons(Module):
     """The base of all layers of neurons: ``forward`` takes currents [T, ...] and returns spikes of that shape. A network
     accepts any of them, by its name in NEURONS.
+
+    Neurons that carry something from step to step also take ``h0``, their state before the first step (None: at rest), and
+    ``return_state``, with which they return (spikes, state): then ``Stream`` can run them step by step.
     """
 
-    options: Mapping[str, Any] = {}  # the constants, if the potentials are those of ``ops.lif``; the figures draw from them
+    options: Mapping[str, Any] = {}  # the constants
+    learns = False  # whether it has parameters: then it takes their ``dtype``
+    potentials_of_lif = False  # whether the potentials are those of ``ops.lif`` with these constants, as the figures draw them
 
     def after(self, norm: Module, attention: Module | None, x: Tensor) -> Tensor:
         """The spikes of these neurons for ``attention(norm(x))``; ``attention`` may be None. A subclass with a faster
@@ -108,12 +119,14 @@ class Neurons(Module):
 
 
 class LIF(Neurons):
-    """Leaky integrate-and-fire neurons (``ops.lif``, which explains the arguments); at rest before every call."""
+    """Leaky integrate-and-fire neurons (``ops.lif``, which explains the arguments); at rest before every call, unless it is
+    given a state.
+    """
 
     def __init__(
         self,
-        tau: float = 2.0,
-        v_threshold: float = 1.0,
+        tau: float | np.ndarray = 2.0,
+        v_threshold: float | np.ndarray = 1.0,
         v_reset: float | None = 0.0,
         surrogate: Surrogate = ATan(),
         detach_reset: bool = True,
@@ -121,21 +134,24 @@ class LIF(Neurons):
         smooth: bool = False,
     ) -> None:
         self.options = dict(
-            tau=tau,
-            v_threshold=v_threshold,
+            tau=constant("tau", tau),
+            v_threshold=constant("v_threshold", v_threshold),
             v_reset=v_reset,
             surrogate=surrogate,
             detach_reset=detach_reset,
             decay_input=decay_input,
             smooth=smooth,
         )
+        check_constants(ops.lif, self.options)
+        self.each = any(np.ndim(self.options[name]) for name in ("tau", "v_threshold"))  # constants for each channel
+        self.potentials_of_lif = not self.each
 
-    def forward(self, x: Tensor) -> Tensor:
-        return ops.lif(x, **self.options)
+    def forward(self, x: Tensor, h0: Tensor | None = None, return_state: bool = False) -> Any:
+        return ops.lif(x, **self.options, h0=h0, return_state=return_state)
 
     def after(self, norm: Module, attention: Module | None, x: Tensor) -> Tensor:
         """The same, by the fused operation."""
-        if self.options["smooth"]:
+        if self.options["smooth"] or self.each:
             return super().after(norm, attention, x)
         constants = {k: v for k, v in self.options.items() if k not in ("surrogate", "smooth")}
         gate: dict[str, Any] = {}
@@ -159,7 +175,154 @@ class LIF(Neurons):
             )
 
 
-NEURONS = {"lif": LIF}  # the neurons that a network can be built from
+class IF(Neurons):
+    """Integrate-and-fire neurons (``ops.if_``, which explains the arguments)."""
+
+    def __init__(
+        self,
+        v_threshold: float | np.ndarray = 1.0,
+        v_reset: float | None = 0.0,
+        surrogate: Surrogate = ATan(),
+        detach_reset: bool = True,
+        smooth: bool = False,
+    ) -> None:
+        self.options = dict(
+            v_threshold=constant("v_threshold", v_threshold),
+            v_reset=v_reset,
+            surrogate=surrogate,
+            detach_reset=detach_reset,
+            smooth=smooth,
+        )
+        check_constants(ops.if_, self.options)
+
+    def forward(self, x: Tensor, h0: Tensor | None = None, return_state: bool = False) -> Any:
+        return ops.if_(x, **self.options, h0=h0, return_state=return_state)
+
+
+class PLIF(Neurons):
+    """Leaky integrate-and-fire neurons with a learned time constant (``ops.plif``, which explains the other arguments).
+
+    Args:
+        init_tau: the time constant to begin with, in time steps, above 1.
+        per_channel: whether each of ``channels`` channels has one of its own, instead of one for the layer.
+        channels: C, where ``per_channel``.
+        dtype: of the parameter ``w``; 1 / tau = sigmoid(w).
+
+    Raises:
+        ValueError: init_tau is not above 1, or per_channel without channels.
+    """
+
+    learns = True
+
+    def __init__(
+        self,
+        init_tau: float = 2.0,
+        v_threshold: float | np.ndarray = 1.0,
+        v_reset: float | None = 0.0,
+        surrogate: Surrogate = ATan(),
+        detach_reset: bool = True,
+        decay_input: bool = True,
+        smooth: bool = False,
+        per_channel: bool = False,
+        channels: int | None = None,
+        dtype: DType = "float32",
+    ) -> None:
+        init_tau = constant("init_tau", init_tau, single=True)
+        if not (np.isfinite(init_tau) and init_tau > 1):
+            raise ValueError(f"a neuron's init_tau is {init_tau!r} time steps; give a number above 1")
+        if per_channel != (channels is not None):
+            raise ValueError(f"per_channel={per_channel} and channels={channels}; give both, as per_channel=True, channels=64")
+        self.options = dict(
+            v_threshold=constant("v_threshold", v_threshold),
+            v_reset=v_reset,
+            surrogate=surrogate,
+            detach_reset=detach_reset,
+            decay_input=decay_input,
+            smooth=smooth,
+        )
+        check_constants(ops.lif, self.options)
+        self.w = Parameter(np.full(() if channels is None else channels, -np.log(init_tau - 1), dtype))
+
+    @property
+    def tau(self) -> np.ndarray:
+        """The time constants that have been learned, in time steps: [] or [C]."""
+        return 1 / sigmoid(self.w.data)
+
+    def forward(self, x: Tensor, h0: Tensor | None = None, return_state: bool = False) -> Any:
+        return ops.plif(x, self.w, **self.options, h0=h0, return_state=return_state)
+
+
+class ALIF(Neurons):
+    """Leaky integrate-and-fire neurons with an adaptive threshold (``ops.alif``, which explains the arguments)."""
+
+    def __init__(
+        self,
+        tau: float = 2.0,
+        tau_adapt: float = 20.0,
+        beta: float = 0.2,
+        v_threshold: float = 1.0,
+        v_reset: float | None = 0.0,
+        surrogate: Surrogate = ATan(),
+        detach_reset: bool = True,
+        decay_input: bool = True,
+        smooth: bool = False,
+    ) -> None:
+        self.options = dict(
+            tau=tau,
+            tau_adapt=tau_adapt,
+            beta=beta,
+            v_threshold=v_threshold,
+            v_reset=v_reset,
+            surrogate=surrogate,
+            detach_reset=detach_reset,
+            decay_input=decay_input,
+            smooth=smooth,
+        )
+        check_constants(ops.alif, self.options)
+
+    def forward(self, x: Tensor, h0: Tensor | None = None, return_state: bool = False) -> Any:
+        return ops.alif(x, **self.options, h0=h0, return_state=return_state)
+
+
+class Synaptic(Neurons):
+    """Leaky integrate-and-fire neurons after a synapse that decays (``ops.synaptic``, which explains the arguments)."""
+
+    def __init__(
+        self,
+        tau_syn: float = 5.0,
+        tau: float = 2.0,
+        v_threshold: float = 1.0,
+        v_reset: float | None = 0.0,
+        surrogate: Surrogate = ATan(),
+        detach_reset: bool = True,
+        decay_input: bool = True,
+        smooth: bool = False,
+    ) -> None:
+        self.options = dict(
+            tau_syn=tau_syn,
+            tau=tau,
+            v_threshold=v_threshold,
+            v_reset=v_reset,
+            surrogate=surrogate,
+            detach_reset=detach_reset,
+            decay_input=decay_input,
+            smooth=smooth,
+        )
+        check_constants(ops.synaptic, self.options)
+
+    def forward(self, x: Tensor, h0: Tensor | None = None, return_state: bool = False) -> Any:
+        return ops.synaptic(x, **self.options, h0=h0, return_state=return_state)
+
+
+def check_constants(op, options):
+    """Refuse constants out of range at once, as the operation would at the first call."""
+    each = [np.shape(value)[0] for value in options.values() if np.ndim(value)]
+    op(Tensor(np.zeros((1, each[0] if each else 1), np.float32)), **options | {"smooth": True})
+
+
+# The neurons that a network can be built from. The command line, which starts without the compiler, has their names from
+# models.presets.NEURON_NAMES.
+NEURONS: dict[str, Any] = {"lif": LIF, "if": IF, "plif": PLIF, "alif": ALIF, "synaptic": Synaptic}
 
 
 def averaging(shape, fan_in, rng, dtype):

@@ -50,12 +50,12 @@ class Module:
     def forward(self, *inputs: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__} does not define forward")
 
-    def __call__(self, *inputs: Any) -> Any:
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
         if ledger.is_open():
             with ledger.scope(self._name):
-                output = self.forward(*inputs)
+                output = self.forward(*inputs, **options)
         else:
-            output = self.forward(*inputs)
+            output = self.forward(*inputs, **options)
         for module, callback in heard():
             if module is self:
                 callback(inputs, output)

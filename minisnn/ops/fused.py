@@ -413,7 +413,7 @@ def norm_fire(
     if y.ndim != 5:
         raise ValueError(f"norm_fire: y has shape {y.shape}; give [T, N, C, H, W]")
     check_batch_norm(y.shape, weight, bias, running_mean, running_var, training, momentum, eps)
-    check_neurons(y.shape, surrogate)
+    check_neurons(y, surrogate)
     if dim is not None:
         check_attention(y.shape, dim, attention)
     return NormFire.apply(
