@@ -17,7 +17,7 @@ _HOMES = {
     "gradcheck": ("gradcheck", "GradientMismatch"),
     "threads": ("set_num_threads", "get_num_threads"),
 }
-_PARTS = ("engine", "errors", "ledger", "models", "nn", "ops", "optim", "surrogate")
+_PARTS = ("engine", "errors", "interop", "ledger", "models", "nn", "ops", "optim", "surrogate")
 
 __all__ = [*(name for names in _HOMES.values() for name in names), *_PARTS]  # noqa: PLE0604 - all of them are strings
 
