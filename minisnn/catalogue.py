@@ -39,6 +39,8 @@ class Recipe:
     optimizer: str = "adam"
     gain: float = 1.0  # initial weight of the batch norms, see train.new_network
     augment: bool = True
+    start: str = "open"  # of attention; or "pytorch"
+    normalize: bool = False  # images from -1 to 1
     recalibrate: int = 0  # training batches over which the statistics of batch norm are estimated before an evaluation
     data_options: dict = dataclasses.field(default_factory=dict)  # further arguments of data.load
 
@@ -84,11 +86,16 @@ class DataSet:
     stem: Stem
     module: str = ""  # of minisnn.data, with a function ``load``; "" if there is a network for the data but no reader
     recipe: Recipe = Recipe()
+    paper: Recipe | None = None  # Table X; None if the paper does not train on the data set
     classes: tuple = ()  # their names by label; () if tonic knows them
     moves: Moves = Moves()  # augmentation, if it is on
     source: Any = None  # IdxFiles or Recordings, whichever the module reads
     events: bool = False  # from an event camera, and so loaded with the options of one
 
+
+PAPER = Recipe(
+    timesteps=16, width=64, epochs=100, batch_size=128, lr=1e-2, warmup=0.0, augment=False, start="pytorch"
+)  # Table X: MNIST
 
 DIGITS = tuple("0123456789")
 CLOTHES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
@@ -115,6 +122,7 @@ CATALOGUE = {
         Stem(1, 16, 10),
         "images",
         Recipe(batch_size=32, lr=5e-3, warmup=0.5, gain=1.7),
+        None,
         DIGITS,
         Moves((1.5 / 16, 1.5 / 16), degrees=12, zoom=0.12),
     ),
@@ -122,6 +130,7 @@ CATALOGUE = {
         Stem(1, 28, 10),
         "images",
         Recipe(epochs=3, batch_size=32, lr=5e-3, warmup=0.25, gain=1.7),
+        PAPER,
         DIGITS,
         Moves((1 / 28, 1 / 28), degrees=7, zoom=0.07),
         IdxFiles(
@@ -139,6 +148,7 @@ CATALOGUE = {
         Stem(1, 28, 10),
         "images",
         Recipe(epochs=5, batch_size=32, lr=5e-3, warmup=0.25, gain=1.7),
+        dataclasses.replace(PAPER, augment=True, normalize=True),
         CLOTHES,
         Moves(flip=True),
         IdxFiles(
@@ -157,6 +167,7 @@ CATALOGUE = {
         Stem(2, 32, 11),
         "gestures",
         Recipe(timesteps=8, epochs=15, batch_size=16, warmup=0.5),
+        None,
         GESTURES,
         Moves((2 / 32, 2 / 32)),
         events=True,
@@ -165,6 +176,7 @@ CATALOGUE = {
         Stem(2, 34, 10),
         "recordings",
         Recipe(timesteps=10, batch_size=16, warmup=0.5),  # small batches: a copy with few recordings needs the steps
+        None,
         DIGITS,
         Moves((2 / 34, 2 / 34), degrees=10, zoom=0.1),
         Recordings(
@@ -182,6 +194,7 @@ CATALOGUE = {
         Stem(2, 128, 11, kernel=7, stride=2, max_pool=True, space_kernel=7),
         "recordings",
         Recipe(timesteps=16, batch_size=16, warmup=0.5, augment=False),  # the paper trains it without augmentation
+        dataclasses.replace(PAPER, timesteps=32, epochs=1000, batch_size=32, lr=1e-4),
         (),
         Moves((6 / 128, 6 / 128)),
         Recordings(
@@ -199,6 +212,7 @@ CATALOGUE = {
         Stem(2, 128, 10, stride=2, pool_first=48, max_pool=True),
         "recordings",
         Recipe(timesteps=16, batch_size=16, lr=1e-3),  # the paper's rate
+        dataclasses.replace(PAPER, epochs=500, lr=1e-3, augment=True),
         (),
         Moves((5 / 128, 2.5 / 48), flip=True),
         Recordings("CIFAR10DVS", "read_aedat4", "name_of_folder", ".aedat4", {}, "CIFAR10DVS/<class>/*.aedat4", 7.1),

@@ -14,7 +14,7 @@ import numpy as np
 from .engine import Tensor
 from .jit import parallel_kernel, prange
 
-__all__ = ["Adam", "SGD", "CosineAnnealing"]
+__all__ = ["Adam", "AdamW", "SGD", "CosineAnnealing", "clip_gradients"]
 
 
 @parallel_kernel
@@ -183,6 +183,47 @@ class Adam(Optimizer):
         (b1, b2), real = self.betas, p.dtype.type
         corrections = 1 - b1**self.steps, 1 - b2**self.steps
         adam_step(p, g, m, v, *map(real, (self.lr, b1, b2, self.eps, self.weight_decay, *corrections)))
+
+
+class AdamW(Adam):
+    """Adam with weight decay of its own (Loshchilov and Hutter 2019), as in PyTorch: p = (1 - lr * weight_decay) * p before the
+    step of Adam, whose means of the gradient do not see the decay.
+
+    Args, Raises: as ``Adam``.
+    """
+
+    def update(self, p: np.ndarray, g: np.ndarray, *means: np.ndarray) -> None:
+        p *= p.dtype.type(1 - self.lr * self.weight_decay)
+        decay, self.weight_decay = self.weight_decay, 0.0
+        try:
+            super().update(p, g, *means)
+        finally:
+            self.weight_decay = decay
+
+
+def clip_gradients(parameters: Iterable[Tensor], norm: float) -> float:
+    """Shorten the gradient of all parameters together, one long vector, to the length ``norm`` if it is longer; its direction
+    stays (Pascanu et al. 2013).
+
+    Args:
+        parameters: Parameters after ``backward``; those without a gradient do not count.
+        norm: the greatest Euclidean length, above 0.
+
+    Returns:
+        The length before.
+
+    Raises:
+        ValueError: the norm is not above 0. FloatingPointError: the gradient holds NaN or infinity.
+    """
+    positive("norm", norm)
+    moving = [(p, p.grad) for p in parameters if p.grad is not None]
+    length = math.sqrt(sum(float(np.square(grad, dtype=np.float64).sum()) for _, grad in moving))
+    if not math.isfinite(length):
+        raise FloatingPointError("the gradient holds NaN or infinity")
+    if length > norm:
+        for p, grad in moving:
+            p.grad = grad * grad.dtype.type(norm / length)
+    return length
 
 
 class SGD(Optimizer):

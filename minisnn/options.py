@@ -20,6 +20,7 @@ from .models.presets import NEURON_NAMES, POSITIONS, RESIDUALS, SHORTCUTS, SYSTE
 
 __all__ = ["Option", "Options", "OPTIONS", "EVENT_OPTIONS", "flag", "command"]
 
+LOSSES = ("mse", "ce", "tet")
 WHAT, HOW = "what to train", "how to train it"
 EVENTS = f"events ({', '.join(name for name in NAMES if CATALOGUE[name].events)})"
 
@@ -62,19 +63,63 @@ class Options:
     )
     width: int = declared(None, whole(8, multiple=8), WHAT, "channels of the first layer, a multiple of 8", "W")
     timesteps: int = declared(None, whole(), WHAT, "time steps", "T", "-T")
+    recipe: str = declared(
+        "quick",
+        one_of(("quick", "paper")),
+        HOW,
+        "quick: the data set's defaults below; paper: its Table X (rate, T, batch, epochs, augmentation), width 64, and the "
+        "start of PyTorch. Other options given go before either (default: quick)",
+    )
     epochs: int = declared(None, whole(), HOW, "passes over the training samples", "E")
     batch_size: int = declared(None, whole(), HOW, "samples at once", "B", "-b")
     lr: float = declared(None, above_zero, HOW, "highest learning rate; falls to 0 along half a cosine", "LR")
     warmup: float = declared(
         None, real(lambda value: value >= 0, "a number of 0 or more"), HOW, "epochs over which the rate first rises", "E"
     )
-    loss: str = declared(None, one_of(("mse", "ce")), HOW, "mse, the paper's, or ce, cross-entropy")
+    loss: str = declared(
+        None, one_of(LOSSES), HOW, "mse, the paper's; ce, cross-entropy; or tet, cross-entropy at every time step"
+    )
+    start: str = declared(
+        None,
+        one_of(("open", "pytorch")),
+        HOW,
+        "initial weights of attention: open, whose scores are near 1, or pytorch, of both signs, as in the published code. "
+        "With pytorch's, scores start near 1/2 and inhibitory attention near 0: spatial attention then often never learns",
+    )
     optimizer: str = declared(None, one_of(("adam", "sgd")), HOW, "what moves the weights")
     gain: float = declared(
         None, above_zero, HOW, "initial weight of the batch norms: a higher one lets more neurons fire at first", "G"
     )
     augment: bool = declared(None, switch, HOW, "vary the training samples at random")
+    normalize: bool = declared(
+        None, switch, HOW, "show images from -1 to 1 in place of 0 to 1, as the paper does Fashion-MNIST"
+    )
     limit: int | None = declared(None, whole(), HOW, "train on only N samples, drawn by the seed (default: all)", "N")
+    stratified: bool = declared(False, switch, HOW, "draw the samples of --limit equally from all classes (default: no)")
+    clip: float | None = declared(
+        None, above_zero, HOW, "shorten the gradient of all parameters together to this length where it is longer", "NORM"
+    )
+    weight_decay: float | None = declared(
+        None,
+        real(lambda value: 0 <= value < 1, "a number from 0 up to 1"),
+        HOW,
+        "shrink the parameters by this, times the rate, at each step (AdamW; with sgd it is added to the gradient)",
+        "D",
+    )
+    ema: float | None = declared(
+        None,
+        real(lambda value: 0 < value < 1, "a number between 0 and 1"),
+        HOW,
+        "evaluate and keep a running mean of the parameters, which takes this share of itself at each step, such as 0.999",
+        "SHARE",
+    )
+    dropout: float | None = declared(
+        None,
+        real(lambda value: 0 <= value < 1, "a number from 0 up to 1"),
+        HOW,
+        "in training, silence this share of the features before the last layer, one mask for all time steps",
+        "SHARE",
+    )
     validation: float | None = declared(
         None,
         real(lambda value: 0 < value < 1, "a number between 0 and 1"),
@@ -112,7 +157,14 @@ class Options:
 
     def __post_init__(self) -> None:
         check("dataset", self.dataset)
-        recipe = CATALOGUE[self.dataset].recipe
+        check("recipe", self.recipe)
+        row = CATALOGUE[self.dataset]
+        recipe = row.recipe if self.recipe == "quick" else row.paper
+        if recipe is None:
+            known = ", ".join(name for name in NAMES if CATALOGUE[name].paper)
+            raise UsageError(
+                f"--recipe: the paper does not train on {self.dataset}; omit it, or give one of {known} as --dataset"
+            )
         if self.warmup is None:  # it must leave something of a run of one or two epochs
             self.warmup = min(recipe.warmup, (recipe.epochs if self.epochs is None else self.epochs) / 4)
         for field in dataclasses.fields(recipe):
@@ -147,6 +199,8 @@ class Options:
             "timesteps": self.timesteps,
             "seed": self.seed,
             "removed": list(self.removed),
+            **({} if self.start == "open" else {"start": self.start}),  # a run of an earlier version has neither
+            **({"dropout": self.dropout} if self.dropout else {}),
         }
 
     def load(self, keep_out: list | None = None) -> Dataset:
@@ -159,6 +213,7 @@ class Options:
             self.timesteps,
             self.split_seed,
             augment=self.augment,
+            normalize=self.normalize or None,  # which event data does not know
             keep_out=keep_out,
             **self.data_options,
         )

@@ -269,7 +269,7 @@ class Run:
         }
         overrides = {key: value for key, value in overrides.items() if value is not None}
         if overrides.get("name", arguments["name"]) == arguments["name"]:
-            arguments |= {"keep_out": self.held_out} | options["data_options"]
+            arguments |= {"keep_out": self.held_out, "normalize": options.get("normalize") or None} | options["data_options"]
         return data.load(**arguments | overrides)
 
     def metrics(self) -> list[dict[str, float]]:

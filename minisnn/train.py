@@ -23,11 +23,12 @@ from .engine import Tensor
 from .errors import UsageError
 from .models import PRUNABLE
 from .options import Options, command
-from .runs import COLUMNS, VALIDATED, Run, check_facts, merit, network_arrays, new_folder, next_folder, versions
+from .runs import COLUMNS, NETWORK, VALIDATED, Run, check_facts, merit, network_arrays, new_folder, next_folder, versions
 from .types import Path
 
 __all__ = ["Options", "train", "resume", "evaluate", "recalibrate"]
 
+RAW = "raw/"  # prefix within a checkpoint of the weights that are trained, if "network/" is their running mean
 OPTIMIZER, SCHEDULE = "optimiser/", "schedule/"  # prefixes within a checkpoint; the spelling is that of existing files
 LISTEN_EVERY = 16  # batches between two measurements of the firing rate for the progress bar
 
@@ -36,7 +37,13 @@ LISTEN_EVERY = 16  # batches between two measurements of the firing rate for the
 
 
 def loss_of(scores, labels, how):
-    """The loss of class scores [N, K]: MSE against the one-hot label, the paper's, or cross-entropy."""
+    """The loss of class scores [N, K]: "mse" against the one-hot label, the paper's, or "ce", cross-entropy. "tet" takes the
+    scores of each time step, [T, N, K], and is the mean of their cross-entropies (Deng et al. 2022, Eq. 9, without the
+    regularizing term): each step is to be right, not only their mean. Of [N, K], as in an evaluation, it is "ce".
+    """
+    if scores.ndim == 3:
+        T, N, K = scores.shape
+        return ops.cross_entropy(scores.reshape(T * N, K), np.tile(labels, T))
     if how == "mse":
         return ops.mse_loss(scores, ops.one_hot(labels, scores.shape[1], scores.dtype))
     return ops.cross_entropy(scores, labels)
@@ -51,7 +58,7 @@ def evaluate(
         net: a network of ``models.build``.
         samples: data.Samples.
         batch_size: samples at once; it changes memory, not results.
-        loss: "mse" or "ce".
+        loss: "mse", "ce" or "tet"; see ``loss_of``.
         seed, limit: take only that many samples, drawn by the seed.
 
     Returns:
@@ -142,8 +149,8 @@ class Training:
         self.samples, self.validation = data.training_parts(dataset.train, vars(options))
         self.test = dataset.test
         self.batches = -(-len(self.samples) // options.batch_size)
-        make = {"adam": optim.Adam, "sgd": optim.SGD}[options.optimizer]
-        self.optimizer = make(net.parameters(), lr=options.lr)
+        make = {"adam": optim.AdamW, "sgd": optim.SGD}[options.optimizer]
+        self.optimizer = make(net.parameters(), lr=options.lr, weight_decay=options.weight_decay or 0.0)
         self.schedule = optim.CosineAnnealing(
             self.optimizer, options.epochs * self.batches, warmup=round(options.warmup * self.batches)
         )
@@ -151,6 +158,7 @@ class Training:
         self.fired: dict[str, list[int]] = {}  # layer: [spikes, neuron-steps] of the epoch, in the batches listened to
         self.training_rates = []  # as rates, but of training mode, while the epoch was learned
         self.last = self.best = None  # what the last epoch reached, and the one that the validation chose
+        self.average = copied(net.state_dict()) if options.ema else None  # the running mean of parameters and buffers
         self.saved = None  # the epoch that last.npz holds
 
     @property
@@ -161,6 +169,9 @@ class Training:
     def arrays(self):
         """What the checkpoint holds as arrays."""
         state = network_arrays(self.net)
+        if self.average is not None:  # the network that is evaluated, and the weights with which training continues
+            state = {RAW + name: a for name, a in self.net.state_dict().items()}
+            state |= {NETWORK + name: a for name, a in self.average.items()}
         state |= {OPTIMIZER + name: a for name, a in self.optimizer.state_dict().items()}
         return state | {SCHEDULE + name: a for name, a in self.schedule.state_dict().items()}
 
@@ -184,6 +195,9 @@ class Training:
             raise ValueError(f"epoch is {facts['epoch']} of {self.options.epochs}")
         for part, prefix in ((self.optimizer, OPTIMIZER), (self.schedule, SCHEDULE)):
             part.load_state_dict({name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)})
+        if self.average is not None:
+            self.average = copied({name.removeprefix(NETWORK): a for name, a in arrays.items() if name.startswith(NETWORK)})
+            self.net.load_state_dict({name.removeprefix(RAW): a for name, a in arrays.items() if name.startswith(RAW)})
         engine.generator().bit_generator.state = facts["random_state"]
         if facts["metrics"] and len(facts["metrics"][0]) != len(self.columns):
             raise ValueError("its table has other columns")
@@ -224,17 +238,24 @@ class Training:
             try:
                 check_finite([("", x)], "input")  # before spikes swallow it
                 with ledger.ledger() if k % LISTEN_EVERY == 0 else contextlib.nullcontext() as entries:
-                    scores = net(x)
-                loss = loss_of(scores, labels, o.loss)
+                    steps = net.steps(x) if o.loss == "tet" else None
+                    scores = net(x) if steps is None else steps.mean(0)
+                loss = loss_of(scores if steps is None else steps, labels, o.loss)
                 value = loss.item()
                 if not math.isfinite(value):
                     raise FloatingPointError(f"the loss is {value}")
                 loss.backward()
+                if o.clip is not None:
+                    optim.clip_gradients(self.optimizer.parameters, o.clip)
                 self.optimizer.step()
                 check_finite(((name + " ", p.data) for name, p in net.named_parameters()), "parameter")
             except FloatingPointError as error:
                 raise NotFinite(f"{error}: in epoch {self.epoch + 1}, batch {k + 1}") from error
             self.schedule.step()
+            if self.average is not None:
+                share = min(o.ema, (1 + self.optimizer.steps) / (10 + self.optimizer.steps))  # at first, forget the start
+                for name, array in net.state_dict().items():
+                    self.average[name] += (1 - share) * (array - self.average[name])
             total, seen = total + value * len(labels), seen + len(labels)
             right += int((scores.data.argmax(1) == labels).sum())
             if entries:
@@ -253,9 +274,10 @@ class Training:
         """One epoch with its evaluation."""
         lr = self.optimizer.lr
         loss, accuracy, seconds, waiting = self.run_epoch(bar)
-        self.recalibrate()
-        found = self.evaluate(self.test, "test")
-        held_out = None if self.validation is None else self.evaluate(self.validation, "validation")
+        with self.averaged():
+            self.recalibrate()
+            found = self.evaluate(self.test, "test")
+            held_out = None if self.validation is None else self.evaluate(self.validation, "validation")
         self.epoch += 1
         report = found["report"]
         self.layers = list(report.rates)
@@ -281,6 +303,20 @@ class Training:
         if held_out is not None and self.merit_of(self.epoch) > max(map(self.merit_of, range(1, self.epoch)), default=(-1,)):
             self.best = self.last
 
+    @contextlib.contextmanager
+    def averaged(self):
+        """Within the ``with`` statement the network is the running mean of the one that is trained, if there is one."""
+        if self.average is None:
+            yield
+            return
+        raw = copied(self.net.state_dict())
+        self.net.load_state_dict(self.average)
+        try:
+            yield
+            self.average = copied(self.net.state_dict())  # with the statistics that a recalibration gave it
+        finally:
+            self.net.load_state_dict(raw)
+
     def recalibrate(self):
         """The statistics of batch norm for an evaluation, over the first batches of the epoch, if the options ask for it."""
         o = self.options
@@ -305,6 +341,11 @@ class Training:
         except FloatingPointError as error:
             raise NotFinite(f"{error}: in the evaluation after epoch {self.epoch + 1}") from error
         return found
+
+
+def copied(arrays):
+    """Named arrays, copied."""
+    return {name: array.copy() for name, array in arrays.items()}
 
 
 def reached(epoch, found):
@@ -594,7 +635,8 @@ def summary(run, training, seconds, say):
     """Report the end of a run: what it reached, and what to do next."""
     rows, o = [dict(zip(training.columns, row)) for row in training.rows], training.options
     if training.last is None:  # an earlier version kept what its best epoch reached, and no more
-        training.last = reached(training.epoch, training.evaluate(training.test, "test"))
+        with training.averaged():
+            training.last = reached(training.epoch, training.evaluate(training.test, "test"))
     last, highest = rows[-1], max(rows, key=lambda row: row["test_accuracy"])
     checkpoint, found = ("last", training.last) if training.best is None else ("best", training.best)
     validated = rows[found["epoch"] - 1].get("validation_accuracy")

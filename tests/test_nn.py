@@ -221,3 +221,20 @@ def test_modules_that_hold_each_other_are_listed_without_end_of_the_stack():
     a, b = nn.Module(), nn.Module()
     a.b, b.a = b, a
     assert a.modules() == [a, b]
+
+
+def test_dropout_has_one_mask_for_all_steps_and_keeps_the_mean():
+    snn.manual_seed(0)
+    layer, x = nn.Dropout(0.25), Tensor(np.ones((3, 40, 50), np.float32), requires_grad=True)
+    out = layer(x)
+    assert (out.data == out.data[:1]).all() and set(np.unique(out.data)) == {np.float32(0), np.float32(1 / 0.75)}
+    assert out.data.mean() == pytest.approx(1, abs=0.05) and abs((out.data[0] == 0).mean() - 0.25) < 0.04
+    out.backward(np.ones(out.shape, np.float32))
+    assert np.array_equal(x.grad, out.data)
+    assert not np.array_equal(layer(x).data, out.data)
+    snn.manual_seed(0)
+    assert np.array_equal(layer(x).data, out.data)
+    assert layer.eval()(x) is x and nn.Dropout(0)(x) is x
+    for share in (1, -0.1, "half", True):
+        with pytest.raises(ValueError, match="dropout of"):
+            nn.Dropout(share)

@@ -305,3 +305,30 @@ def test_a_parameter_given_twice_is_moved_once(kind):
     once, twice = KINDS[kind][0]([q]), KINDS[kind][0]([p, p])
     assert len(twice.parameters) == 1
     assert np.array_equal(moved_by(once, q, np.ones(3)), moved_by(twice, p, np.ones(3)))
+
+
+def test_adamw_decays_beside_the_means():
+    rng = np.random.default_rng(0)
+    values, gradients = rng.standard_normal((3, 4)), rng.standard_normal((5, 3, 4))
+    p, expected, m, v, lr, decay = nn.Parameter(values.copy()), values, 0.0, 0.0, 0.1, 0.3
+    mover = optim.AdamW([p], lr=lr, weight_decay=decay)
+    for t, g in enumerate(gradients, 1):
+        p.grad = g.copy()
+        mover.step()
+        expected = expected * (1 - lr * decay)
+        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+        expected = expected - lr * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
+    assert p.data == pytest.approx(expected, rel=1e-12) and mover.weight_decay == decay
+
+
+def test_clipping_keeps_the_direction_and_shortens_what_is_longer():
+    a, b, c = (nn.Parameter(np.zeros(2)) for _ in range(3))
+    a.grad, b.grad = np.array([3.0, 0.0]), np.array([0.0, 4.0])
+    assert optim.clip_gradients([a, b, c], 10.0) == 5.0 and a.grad[0] == 3.0
+    assert optim.clip_gradients([a, b, c], 1.0) == 5.0 and c.grad is None
+    assert a.grad == pytest.approx([0.6, 0.0]) and b.grad == pytest.approx([0.0, 0.8])
+    a.grad[0] = np.nan
+    with pytest.raises(FloatingPointError, match="gradient"):
+        optim.clip_gradients([a, b], 1.0)
+    with pytest.raises(ValueError, match="norm"):
+        optim.clip_gradients([a], 0.0)

@@ -478,3 +478,102 @@ def test_a_step_of_the_engine_takes_frames_as_a_view():
     net.zero_grad()
     net(Tensor(np.array(x))).sum().backward()
     assert np.array_equal(view, net.stem.conv.weight.grad)
+
+
+def test_the_scores_of_steps_and_the_loss_of_each():
+    net = models.build("digits", width=8, timesteps=2, seed=0).eval()
+    x = np.array(data.load("digits", timesteps=2).test.batch(np.arange(5)))
+    steps, labels = net.steps(x), np.array([3, 1, 4, 1, 5])
+    assert steps.shape == (2, 5, 10) and np.array_equal(steps.mean(0).data, net(x).data)
+    each = [ops.cross_entropy(Tensor(steps.data[t]), labels).item() for t in range(2)]
+    assert train.loss_of(steps, labels, "tet").item() == pytest.approx(np.mean(each), rel=1e-6)
+    assert train.loss_of(net(x), labels, "tet").item() == train.loss_of(net(x), labels, "ce").item()
+
+
+SMALL = {
+    "tet": dict(loss="tet"),
+    "clip": dict(clip=0.01),
+    "weight decay": dict(weight_decay=0.1),
+    "ema": dict(ema=0.9, recalibrate=1),
+    "dropout": dict(dropout=0.5),
+    "pytorch's start": dict(start="pytorch"),
+    "normalize": dict(normalize=True),
+}
+
+
+@pytest.mark.parametrize("options", SMALL.values(), ids=SMALL)
+def test_each_small_option_changes_the_run_and_resumes_to_its_bits(options, finished, tmp_path, monkeypatch):
+    found = run(tmp_path / "a", epochs=2, **options)
+    plain = Run.open(finished[0])
+    name = "test_loss" if "ema" in options else "train_loss"
+    assert [row[name] for row in Run.open(tmp_path / "a").metrics()] != [row[name] for row in plain.metrics()[:2]]
+    undo = interrupt_at(monkeypatch, "loss_of", 6)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "b", epochs=2, **options)
+    undo()
+    train.resume(tmp_path / "b", progress=False, say=silent)
+    assert_same_bits(tmp_path / "b", tmp_path / "a")
+    opened = Run.open(tmp_path / "a")
+    again = train.evaluate(opened.network(), opened.dataset().test, loss=options.get("loss", "mse"))
+    assert again["accuracy"] == found["test_accuracy"] and again["loss"] == pytest.approx(found["test_loss"])
+
+
+def test_the_running_mean_by_hand(tmp_path, monkeypatch):
+    seen, step = [], optim.AdamW.step
+
+    def spy(self):
+        step(self)
+        seen.append(self.parameters[-1].data.copy())
+
+    options = train.Options(**TINY | dict(epochs=1, ema=0.5))
+    d = options.load()
+    net, _ = train.new_network(options, d)
+    mean = net.head.bias.data.copy()
+    monkeypatch.setattr(optim.AdamW, "step", spy)
+    training = train.Training(options, net, d)
+    training.step(train.NoBar())
+    for n, bias in enumerate(seen, 1):
+        share = min(0.5, (1 + n) / (10 + n))
+        mean = share * mean + (1 - share) * bias
+    assert training.average["head.bias"] == pytest.approx(mean, rel=1e-5)
+    assert np.array_equal(net.head.bias.data, seen[-1]) and not np.allclose(mean, seen[-1], rtol=1e-4)
+
+
+def test_the_papers_recipe():
+    """Table X, and what the options given say before it."""
+    rows = {
+        "dvsgesture": (1e-4, 32, 32, 1000, False, False),
+        "cifar10dvs": (1e-3, 16, 128, 500, True, False),
+        "mnist": (1e-2, 16, 128, 100, False, False),
+        "fashion-mnist": (1e-2, 16, 128, 100, True, True),
+    }
+    for name, row in rows.items():
+        o = train.Options(dataset=name, recipe="paper")
+        assert (o.lr, o.timesteps, o.batch_size, o.epochs, o.augment, o.normalize) == row, name
+        assert (o.width, o.start, o.gain, o.warmup, o.loss, o.optimizer) == (64, "pytorch", 1.0, 0.0, "mse", "adam")
+    assert train.Options(dataset="mnist", recipe="paper", epochs=2, start="open").network().get("start", "open") == "open"
+    with pytest.raises(UsageError, match="--recipe: the paper does not train on digits; .* mnist"):
+        train.Options(recipe="paper")
+
+
+def test_pytorchs_start_has_weights_of_both_signs():
+    for start, signs in (("open", {1}), ("pytorch", {-1, 1})):
+        net = models.build("digits", attention="s", width=8, timesteps=2, seed=0, start=start)
+        weights = [m.weights[0].data for m in net.modules() if isinstance(m, nn.Attention)]
+        assert {int(s) for w in weights for s in np.sign(w).ravel()} == signs
+    with pytest.raises(ValueError, match="start is 'shut'"):
+        models.build("digits", start="shut")
+
+
+def test_a_stratified_limit_draws_from_each_class_alike():
+    samples = data.Samples()
+    samples.labels, samples.size, samples.timesteps = np.repeat([0, 1, 2], [60, 30, 10]), (1, 2, 2), 1
+    for limit in (10, 20, 37, 50):
+        counts = np.bincount(data.limited(samples, limit, 0, stratified=True).labels, minlength=3)
+        assert counts.sum() == limit and (abs(counts - limit * np.array([0.6, 0.3, 0.1])) <= 1).all()
+    drawn = [data.limited(samples, 20, seed, stratified=True).indices for seed in (0, 0, 1)]
+    assert np.array_equal(drawn[0], drawn[1]) and not np.array_equal(drawn[0], drawn[2])
+    skewed = [np.bincount(data.limited(samples, 20, seed).labels, minlength=3).tolist() for seed in range(9)]
+    assert skewed != [[12, 6, 2]] * 9
+    options = {"limit": 20, "seed": 0, "stratified": True, "split_seed": 0}
+    assert np.bincount(data.training_parts(samples, options)[0].labels).tolist() == [12, 6, 2]

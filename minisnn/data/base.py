@@ -87,11 +87,20 @@ class Dataset:
     facts: dict = dataclasses.field(default_factory=dict)  # for config.json: split, seed, counts
 
 
-def limited(samples: Samples, limit: int | None, seed: int = 0) -> Samples:
-    """``limit`` of the samples, drawn by ``seed`` and kept in order; all of them for None, or if there are no more."""
+def limited(samples: Samples, limit: int | None, seed: int = 0, stratified: bool = False) -> Samples:
+    """``limit`` of the samples, drawn by ``seed`` and kept in order; all of them for None, or if there are no more. If
+    ``stratified``, each class has the share that it has in all samples, to within one sample.
+    """
     if limit is None or limit >= len(samples):
         return samples
-    chosen = np.random.default_rng(seed).permutation(len(samples))[:limit]
+    drawn = np.random.default_rng(seed).permutation(len(samples))
+    if stratified:  # the k-th of a class of n goes to (k + 1/2) / n of the way; then the first of all
+        labels, way = samples.labels[drawn], np.empty(len(drawn))
+        for label in np.unique(labels):
+            own = np.flatnonzero(labels == label)
+            way[own] = (np.arange(len(own)) + 0.5) / len(own)
+        drawn = drawn[np.argsort(way, kind="stable")]
+    chosen = drawn[:limit]
     return Subset(samples, np.sort(chosen))
 
 
@@ -110,14 +119,14 @@ def training_parts(samples: Samples, options: Mapping[str, Any]) -> tuple[Sample
 
     Args:
         samples: the training part of a data set.
-        options: those of the run, by the names of ``options.Options``: "limit" and "seed" say which samples are used at all,
-            "validation" and "split_seed" which of them are held out: that share of each class, drawn by the seed, but never
-            all of a class. Windows of one recording stay together, since neighbors overlap.
+        options: those of the run, by the names of ``options.Options``: "limit", "stratified" and "seed" say which samples are
+            used at all, "validation" and "split_seed" which of them are held out: that share of each class, drawn by the
+            seed, but never all of a class. Windows of one recording stay together, since neighbors overlap.
 
     Raises:
         UsageError: no class has two samples (or recordings), of which one could be held out.
     """
-    samples = limited(samples, options.get("limit"), options["seed"])
+    samples = limited(samples, options.get("limit"), options["seed"], bool(options.get("stratified")))
     share = options.get("validation")
     if not share:
         return samples, None

@@ -79,11 +79,20 @@ class Images(Samples):
         size: height and width to show them at.
         white: the value that becomes 1 (0 stays 0).
         moves: catalogue.Moves of augmentation, None for none.
+        normalize: show them from -1 to 1, (x - 0.5) / 0.5, in place of 0 to 1.
     """
 
     def __init__(
-        self, pixels: np.ndarray, labels: np.ndarray, timesteps: int, size: int, white: int = 255, moves: Moves | None = None
+        self,
+        pixels: np.ndarray,
+        labels: np.ndarray,
+        timesteps: int,
+        size: int,
+        white: int = 255,
+        moves: Moves | None = None,
+        normalize: bool = False,
     ) -> None:
+        self.normalize = normalize
         self.pixels, self.labels, self.timesteps = pixels, labels.astype(np.int64), timesteps
         self.size, self.white, self.moves = (1, size, size), np.float32(white), moves
 
@@ -95,26 +104,30 @@ class Images(Samples):
         elif size != x.shape[1]:
             x = warp(x, np.array([[[scale, 0, 0], [0, scale, 0]]]), size)
         x = np.divide(x, self.white, dtype=np.float32)[:, None]
+        if self.normalize:
+            x = (x - np.float32(0.5)) / np.float32(0.5)
         return np.broadcast_to(x, (self.timesteps,) + x.shape)
 
 
-def load(name: str, data_dir: str, timesteps: int, seed: int = 0, augment: bool = True) -> Dataset:
-    """See ``data.load``. ``augment``: small random shifts, turns and zooms in training; Fashion-MNIST is mirrored as well."""
+def load(name: str, data_dir: str, timesteps: int, seed: int = 0, augment: bool = True, normalize: bool = False) -> Dataset:
+    """See ``data.load``. ``augment``: small random shifts, turns and zooms in training; Fashion-MNIST is mirrored as well.
+    ``normalize``: pixels from -1 to 1.
+    """
     row = CATALOGUE[name]
     moves = row.moves if augment else None
     if row.source is None:
-        return digits(name, row, timesteps, seed, moves)
-    return idx_images(name, row, data_dir, timesteps, moves)
+        return digits(name, row, timesteps, seed, moves, normalize)
+    return idx_images(name, row, data_dir, timesteps, moves, normalize)
 
 
-def digits(name, row, timesteps, seed, moves):
+def digits(name, row, timesteps, seed, moves, normalize):
     """The 1,797 handwritten digits that come with scikit-learn, 8x8 pixels, enlarged because four halvings of the
     map would leave nothing of them.
     """
     from sklearn.datasets import load_digits  # late: it takes longer to import than everything else here
 
     bunch, size = load_digits(), row.stem.size
-    samples = Images(bunch.images.astype(np.uint8), bunch.target, timesteps, size, white=16, moves=moves)
+    samples = Images(bunch.images.astype(np.uint8), bunch.target, timesteps, size, white=16, moves=moves, normalize=normalize)
     train, test = stratified_split(samples.labels, TEST_SHARE, seed)
     facts = {"split": "stratified, 4 in 5 train", "split_seed": seed, "train": len(train), "test": len(test)}
     note = f"{name}: {len(train):,} to train on, {len(test):,} to test on, 8x8 pixels enlarged to {size}x{size} (scikit-learn)"
@@ -124,13 +137,13 @@ def digits(name, row, timesteps, seed, moves):
 # ---- IDX files -------------------------------------------------------------------------------------------------------
 
 
-def idx_images(name, row, data_dir, timesteps, moves):
+def idx_images(name, row, data_dir, timesteps, moves, normalize):
     source, size = row.source, row.stem.size
     folder = next((f for f in folders(source, data_dir) if any(find(f, part, "images") for part in ("train", "t10k"))), None)
     if folder is None:
         folder = os.path.join(data_dir, source.folder)
         download(name, source, folder)
-    parts = {part: read_part(folder, part, timesteps, size, moves) for part in ("train", "t10k")}
+    parts = {part: read_part(folder, part, timesteps, size, moves, normalize) for part in ("train", "t10k")}
     counts = {"train": len(parts["train"] or ()), "test": len(parts["t10k"] or ())}
     note = f"{name}: {counts['train']:,} to train on, {counts['test']:,} to test on, {size}x{size} pixels (in {folder})"
     return Dataset(
@@ -160,7 +173,7 @@ def find(folder, part, what):
     return None
 
 
-def read_part(folder, part, timesteps, size, moves):
+def read_part(folder, part, timesteps, size, moves, normalize=False):
     """Images of "train" or "t10k"; None if the folder holds neither its images nor its labels."""
     files = {what: find(folder, part, what) for what in ("images", "labels")}
     if not any(files.values()):
@@ -184,7 +197,7 @@ def read_part(folder, part, timesteps, size, moves):
         )
     if labels.max() > 9:
         raise UsageError(f"{files['labels']} holds the label {labels.max()}; this data set has 0 to 9")
-    return Images(pixels, labels, timesteps, size, moves=moves)
+    return Images(pixels, labels, timesteps, size, moves=moves, normalize=normalize)
 
 
 def read_idx(path: Path, dims: int) -> np.ndarray:

@@ -105,6 +105,8 @@ class Config:
     ia: bool = True  # inhibitory attention on the shortcuts
     removed: tuple = ()  # SHORTCUTS that the network omits
     neuron: str = "lif"  # one of nn.NEURONS
+    start: str = "open"  # of attention, or "pytorch"
+    dropout: float = 0.0  # share of the features that training silences before the last layer
 
     def __post_init__(self):
         from ..nn import NEURONS  # late: with them comes the compiler, which the names above do without
@@ -117,6 +119,7 @@ class Config:
             position=POSITIONS,
             dtype=("float32", "float64"),
             neuron=tuple(NEURONS),
+            start=("open", "pytorch"),
         )
         for field, allowed in choices.items():
             if getattr(self, field) not in allowed:

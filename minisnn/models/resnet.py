@@ -96,7 +96,7 @@ class ResNet21(nn.Module):
             return kind(**dict(dtype=c.dtype) if kind.learns else {})
 
         def attention(channels, spiking, kernel=3):
-            return nn.Attention(str(c.attention), c.timesteps, channels, spiking, kernel, **make)
+            return nn.Attention(str(c.attention), c.timesteps, channels, spiking, kernel, start=c.start, **make)
 
         def unit(i, o, stride=1, ma=False, kernel=3, fires=True):
             gate = attention(o, False, kernel) if c.attention is not None and c.ma and ma else None
@@ -120,10 +120,15 @@ class ResNet21(nn.Module):
             stage = Stage(main, shortcut, nn.Join(residual.join or ADD), None if fires else neurons(), after)
             setattr(self.stages, str(k - 1), stage)
         self.last_lif = neurons() if neurons_first else None
+        self.dropout = nn.Dropout(c.dropout) if c.dropout else None
         self.head = nn.Linear(8 * w, stem.classes, **make)
         self.name_parts()
 
     def forward(self, x: Any) -> Tensor:
+        return self.steps(x).mean(0)  # [N, classes]
+
+    def steps(self, x: Any) -> Tensor:
+        """The scores of each time step, [T, N, classes], whose mean ``net(x)`` is."""
         if not isinstance(x, Tensor):
             x = Tensor(np.asarray(x), dtype=self.config.dtype)
         channels = self.stem.conv.weight.shape[1]
@@ -139,7 +144,7 @@ class ResNet21(nn.Module):
             if part is not None:
                 x = part(x)
         x = ops.global_avg_pool2d(x)  # [T, N, 8w]
-        return self.head(x).mean(0)  # [N, classes]
+        return self.head(x if self.dropout is None else self.dropout(x))
 
 
 def build(
@@ -155,6 +160,8 @@ def build(
     ia: bool = True,
     removed: Sequence[int] = (),
     neuron: str = "lif",
+    start: str = "open",
+    dropout: float = 0.0,
 ) -> ResNet21:
     """A residual spiking network of 21 layers (Tables V and IX).
 
@@ -171,6 +178,8 @@ def build(
         seed: of the initial weights; by default they come from the generator that ``manual_seed`` restarts.
         removed: numbers (from 1) of the shortcuts to omit.
         neuron: kind of its neurons, one of ``nn.NEURONS``.
+        start: initial weights of attention, "open" or "pytorch"; see ``nn.Attention``.
+        dropout: share of the features that training silences before the last layer (``nn.Dropout``).
 
     Returns:
         ResNet21, in training mode.
@@ -178,5 +187,7 @@ def build(
     Raises:
         ValueError: names the argument that is out of range.
     """
-    config = Config(preset, residual, attention, position, width, timesteps, dtype, ma, ia, tuple(removed), neuron)
+    config = Config(
+        preset, residual, attention, position, width, timesteps, dtype, ma, ia, tuple(removed), neuron, start, dropout
+    )
     return ResNet21(config, generator() if seed is None else np.random.default_rng(seed))

@@ -35,6 +35,7 @@ __all__ = [
     "AvgPool2d",
     "AdaptiveAvgPool2d",
     "Linear",
+    "Dropout",
     "Join",
 ]
 
@@ -330,6 +331,9 @@ def averaging(shape, fan_in, rng, dtype):
     return (generator() if rng is None else rng).uniform(0, 2 / fan_in, shape).astype(dtype)
 
 
+STARTS = {"open": averaging, "pytorch": uniform}  # how the weights of attention begin
+
+
 class Attention(Module):
     """MA, or with ``spiking`` IA, over one dimension (``ops.attention``).
 
@@ -343,6 +347,8 @@ class Attention(Module):
         timesteps, channels: T and C.
         spiking: IA, whose scores are spikes of LIF neurons, instead of MA, whose scores are sigmoids.
         kernel: side of the kernel in "s".
+        start: "open", as above, or "pytorch": weights of both signs, as in the published code, with which attention over space
+            often never learns.
         rng, dtype: of the initial weights.
     """
 
@@ -355,12 +361,15 @@ class Attention(Module):
         kernel: int = 3,
         rng: np.random.Generator | None = None,
         dtype: DType = "float32",
+        start: str = "open",
     ) -> None:
+        if start not in STARTS:
+            raise ValueError(f"start is {start!r}; give one of {', '.join(STARTS)}")
         self.dim, self.spiking = dim, spiking
         shapes = dimension_of(dim).weights(timesteps, channels, kernel)
         self.names = tuple(shapes)
         for name, (shape, fan_in) in shapes.items():
-            setattr(self, name, Parameter(averaging(shape, fan_in, rng, dtype)))
+            setattr(self, name, Parameter(STARTS[start](shape, fan_in, rng, dtype)))
 
     @property
     def weights(self) -> tuple[Parameter, ...]:
@@ -417,6 +426,32 @@ class Linear(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.linear(x, self.weight, self.bias)
+
+
+class Dropout(Module):
+    """In training, sets each entry to 0 with probability ``share`` and divides the others by 1 - share, so that the mean stays;
+    in evaluation mode, nothing (Srivastava et al. 2014). One mask serves all time steps: a mask of its own for each step would
+    average out over T.
+
+    Args:
+        share: from 0 up to but not including 1.
+
+    Input and output: [T, N, ...]. The masks come from the generator that ``manual_seed`` restarts.
+
+    Raises:
+        ValueError: a share out of range.
+    """
+
+    def __init__(self, share: float = 0.5) -> None:
+        if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share < 1:
+            raise ValueError(f"dropout of {share!r}; give a share from 0 up to but not including 1")
+        self.share = share
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.share == 0:
+            return x
+        kept = generator().random((1, *x.shape[1:])) >= self.share
+        return ops.mul(x, Tensor((kept / (1 - self.share)).astype(x.dtype)))
 
 
 class Join(Module):
