@@ -36,7 +36,7 @@ from . import files, locks, pruning, stopping, train
 from .data import CACHE_OPTIONS, batches
 from .errors import UsageError
 from .models import POSITIONS, PRUNABLE, RESIDUALS, SHORTCUTS, SYSTEMS
-from .options import OPTIONS, Options
+from .options import EARLIER, OPTIONS, Options
 from .runs import CONFIG, Run, new_folder
 
 __all__ = ["Cell", "grid", "run", "summarise", "markdown", "table_csv"]
@@ -405,7 +405,9 @@ def claim(folder, options):
         before, now = of_the_grid(before), of_the_grid(json.loads(text))
         if added := [name for name in now if name not in before and name in OPTIONS]:  # an earlier version wrote it
             defaults = Options(dataset=now.get("dataset", "digits"))
-            before |= {name: getattr(defaults, name) for name in added}
+            before |= {name: getattr(defaults, name) for name in added} | {
+                name: EARLIER[name] for name in added if name in EARLIER
+            }
         other = [name for name in sorted(before | now) if before.get(name) != now.get(name)]
         if other:
             name = other[0]

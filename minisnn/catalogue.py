@@ -41,7 +41,7 @@ class Recipe:
     augment: bool = True
     start: str = "open"  # of attention; or "pytorch"
     normalize: bool = False  # images from -1 to 1
-    recalibrate: int = 0  # training batches over which the statistics of batch norm are estimated before an evaluation
+    recalibrate: int = 10  # training batches over which the statistics of batch norm are estimated before an evaluation
     data_options: dict = dataclasses.field(default_factory=dict)  # further arguments of data.load
 
 
@@ -94,7 +94,7 @@ class DataSet:
 
 
 PAPER = Recipe(
-    timesteps=16, width=64, epochs=100, batch_size=128, lr=1e-2, warmup=0.0, augment=False, start="pytorch"
+    timesteps=16, width=64, epochs=100, batch_size=128, lr=1e-2, warmup=0.0, augment=False, start="pytorch", recalibrate=0
 )  # Table X: MNIST
 
 DIGITS = tuple("0123456789")

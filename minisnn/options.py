@@ -262,6 +262,8 @@ def check(name: str, value: Any) -> None:
         raise UsageError(f"{flag(name)}: {value!r} {option.kind.refusal}")
 
 
+EARLIER = {"recalibrate": 0}  # how runs were trained whose config.json does not say, where that is not the default
+
 SHARED = {"seed": Option(whole(0), "", ""), "threads": Option(whole(), "", "")}  # every command has them
 
 

@@ -22,7 +22,7 @@ from .data.base import Samples
 from .engine import Tensor
 from .errors import UsageError
 from .models import PRUNABLE
-from .options import Options, command
+from .options import EARLIER, Options, command
 from .runs import COLUMNS, NETWORK, VALIDATED, Run, check_facts, merit, network_arrays, new_folder, next_folder, versions
 from .types import Path
 
@@ -491,7 +491,7 @@ def options_of(run, thread_count=None):
     Raises:
         UsageError: config.json holds options that are unknown or out of range.
     """
-    stored = dict(run.config["options"])
+    stored = EARLIER | run.config["options"]
     threads_then = stored.pop("threads", None)
     if thread_count is None and isinstance(threads_then, int) and threads_then > 0:
         thread_count = min(threads_then, threads.get_num_threads())

@@ -239,7 +239,8 @@ def test_held_out_samples_are_a_share_of_each_class_and_windows_stay_together():
 def as_an_earlier_version(path):
     """Turn the folder of a run into what a version without --validation would have written."""
     config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-    del config["options"]["validation"]
+    for name in ("validation", "recalibrate", "recipe", "ema"):
+        del config["options"][name]
     (path / "config.json").write_text(json.dumps(config), encoding="utf-8")
     arrays, facts = checkpoint.load(path / "last.npz")
     facts["best"] = facts.pop("last") | {"epoch": 1}
@@ -248,9 +249,10 @@ def as_an_earlier_version(path):
 
 
 def test_an_earlier_versions_folder_opens_and_says_what_it_is(tmp_path):
-    expected = run(tmp_path / "a")
+    expected = run(tmp_path / "a", recalibrate=0)
     as_an_earlier_version(tmp_path / "a")
     opened = Run.open(tmp_path / "a")
+    assert train.options_of(opened).recalibrate == 0
     assert opened.chosen == "last" and "highest test accuracy; the last epoch is read" in opened.note()
     assert opened.network("best") and not opened.note("best").endswith("read")
     again = train.resume(tmp_path / "a", progress=False, say=silent)
@@ -376,9 +378,11 @@ def test_recalibrated_statistics_are_means_over_batches_and_nothing_else_changes
     assert all(np.array_equal(after[name], array) for name, array in net.state_dict().items())
 
 
-def test_recalibration_changes_evaluations_alone(finished, tmp_path, monkeypatch):
+def test_recalibration_changes_evaluations_alone(tmp_path, monkeypatch):
+    assert train.Options().recalibrate == 10
     run(tmp_path / "a", recalibrate=2)
-    rows, plain = Run.open(tmp_path / "a").metrics(), Run.open(finished[0]).metrics()
+    run(tmp_path / "plain", recalibrate=0)
+    rows, plain = (Run.open(tmp_path / name).metrics() for name in ("a", "plain"))
     for name in ("train_loss", "train_accuracy"):
         assert [row[name] for row in rows] == [row[name] for row in plain]
     assert [row["test_loss"] for row in rows] != [row["test_loss"] for row in plain]
@@ -550,7 +554,8 @@ def test_the_papers_recipe():
     for name, row in rows.items():
         o = train.Options(dataset=name, recipe="paper")
         assert (o.lr, o.timesteps, o.batch_size, o.epochs, o.augment, o.normalize) == row, name
-        assert (o.width, o.start, o.gain, o.warmup, o.loss, o.optimizer) == (64, "pytorch", 1.0, 0.0, "mse", "adam")
+        assert (o.width, o.start, o.gain, o.warmup, o.recalibrate) == (64, "pytorch", 1.0, 0.0, 0)
+        assert (o.loss, o.optimizer) == ("mse", "adam")
     assert train.Options(dataset="mnist", recipe="paper", epochs=2, start="open").network().get("start", "open") == "open"
     with pytest.raises(UsageError, match="--recipe: the paper does not train on digits; .* mnist"):
         train.Options(recipe="paper")
