@@ -41,7 +41,7 @@ class Recipe:
     augment: bool = True
     start: str = "open"  # of attention; or "pytorch"
     normalize: bool = False  # images from -1 to 1
-    recalibrate: int = 10  # training batches over which the statistics of batch norm are estimated before an evaluation
+    recalibrate: int = 20  # training batches over which the statistics of batch norm are estimated before an evaluation
     data_options: dict = dataclasses.field(default_factory=dict)  # further arguments of data.load
 
 

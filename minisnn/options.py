@@ -136,6 +136,13 @@ class Options:
         "behind weights that move fast. Everything else stays as it is, and 0 leaves the running means",
         "N",
     )
+    log: str | None = declared(
+        None,
+        one_of(("tensorboard",)),
+        HOW,
+        "also write accuracies, firing rates and histograms of all parameters to RUN/tensorboard, for TensorBoard; needs "
+        "minisnn[tensorboard]",
+    )
     removed: tuple = declared(
         (),
         some_of(SHORTCUTS, "shortcuts"),

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from . import data, energy, engine, files, ledger, locks, models, nn, ops, optim, stopping, terminal, threads
+from . import data, energy, engine, files, journal, ledger, locks, models, nn, ops, optim, stopping, terminal, threads
 from .data import Loader
 from .data.base import Samples
 from .engine import Tensor
@@ -303,6 +303,12 @@ class Training:
         if held_out is not None and self.merit_of(self.epoch) > max(map(self.merit_of, range(1, self.epoch)), default=(-1,)):
             self.best = self.last
 
+    def tell(self, log):
+        """Log the last epoch."""
+        rates, training_rates = (dict(zip(self.layers, rows[-1][1:])) for rows in (self.rates, self.training_rates))
+        arrays = self.net.state_dict() if self.average is None else self.average
+        log.epoch(self.epoch, dict(zip(self.columns, self.rows[-1])), rates, training_rates, arrays)
+
     @contextlib.contextmanager
     def averaged(self):
         """Within the ``with`` statement the network is the running mean of the one that is trained, if there is one."""
@@ -401,6 +407,7 @@ def train(
         KeyboardInterrupt: Ctrl-C; its text says how to continue.
     """
     limit_threads(options.threads)
+    journal.check(options.log)
     dataset = options.load()
     check_parts(dataset)
     net, config = new_network(options, dataset)
@@ -454,6 +461,7 @@ def resume(
     with locks.holding(run.path):
         files.remove_parts(run.path)
         options = options_of(run, thread_count)
+        journal.check(options.log)
         options.data_dir = data_dir or options.data_dir
         options.data_options |= cache_options or {}
         limit_threads(options.threads)
@@ -528,10 +536,11 @@ def finish(run, training, progress, say, again=None):
     try:
         # An overflow shows in the loss, which reports it once; NumPy would report it wherever it spreads.
         bar = progress_bar(training, progress)
-        with np.errstate(all="ignore"), bar:
+        with np.errstate(all="ignore"), bar, journal.JOURNALS[options.log](run.path, training.epoch) as log:
             while training.epoch < options.epochs:
                 training.step(bar)
                 training.save(run)
+                training.tell(log)
                 try:
                     run.write_tables(training.facts())
                 except PermissionError as error:  # Windows, while a spreadsheet program has it open

@@ -131,8 +131,8 @@ def test_a_folder_with_other_options_is_refused(tmp_path):
     with pytest.raises(UsageError, match="epochs 1, not 2"):
         ablation.claim(tmp_path / "grid", TINY | {"epochs": 2})
     ablation.claim(tmp_path / "grid", TINY | {"ema": None, "loss": "mse", "recalibrate": 0})  # of an earlier version
-    with pytest.raises(UsageError, match="recalibrate 0, not 10"):
-        ablation.claim(tmp_path / "grid", TINY | {"recalibrate": 10})
+    with pytest.raises(UsageError, match="recalibrate 0, not 20"):
+        ablation.claim(tmp_path / "grid", TINY | {"recalibrate": 20})
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "letter").write_text("mine", encoding="utf-8")
     with pytest.raises(UsageError, match="is not an ablation"):

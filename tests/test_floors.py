@@ -18,7 +18,7 @@ FLOORS = [
     {"optim"},
     {"nn", "data"},
     {"models"},
-    {"energy", "pruning", "runs", "options", "interop", "rehearsal", "train", "bench"},
+    {"energy", "pruning", "runs", "journal", "options", "interop", "rehearsal", "train", "bench"},
     {"figures"},
     {"ablation"},
     {"cli"},

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from small_runs import complaints
 
-from minisnn import UsageError, checkpoint, data, energy, models, nn, ops, optim, train
+from minisnn import UsageError, checkpoint, data, energy, journal, models, nn, ops, optim, train
 from minisnn.data import images
 from minisnn.engine import Tensor
 from minisnn.runs import Run
@@ -379,7 +379,7 @@ def test_recalibrated_statistics_are_means_over_batches_and_nothing_else_changes
 
 
 def test_recalibration_changes_evaluations_alone(tmp_path, monkeypatch):
-    assert train.Options().recalibrate == 10
+    assert train.Options().recalibrate == 20
     run(tmp_path / "a", recalibrate=2)
     run(tmp_path / "plain", recalibrate=0)
     rows, plain = (Run.open(tmp_path / name).metrics() for name in ("a", "plain"))
@@ -582,3 +582,62 @@ def test_a_stratified_limit_draws_from_each_class_alike():
     assert skewed != [[12, 6, 2]] * 9
     options = {"limit": 20, "seed": 0, "stratified": True, "split_seed": 0}
     assert np.bincount(data.training_parts(samples, options)[0].labels).tolist() == [12, 6, 2]
+
+
+class Noted:
+    """Stands in for tensorboardX's writer."""
+
+    made: list = []
+
+    def __init__(self, folder, purge_step=None):
+        self.folder, self.purge, self.scalars, self.histograms, self.closed = folder, purge_step, {}, {}, False
+        self.made.append(self)
+
+    def flush(self):
+        pass
+
+    def add_scalar(self, name, value, step):
+        self.scalars[name, step] = value
+
+    def add_histogram(self, name, array, step):
+        self.histograms[name, step] = array
+
+    def close(self):
+        self.closed = True
+
+
+def test_what_is_logged_is_what_the_tables_say(tmp_path, monkeypatch):
+    monkeypatch.setattr(journal, "writer", lambda: Noted)
+    monkeypatch.setattr(Noted, "made", [])
+    undo = interrupt_at(monkeypatch, "loss_of", 6)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "a", log="tensorboard", epochs=2)
+    undo()
+    train.resume(tmp_path / "a", progress=False, say=silent)
+    first, second = Noted.made
+    assert first.closed and second.closed and (first.purge, second.purge) == (None, 2)
+    assert second.folder == f"{tmp_path / 'a'}/tensorboard"
+    opened = Run.open(tmp_path / "a")
+    rows, (names, rates), (_, training) = opened.metrics(), opened.firing_rates(), opened.firing_rates(training=True)
+    for k, log in enumerate((first, second)):
+        assert log.scalars["accuracy/test", k + 1] == rows[k]["test_accuracy"]
+        assert log.scalars["lr", k + 1] == rows[k]["lr"]
+        assert log.scalars[f"firing_rate/{names[3]}", k + 1] == rates[k, 3]
+        assert log.scalars[f"firing_rate_in_training/{names[3]}", k + 1] == training[k, 3]
+    assert np.array_equal(second.histograms["head/weight", 2], opened.network().head.weight.data)
+
+
+def test_the_package_of_a_log_is_asked_for_in_one_line(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    with pytest.raises(UsageError, match=r"--log tensorboard needs the package tensorboardX; install it: pip install"):
+        run(tmp_path / "a", log="tensorboard")
+    assert not (tmp_path / "a").exists()
+
+
+def test_tensorboards_own_files(tmp_path):
+    pytest.importorskip("tensorboardX", reason="tensorboardX is not installed")
+    run(tmp_path / "a", log="tensorboard", epochs=1)
+    (file,) = (tmp_path / "a/tensorboard").iterdir()
+    content = file.read_bytes()
+    for tag in (b"accuracy/test", b"firing_rate/stem", b"firing_rate_in_training/stem", b"head/weight"):
+        assert tag in content
