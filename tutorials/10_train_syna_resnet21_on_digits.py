@@ -101,7 +101,7 @@ print(digits.note)
 few = data.limited(digits.train, 64, seed=0)
 mine = fit(network(), few, digits.test, epochs=2, lr=0.01)
 options = train.Options(model="syna-c", width=8, timesteps=4, epochs=2, batch_size=16, lr=0.01, warmup=1, gain=1.5,
-                        loss="mse", optimizer="adam", augment=False, limit=64)
+                        loss="mse", optimizer="adam", augment=False, limit=64, recalibrate=0)
 with tempfile.TemporaryDirectory() as folder:
     train.train(options, out=f"{folder}/run", progress=False, say=lambda line: None)
     theirs = Run.open(f"{folder}/run").metrics()
