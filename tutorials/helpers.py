@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -17,7 +18,10 @@ plt.rcParams.update({
 
 
 def save_figure(name):
-    """Save the figure as figures/<name>.png, or in the folder that MINISNN_FIGURES names; notebooks show it too."""
+    """Save the figure as figures/<name>.png, or in the folder that MINISNN_FIGURES names; a notebook shows it instead."""
+    if "inline" in matplotlib.get_backend():
+        plt.show()
+        return
     path = Path(os.environ.get("MINISNN_FIGURES", "figures")) / f"{name}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
     plt.savefig(path)
