@@ -20,6 +20,7 @@ from llvmlite import binding
 from numba import prange
 from numba.core import event
 from numba.core.compiler_lock import global_compiler_lock
+from numba.core.registry import CPUDispatcher
 
 from .kernel_cache import KernelCache
 from .threads import prefer_patient_layer
@@ -116,7 +117,7 @@ def has_feature(name: str) -> bool:
 # ---- which loops are called, and with which types --------------------------------------------------------------------
 
 
-class _Recorded(type(numba.njit(lambda: None))):  # type: ignore[misc]
+class _Recorded(CPUDispatcher):
     """A dispatcher that runs its loop as plain Python, and notes with which types it was called from outside of any other."""
 
     calls: dict[Any, None]
@@ -139,7 +140,7 @@ def recording() -> Iterator[dict[Any, None]]:
     key (loop, types of the arguments) for each call, in the order of the first ones. For a process of its own, or before other
     threads run.
     """
-    _Recorded.calls, plain = {}, type(numba.njit(lambda: None))
+    _Recorded.calls = {}
     for loop in LOOPS:
         loop.__class__ = _Recorded
     try:
@@ -147,7 +148,7 @@ def recording() -> Iterator[dict[Any, None]]:
             yield _Recorded.calls
     finally:
         for loop in LOOPS:
-            loop.__class__ = plain
+            loop.__class__ = CPUDispatcher
 
 
 class _Compilations(event.Listener):
