@@ -219,7 +219,7 @@ class Options:
             self.data_dir,
             self.timesteps,
             self.split_seed,
-            augment=self.augment,
+            augment="paper" if self.augment and self.recipe == "paper" else self.augment,
             normalize=self.normalize or None,  # which event data does not know
             keep_out=keep_out,
             **self.data_options,

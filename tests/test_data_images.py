@@ -11,6 +11,7 @@ from small_runs import other_files
 from minisnn import UsageError, data
 from minisnn.catalogue import CATALOGUE
 from minisnn.data import Loader, images
+from minisnn.options import Options
 
 
 def idx(array):
@@ -228,6 +229,44 @@ def test_warp_shifts_mirrors_and_enlarges():
     assert np.array_equal(images.warp(x, np.array([[[1, 0, 0], [0, -1, 0]]]), 4)[0], x[0, :, ::-1])
     large = images.warp(np.full((1, 4, 4), 9, np.uint8), np.array([[[0.5, 0, 0], [0, 0.5, 0]]]), 8)[0]
     assert np.allclose(large[1:-1, 1:-1], 9)
+
+
+def moved(image, turn, zoom, shift, mirror):
+    """What one pixel of an augmented image is, by the words: the place is mirrored, turned and stretched about the center,
+    shifted, and there the image is read between its four nearest pixels; outside it is 0.
+    """
+    size = len(image)
+    center, out = (size - 1) / 2, np.zeros((size, size))
+    for i in range(size):
+        for j in range(size):
+            down, right = i - center, (j - center) * (-1 if mirror else 1)
+            y = center + shift[0] + zoom * (np.cos(turn) * down - np.sin(turn) * right)
+            x = center + shift[1] + zoom * (np.sin(turn) * down + np.cos(turn) * right)
+            for k in (int(np.floor(y)), int(np.floor(y)) + 1):
+                for m in (int(np.floor(x)), int(np.floor(x)) + 1):
+                    if 0 <= k < size and 0 <= m < size:
+                        out[i, j] += image[k, m] * (1 - abs(y - k)) * (1 - abs(x - m))
+    return out
+
+
+def test_fashion_mnist_is_moved_as_its_row_says(tmp_path):
+    """Flips, shifts of 2 pixels, turns of 5 degrees, zooms of 5 %; drawn once more here, in the order of the words."""
+    pixels = write_set(tmp_path)["train"][0]
+    x = data.load("fashion-mnist", str(tmp_path)).train.batch(np.arange(12), np.random.default_rng(3))
+    rng = np.random.default_rng(3)
+    turn, zoom, shift = rng.uniform(-5, 5, 12), 1 + rng.uniform(-0.05, 0.05, 12), rng.uniform(-2, 2, (12, 2))
+    mirror = rng.random(12) < 0.5
+    assert 0 < mirror.sum() < 12
+    for n in range(12):
+        assert np.allclose(x[0, n, 0] * 255, moved(pixels[n], np.deg2rad(turn[n]), zoom[n], shift[n], mirror[n]), atol=0.02)
+
+
+def test_the_paper_only_mirrors_fashion_mnist(tmp_path):
+    pixels = write_set(tmp_path)["train"][0]
+    train = Options(dataset="fashion-mnist", recipe="paper", data_dir=str(tmp_path), normalize=False).load().train
+    x = train.batch(np.arange(12), np.random.default_rng(3))[0, :, 0] * 255
+    same, mirrored = ([np.allclose(x[n], seen[n], atol=1e-3) for n in range(12)] for seen in (pixels, pixels[:, :, ::-1]))
+    assert 0 < sum(same) < 12 and np.array_equal(same, ~np.array(mirrored))
 
 
 def test_augmentation_only_in_training_and_only_by_its_generator():

@@ -193,7 +193,7 @@ def load(
     data_dir: str | None,
     timesteps: int,
     seed: int = 0,
-    augment: bool = True,
+    augment: bool | str = True,
     slicing: str = "count",
     frame_size: int | None = None,
     window: float | None = None,
@@ -208,7 +208,7 @@ def load(
     for number, (part, count) in enumerate((("train", TRAIN), ("test", TEST))):
         labels = np.arange(count, dtype=np.int64) % len(CLASSES)
         found[part] = ([Simulated(label, (seed, number, k)) for k, label in enumerate(labels)], labels)
-    options, moves = FrameOptions(timesteps, sensor_of(name), slicing, frame_size), CATALOGUE[name].moves if augment else None
+    options, moves = FrameOptions(timesteps, sensor_of(name), slicing, frame_size), CATALOGUE[name].augmentation(augment)
     dataset = event_dataset(
         name,
         CLASSES,

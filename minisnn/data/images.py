@@ -109,12 +109,14 @@ class Images(Samples):
         return np.broadcast_to(x, (self.timesteps,) + x.shape)
 
 
-def load(name: str, data_dir: str, timesteps: int, seed: int = 0, augment: bool = True, normalize: bool = False) -> Dataset:
-    """See ``data.load``. ``augment``: small random shifts, turns and zooms in training; Fashion-MNIST is mirrored as well.
-    ``normalize``: pixels from -1 to 1.
+def load(
+    name: str, data_dir: str, timesteps: int, seed: int = 0, augment: bool | str = True, normalize: bool = False
+) -> Dataset:
+    """See ``data.load``. ``augment``: small random shifts, turns and zooms in training; Fashion-MNIST is mirrored as well, and
+    with "paper" only mirrored. ``normalize``: pixels from -1 to 1.
     """
     row = CATALOGUE[name]
-    moves = row.moves if augment else None
+    moves = row.augmentation(augment)
     if row.source is None:
         return digits(name, row, timesteps, seed, moves, normalize)
     return idx_images(name, row, data_dir, timesteps, moves, normalize)

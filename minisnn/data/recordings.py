@@ -190,7 +190,7 @@ def load(
     data_dir: str,
     timesteps: int,
     seed: int = 0,
-    augment: bool | None = None,
+    augment: bool | str | None = None,
     slicing: str = "count",
     frame_size: int | None = None,
     window: float | None = None,
@@ -230,7 +230,7 @@ def load(
     if not found:
         raise UsageError(f"{folder} holds no {source.ending} files; tonic's layout is {source.layout}")
     options = FrameOptions(timesteps, sensor_of(name), slicing, frame_size)
-    moves = row.moves if (row.recipe.augment if augment is None else augment) else None
+    moves = row.augmentation(row.recipe.augment if augment is None else augment)
     return event_dataset(
         name,
         class_names(name),
