@@ -4,87 +4,74 @@
     lif    the neurons, forward and backward, per neuron-step
     step   a whole training step and an inference, operation by operation, with the peak memory
     rate   the training step against the firing rate of the network
+    sizes  training step and inference at the sizes that people train at, against SpikingJelly, on one and on all threads
+    race   time to 97 % test accuracy on digits, against SpikingJelly, with the same batches from the same weights
 
-If PyTorch can be imported (by this Python, or by the one that --peer names), its convolution is timed alternately with ours, in
-a process of its own: two pools of threads in one process slow each other down.
+If PyTorch (for sizes and race, SpikingJelly) can be imported by this Python, or by the one that --peer names, it is timed in
+turn with ours, in a process of its own (peer.py).
 """
 
 from __future__ import annotations
 
 import collections
-import json
+import pathlib
 import statistics
-import subprocess
+import tempfile
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import ledger, memory, models, ops, optim, threads
+from . import data, ledger, memory, models, ops, optim, threads, train
+from .catalogue import CATALOGUE
+from .data import Loader
 from .engine import Tensor, no_grad
 from .ops import dense_conv, event_conv, fused, spikes
 from .ops.cost import events_pay_backward, events_pay_forward
 from .ops.layout import Window
+from .peer import Peer
 from .surrogate import ATan
 
-__all__ = ["Peer", "bench_conv", "bench_lif", "bench_step", "bench_rate", "geometric_mean"]
+__all__ = [
+    "GOAL",
+    "SIZES",
+    "bench_conv",
+    "bench_lif",
+    "bench_race",
+    "bench_rate",
+    "bench_sizes",
+    "bench_step",
+    "geometric_mean",
+    "slowest_in_ratio",
+]
 
 SHAPES = ((64, 28), (128, 14), (256, 7), (512, 4))  # channels and side of the map, in the features and the three stages
 DENSITIES = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3)
 IMAGES = 128  # T * N
 
-# Runs in the other process: reads a shape per line, writes the seconds of each pass in the faster of two memory layouts.
-PEER = """
-import json, statistics, sys, time, torch
-torch.set_num_threads(int(sys.argv[1]))
-back = torch.ops.aten.convolution_backward
-for line in sys.stdin:
-    images, c, h, density, repeat = json.loads(line)
-    best = {}
-    for layout in (torch.contiguous_format, torch.channels_last):
-        x = (torch.rand(images, c, h, h) < density).float().to(memory_format=layout)
-        w = torch.randn(c, c, 3, 3).to(memory_format=layout)
-        dy = torch.randn(images, c, h, h).to(memory_format=layout)
-        passes = dict(forward=lambda: torch.conv2d(x, w, padding=1), **{
-            name: lambda mask=mask: back(dy, x, w, None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1, mask)
-            for name, mask in (("input_gradient", [True, False, False]), ("weight_gradient", [False, True, False]))})
-        with torch.no_grad():
-            for name, call in passes.items():
-                times = []
-                for _ in range(repeat + 1):
-                    t = time.perf_counter(); call(); times.append(time.perf_counter() - t)
-                best[name] = min(best.get(name, 1e9), statistics.median(times[1:]))
-    print(json.dumps(best), flush=True)
-"""
+
+class Size(NamedTuple):
+    """A network and a batch that people train with."""
+
+    preset: str
+    width: int
+    timesteps: int
+    batch_size: int
+    gain: float = 1.0  # initial weight of the batch norms
 
 
-class Peer:
-    """PyTorch's convolution in a process of its own; ``times`` is None if there is no PyTorch."""
-
-    def __init__(self, python: str) -> None:
-        self.process: Any = None
-        has_torch = subprocess.run([python, "-c", "import torch"], capture_output=True, check=False).returncode == 0
-        if has_torch:
-            self.process = subprocess.Popen(
-                [python, "-c", PEER, str(threads.get_num_threads())], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-            )
-
-    def times(self, *shape: float) -> dict[str, float] | None:
-        """Seconds of forward, input gradient and weight gradient."""
-        if self.process is None:
-            return None
-        self.process.stdin.write(json.dumps(shape) + "\n")
-        self.process.stdin.flush()
-        return json.loads(self.process.stdout.readline())
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        if self.process is not None:
-            self.process.stdin.close()
-            self.process.wait()
+SIZES = {
+    "digits": Size("digits", 16, 4, 32, 1.7),
+    "mnist": Size("mnist", 16, 4, 32, 1.7),
+    "nmnist": Size("nmnist", 16, 10, 16),
+    "mnist-32": Size("mnist", 32, 8, 16),
+    "full": Size("mnist", 64, 16, 8),
+}
+MODES = ("training", "inference")
+CLASSES = CATALOGUE["digits"].stem.classes
+GOAL = 0.97  # test accuracy at which a race ends
+PAUSE = 0.02  # seconds between the two sides, in which idle threads go to sleep
 
 
 def median_seconds(call, repeat):
@@ -126,6 +113,8 @@ def bench_conv(
         dense_input_gradient, and PyTorch's forward, input_gradient and weight_gradient under "torch" (None without it).
     """
     rng, rows = np.random.default_rng(seed), []
+    if peer:
+        peer.ask("threads", count=threads.get_num_threads())
     for c, h in SHAPES:
         w = rng.standard_normal((3, 3, c, c)).astype(np.float32)
         zero, window = np.zeros(c, np.float32), Window(kh=3, kw=3, stride_h=1, stride_w=1, pad_h=1, pad_w=1)
@@ -145,7 +134,7 @@ def bench_conv(
             row["event_forward"] = median_seconds(
                 lambda: event_conv.event_forward(y, spikes.find_events(x), w, zero, window), repeat
             )
-            row["torch"] = peer.times(IMAGES, c, h, density, repeat) if peer else None
+            row["torch"] = peer.ask("conv", images=IMAGES, channels=c, size=h, density=density, repeat=repeat) if peer else None
             row["dense_forward"] = median_seconds(lambda: dense_conv.dense_forward(y, numbers, w, zero, window), repeat)
             row["event_weight_gradient"] = median_seconds(
                 lambda: event_conv.event_weight_gradient(dw, dy, events, window), repeat
@@ -354,6 +343,232 @@ def bench_rate(
         events = sum(watch.seconds[name] for name in ("find_events", "event_forward", "event_weight_gradient")) / (repeat + 1)
         rows.append(dict(bias=bias, firing_rate=rate, step=statistics.median(times[1:]), events=events))
     return rows
+
+
+# ---- against the peer ------------------------------------------------------------------------------------------------
+
+
+def own_network(size, seed):
+    """SynA-T of a size, with its initial weights."""
+    net = models.build(size.preset, width=size.width, timesteps=size.timesteps, seed=seed, **models.SYSTEMS["syna-t"])
+    train.set_gain(net, size.gain)
+    return net
+
+
+def peer_network(peer, folder, net, lr):
+    """The same network, with the same weights, on the other side."""
+    stem, config = CATALOGUE[net.config.preset].stem, net.config
+    plan = dict(channels=stem.channels, classes=stem.classes, width=config.width, timesteps=config.timesteps)
+    path = folder / "weights.npz"
+    np.savez(path, allow_pickle=False, **{f"p{k:04d}": p.data for k, p in enumerate(net.parameters())})
+    peer.ask("build", plan=plan, weights=str(path), lr=lr)
+
+
+def batch_file(path, x, y):
+    np.savez(path, allow_pickle=False, x=x, y=y)
+    return str(path)
+
+
+def input_of(size, seed):
+    """(x, y): still images for a stem of one channel, spikes at 6 % for the two polarities of an event camera."""
+    stem = CATALOGUE[size.preset].stem
+    if stem.channels == 1:
+        return digits_like(size.timesteps, size.batch_size, stem.size, seed)
+    rng = np.random.default_rng(seed)
+    x = rng.random((size.timesteps, size.batch_size, stem.channels, stem.size, stem.size)) < 0.06
+    return Tensor(x.astype(np.float32)), ops.one_hot(rng.integers(0, stem.classes, size.batch_size), stem.classes)
+
+
+def bench_sizes(
+    repeat: int = 7,
+    peer: Peer | None = None,
+    sizes: Sequence[str] = tuple(SIZES),
+    seed: int = 0,
+    say: Callable[[dict[str, Any]], None] = lambda row: None,
+) -> list[dict[str, Any]]:
+    """Seconds of a training step and of an inference of SynA-T, from the same weights on both sides, in turn.
+
+    Args:
+        repeat: counted runs of each; medians are taken.
+        peer: a ``Peer`` that needed SpikingJelly, or None.
+        sizes: names of ``SIZES``.
+        seed: of weights and input.
+        say: called with each row.
+
+    Returns:
+        A list of dicts: size, mode (``MODES``), threads, seconds, peer_seconds and ratio, the median of
+        peer_seconds / seconds over the pairs (both None without a peer).
+
+    Raises:
+        RuntimeError: the loss of the first step is not that of the other side, so the two networks are not the same.
+    """
+    rows, every = [], threads.get_num_threads()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = pathlib.Path(scratch)
+        for name in sizes:
+            size = SIZES[name]
+            (x, y), net = input_of(size, seed), own_network(size, seed)
+            optimizer = optim.Adam(net.parameters(), 1e-3)
+            if peer:
+                peer_network(peer, folder, net, 1e-3)
+                peer.ask("give", path=batch_file(folder / "batch.npz", x.data, y))
+            for count in sorted({1, every}):
+                for mode in MODES:
+                    times = times_in_turn(net, optimizer, x, y, mode, count, repeat, peer)
+                    row = dict(size=name, mode=mode, threads=count, seconds=float(np.median(times[:, 0])))
+                    both = times.shape[1] == 2
+                    row["peer_seconds"] = float(np.median(times[:, 1])) if both else None
+                    row["ratio"] = float(np.median(times[:, 1] / times[:, 0])) if both else None
+                    rows.append(row)
+                    say(row)
+    return rows
+
+
+def times_in_turn(net, optimizer, x, y, mode, count, repeat, peer):
+    """[repeat, 1 or 2]: seconds of ours, and of the peer's right after."""
+    every = threads.get_num_threads()
+    times: list[list[float]] = []
+    threads.set_num_threads(count)
+    try:
+        if peer:
+            peer.ask("threads", count=count)
+        net.train(mode == "training")
+        for _ in range(repeat + 1):
+            start, loss = time.perf_counter(), None
+            if mode == "training":
+                loss = learn(net, optimizer, x, y)
+            else:
+                with no_grad():
+                    net(x)
+            own = [time.perf_counter() - start]
+            time.sleep(PAUSE)
+            if peer:
+                found = peer.ask("step", mode=mode)
+                own.append(found["seconds"])
+                if loss is not None and not times and not np.isclose(loss, found["loss"], rtol=0.05):
+                    raise RuntimeError(f"the loss is {loss:.4g} here and {found['loss']:.4g} there: the networks differ")
+                time.sleep(PAUSE)
+            times.append(own)
+    finally:
+        threads.set_num_threads(every)
+    return np.array(times[1:])
+
+
+def learn(net, optimizer, x, y):
+    """A training step; returns the loss."""
+    loss = ops.mse_loss(net(x), y)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+def slowest_in_ratio(rows: Sequence[dict[str, Any]], mode: str) -> float | None:
+    """The smallest lead of a mode on all threads; None without a peer."""
+    ratios = [row["ratio"] for row in rows if row["mode"] == mode and row["threads"] == max(r["threads"] for r in rows)]
+    return min(ratios) if ratios and None not in ratios else None
+
+
+def bench_race(
+    peer: Peer | None = None,
+    seeds: Sequence[int] = (0, 1, 2),
+    goal: float = GOAL,
+    epochs: int | None = None,
+    say: Callable[[dict[str, Any]], None] = lambda row: None,
+) -> list[dict[str, Any]]:
+    """Seconds of training until SynA-T reaches an accuracy on the test set of digits, by the data set's recipe.
+
+    Both sides begin with the same weights and see the same augmented batches at the same learning rates. What counts is the
+    time of the training steps; ours includes waiting for batches, whereas the other side is handed them ready made. After each
+    epoch both are evaluated, which is not counted.
+
+    Args:
+        peer: a ``Peer`` that needed SpikingJelly, or None.
+        seeds: of weights, order and augmentation, one race for each.
+        goal: test accuracy, 0 to 1, that ends a race.
+        epochs: give up after so many; by default those of the recipe, along whose schedule the learning rate falls in any case.
+        say: called with each row.
+
+    Returns:
+        A list of dicts: seed, seconds, epochs, accuracy, and peer_seconds, peer_epochs, peer_accuracy, ratio (None without a
+        peer). Seconds are None for a side that gave up; so is the ratio then.
+    """
+    rows, dataset = [], data.load("digits")
+    for seed in seeds:
+        options = train.Options(dataset="digits", model="syna-t", seed=seed)
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = pathlib.Path(scratch)
+            own = race(OwnSide(options, dataset), options, dataset, goal, epochs, folder)
+            row = dict(seed=seed, **own, peer_seconds=None, peer_epochs=None, peer_accuracy=None, ratio=None)
+            if peer:
+                peer.ask("threads", count=threads.get_num_threads())
+                theirs = race(OtherSide(peer, options, dataset, folder), options, dataset, goal, epochs, folder)
+                row |= {f"peer_{name}": value for name, value in theirs.items()}
+                if own["seconds"] is not None and theirs["seconds"] is not None:
+                    row["ratio"] = theirs["seconds"] / own["seconds"]
+            rows.append(row)
+            say(row)
+    return rows
+
+
+def race(side, options, dataset, goal, epochs, folder):
+    """Train one side, an epoch at a time, until it reaches the goal: {seconds, epochs, accuracy}."""
+    batches = -(-len(dataset.train) // options.batch_size)
+    clock = optim.CosineAnnealing(  # its optimizer is there for the rates only
+        optim.SGD([Tensor(np.zeros(1), requires_grad=True)], options.lr),
+        options.epochs * batches,
+        warmup=round(options.warmup * batches),
+    )
+    total, accuracy, done = 0.0, 0.0, 0
+    for done in range(1, (epochs or options.epochs) + 1):
+        rates = [clock.rate(k) for k in range((done - 1) * batches, done * batches)]
+        total += side.epoch(Loader(dataset.train, options.batch_size, options.seed, done - 1, shuffle=True), rates)
+        accuracy = side.right(Loader(dataset.test, options.batch_size)) / len(dataset.test)
+        if accuracy >= goal:
+            break
+    return dict(seconds=total if accuracy >= goal else None, epochs=done, accuracy=accuracy)
+
+
+class OwnSide:
+    """This engine in a race."""
+
+    def __init__(self, options, dataset):
+        self.net, _ = train.new_network(options, dataset)
+        self.optimizer = optim.Adam(self.net.parameters(), options.lr)
+
+    def epoch(self, loader, rates):
+        self.net.train()
+        start = time.perf_counter()
+        for (x, labels), rate in zip(loader, rates):
+            self.optimizer.lr = rate
+            learn(self.net, self.optimizer, Tensor(x), ops.one_hot(labels, CLASSES))
+        return time.perf_counter() - start
+
+    def right(self, loader):
+        self.net.eval()
+        with no_grad():
+            return sum(int((self.net(x).data.argmax(1) == labels).sum()) for x, labels in loader)
+
+
+class OtherSide:
+    """The peer in a race; it reads its batches from files."""
+
+    def __init__(self, peer, options, dataset, folder):
+        self.peer, self.folder = peer, folder
+        net, _ = train.new_network(options, dataset)
+        peer_network(peer, folder, net, options.lr)
+
+    def files(self, loader):
+        return [
+            batch_file(self.folder / f"{k}.npz", np.asarray(x, np.float32), ops.one_hot(labels, CLASSES))
+            for k, (x, labels) in enumerate(loader)
+        ]
+
+    def epoch(self, loader, rates):
+        return self.peer.ask("epoch", batches=self.files(loader), rates=rates)
+
+    def right(self, loader):
+        return self.peer.ask("right", batches=self.files(loader))
 
 
 def geometric_mean(values: Sequence[float]) -> float:

@@ -690,10 +690,15 @@ def new_network(options, dataset):
     config = {"preset": dataset.preset, **options.network()}
     engine.manual_seed(options.seed)
     net = models.build(**config)
+    set_gain(net, options.gain)
+    return net, config
+
+
+def set_gain(net, gain):
+    """Give all batch norms of a network the weight ``gain``."""
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
-            module.weight.data[...] = options.gain
-    return net, config
+            module.weight.data[...] = gain
 
 
 def limit_threads(count):

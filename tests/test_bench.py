@@ -1,10 +1,15 @@
 """`minisnn bench`: every section runs, and accounts for the time that it measures."""
 
+import dataclasses
 import json
+import sys
 
+import numpy as np
 import pytest
 
-from minisnn import bench, cli
+from minisnn import Tensor, bench, cli, data, optim, threads
+from minisnn.data.base import limited
+from minisnn.peer import Peer
 
 SMALL = ["--width", "8", "-T", "2", "-b", "2", "--repeat", "1", "--json"]
 
@@ -38,3 +43,72 @@ def test_every_section(capsys, tmp_path):
 def test_what_is_not_to_be_timed_is_refused_in_one_line(capsys):
     for words in (["steps"], ["step", "--width", "12"]):
         assert cli.main(["bench", *words]) == 2 and capsys.readouterr().err.count("\n") == 1
+    assert cli.main(["bench", "conv", "--peer", "no-such-python"]) == 2
+    assert "--peer" in capsys.readouterr().err
+
+
+SIZE = bench.Size("digits", 8, 2, 2)
+
+
+@pytest.fixture
+def side(monkeypatch):
+    monkeypatch.setitem(bench.SIZES, "digits", SIZE)
+
+
+def test_sizes_have_a_row_for_each_mode_and_number_of_threads(capsys, side):
+    rows = found(capsys, "sizes", "--size", "digits")["sizes"]
+    assert {(r["mode"], r["threads"]) for r in rows} == {(m, k) for m in bench.MODES for k in {1, threads.get_num_threads()}}
+    assert all(r["size"] == "digits" and r["seconds"] > 0 and r.keys() >= {"peer_seconds", "ratio"} for r in rows)
+
+
+class Twin:
+    """Stands for the other side: the same engine, so that what is asked of it can be checked."""
+
+    def __init__(self, off=0.0):
+        self.off, self.asked = off, []
+
+    def ask(self, name, **arguments):
+        self.asked.append(name)
+        if name == "build":
+            self.net = bench.own_network(SIZE, 0)
+            with np.load(arguments["weights"]) as file:
+                for p, a in zip(self.net.parameters(), [file[name] for name in file.files], strict=True):
+                    p.data[...] = a
+            self.optimizer = optim.Adam(self.net.parameters(), arguments["lr"])
+        elif name == "give":
+            with np.load(arguments["path"]) as file:
+                self.x, self.y = Tensor(file["x"]), file["y"]
+        elif name == "step":
+            loss = bench.learn(self.net, self.optimizer, self.x, self.y) if arguments["mode"] == "training" else None
+            return {"seconds": 2.0, "loss": loss and loss + self.off}
+        return None
+
+
+def test_the_other_side_gets_the_same_network_and_batch(side):
+    rows = bench.bench_sizes(2, Twin(), ["digits"])
+    assert all(r["peer_seconds"] == 2.0 and r["ratio"] > 1 for r in rows)
+    assert bench.slowest_in_ratio(rows, "training") == min(
+        r["ratio"] for r in rows if r["mode"] == "training" and r["threads"] == threads.get_num_threads()
+    )
+    with pytest.raises(RuntimeError, match="networks differ"):
+        bench.bench_sizes(1, Twin(off=0.5), ["digits"])
+
+
+def test_a_race_ends_at_its_goal_or_is_given_up(monkeypatch):
+    whole = data.load("digits")
+    few = dataclasses.replace(whole, train=limited(whole.train, 64), test=limited(whole.test, 32))
+    monkeypatch.setattr(data, "load", lambda name: few)
+    (row,) = bench.bench_race(None, [0], goal=0.0)
+    assert row["epochs"] == 1 and row["seconds"] > 0 and row["ratio"] is None
+    (row,) = bench.bench_race(None, [0], goal=1.1, epochs=2)
+    assert row["epochs"] == 2 and row["seconds"] is None and 0 <= row["accuracy"] <= 1
+
+
+@pytest.mark.slow
+def test_spikingjelly_is_the_same_network_and_can_race():
+    with Peer(sys.executable, "torch", "spikingjelly") as peer:
+        if not peer:
+            pytest.skip("this Python cannot import torch and spikingjelly")
+        rows = bench.bench_sizes(1, peer, ["digits"])  # raises if the losses differ
+        (row,) = bench.bench_race(peer, [0], goal=0.3, epochs=3)
+    assert all(r["ratio"] > 0 for r in rows) and row["peer_accuracy"] >= 0.3

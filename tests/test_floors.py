@@ -11,7 +11,7 @@ import minisnn
 
 ROOT = pathlib.Path(minisnn.__file__).parent
 FLOORS = [
-    {"errors", "kernel_cache", "threads", "memory", "ledger", "catalogue", "kinds", "types", "stopping", "terminal"},
+    {"errors", "kernel_cache", "threads", "memory", "ledger", "catalogue", "kinds", "types", "stopping", "terminal", "peer"},
     {"jit", "files", "locks"},
     {"engine", "surrogate", "gradcheck", "checkpoint"},
     {"ops"},

@@ -14,7 +14,14 @@ import pytest
 import minisnn
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-OPTIONAL = {"tensorboardX", "tonic", "aedat", "distributed", "torch"}  # asked for in one line where they are needed
+OPTIONAL = {
+    "tensorboardX",
+    "tonic",
+    "aedat",
+    "distributed",
+    "torch",
+    "spikingjelly",
+}  # asked for in one line where they are needed
 
 
 def imported():

@@ -13,13 +13,18 @@ from ..terminal import say
 DESCRIPTION = (
     "Times, as ratios measured side by side: 'step', a training step and an inference, operation by operation, "
     "with the peak memory; 'conv', 3x3 convolution of spikes by events and by products, over densities; "
-    "'lif', the neurons; 'rate', the training step against the firing rate. Medians. Close other programs first."
+    "'lif', the neurons; 'rate', the training step against the firing rate; 'sizes', training step and inference at five "
+    "sizes against SpikingJelly; 'race', the time to 97 % on digits against SpikingJelly. Medians. Close other programs first."
 )
-SECTIONS = ("step", "conv", "lif", "rate")  # the step first, so that the peak memory is its own
+SECTIONS = ("step", "conv", "lif", "rate", "sizes", "race")  # the step first, so that the peak memory is its own
+SIZES = ("digits", "mnist", "nmnist", "mnist-32", "full")
+LONG = ("sizes", "race")  # only where they are named
 
 
 def add_arguments(parser):
-    parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"what to time: {', '.join(SECTIONS)} (default: all)")
+    parser.add_argument(
+        "sections", nargs="*", metavar="SECTION", help=f"what to time: {', '.join(SECTIONS)} (default: all but the last two)"
+    )
     parser.add_argument(
         "--width", type=whole(8), default=64, metavar="W", help="width of the network for step and rate, a multiple of 8"
     )
@@ -29,9 +34,13 @@ def add_arguments(parser):
     parser.add_argument("--repeat", type=whole(), default=7, metavar="N", help="counted runs of each measurement")
     parser.add_argument(
         "--peer",
-        default=sys.executable,
         metavar="PYTHON",
-        help="a Python that can import torch, to time its convolution alongside ours (default: this one)",
+        help="a Python that can import torch and, for sizes and race, spikingjelly, to be timed alongside (default: this one)",
+    )
+    parser.add_argument("--size", action="append", choices=SIZES, help="for sizes: only this one; may be repeated")
+    parser.add_argument("--seeds", type=whole(), default=3, metavar="N", help="for race: how many, one race each")
+    parser.add_argument(
+        "--epochs", type=whole(), metavar="E", help="for race: give up after E epochs (default: the recipe's 30)"
     )
     parser.add_argument(
         "--figures", type=path, metavar="DIR", help="write figures of time against density and against firing rate there"
@@ -54,13 +63,13 @@ def run(options):
     result: dict[str, Any] = dict(threads=threads.get_num_threads(), threading_layer=threads.threading_layer())
     say(f"{result['threads']} threads, handed their work by {result['threading_layer']}")
     for name in SECTIONS:
-        if options.sections and name not in options.sections:
+        if name not in (options.sections or set(SECTIONS).difference(LONG)):
             continue
         if name == "step":
             result["step"] = bench.bench_step(**network, model=options.model, repeat=options.repeat, seed=options.seed)
             print_step(result["step"])
         elif name == "conv":
-            with bench.Peer(options.peer) as peer:
+            with other_side(options.peer, "torch") as peer:
                 result["conv"] = bench.bench_conv(options.repeat, peer, seed=options.seed)
             print_conv(result["conv"])
             if folder:
@@ -68,12 +77,34 @@ def run(options):
         elif name == "lif":
             result["lif"] = bench.bench_lif(options.repeat, seed=options.seed)
             print_lif(result["lif"])
+        elif name == "sizes":
+            with other_side(options.peer, "torch", "spikingjelly") as peer:
+                sizes = options.size or SIZES
+                result["sizes"] = bench.bench_sizes(options.repeat, peer, sizes, seed=options.seed, say=print_size)
+            print_leads(result["sizes"])
+        elif name == "race":
+            with other_side(options.peer, "torch", "spikingjelly") as peer:
+                seeds = range(options.seed, options.seed + options.seeds)
+                result["race"] = bench.bench_race(peer, seeds, epochs=options.epochs, say=print_race)
+            print_race_lead(result["race"])
         else:
             result["rate"] = bench.bench_rate(**network, repeat=max(1, options.repeat // 2), seed=options.seed)
             print_rate(result["rate"])
             if folder:
                 write(timings.step_by_rate(result["rate"]), folder / "step_time_by_firing_rate.png")
     return result
+
+
+def other_side(python, *needs):
+    """The peer; without ``--peer`` this Python is asked, and need not have what it takes."""
+    from ..peer import Peer
+
+    peer = Peer(python or sys.executable, *needs)
+    if not peer:
+        if python:
+            raise UsageError(f"--peer: {python} cannot import {' and '.join(needs)}; give a Python that can, or omit --peer")
+        say(f"this Python cannot import {' and '.join(needs)}: nothing is timed alongside; --peer names one that can")
+    return peer
 
 
 def write(figure, path):
@@ -135,3 +166,41 @@ def print_rate(rows):
             f"firing rate {r['firing_rate']:6.2%}: training step {r['step']:.3f} s, "
             f"of which event-driven loops {r['events']:.3f} s"
         )
+
+
+def print_size(row):
+    line = f"{row['size']:<9} {row['mode']:<9} {row['threads']:>2} threads {1e3 * row['seconds']:>9.1f} ms"
+    if row["ratio"] is not None:
+        line += f", SpikingJelly {1e3 * row['peer_seconds']:>9.1f} ms, {row['ratio']:>5.2f} times as long"
+    print(line, flush=True)
+
+
+def print_leads(rows):
+    from .. import bench
+
+    for mode in bench.MODES:
+        lead = bench.slowest_in_ratio(rows, mode)
+        if lead is not None:
+            print(f"{mode}: at least {lead:.1f} times as fast as SpikingJelly at every size")
+
+
+def print_race(row):
+    print(
+        f"seed {row['seed']}: {finish(row, '')}"
+        + ("" if row["peer_epochs"] is None else f"; SpikingJelly: {finish(row, 'peer_')}")
+    )
+
+
+def finish(row, side):
+    seconds, epochs, accuracy = (row[side + name] for name in ("seconds", "epochs", "accuracy"))
+    if seconds is None:
+        return f"{accuracy:.2%} after {epochs} epochs, given up"
+    return f"{accuracy:.2%} after {seconds:.1f} s ({epochs} epochs)"
+
+
+def print_race_lead(rows):
+    import statistics
+
+    ratios = [row["ratio"] for row in rows if row["ratio"] is not None]
+    if ratios:
+        print(f"SpikingJelly needs {statistics.median(ratios):.1f} times as long (median of {len(ratios)} races)")
