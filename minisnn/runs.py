@@ -67,6 +67,7 @@ HOLDS: dict[tuple[str, ...], Any] = {
     ("options", "data_dir"): (str, type(None)),
     ("options", "data_options"): dict,
 }
+UNTRAINED = {"pruned": "prune", "imported": "import"}  # entry of config.json: the command that writes runs with it
 NETWORK = "network/"  # prefix of parameters and buffers within a checkpoint
 
 
@@ -113,17 +114,7 @@ class Run:
             ) from None
         except NotADirectoryError:
             raise UsageError(f"{path} is a file; give the folder of a run") from None
-        for names, kinds in HOLDS.items():
-            value = config
-            for name in names:
-                value = value.get(name) if isinstance(value, dict) else None
-            if not isinstance(value, kinds) or isinstance(value, bool):
-                raise UsageError(
-                    f"{path / CONFIG} does not describe a run: {' '.join(names)} is {str(value)[:40]!r}; "
-                    "restore it or train again"
-                )
-        for name in data.CACHE_OPTIONS:  # they belong to the machine that wrote them, or may be meant to do harm
-            config["options"]["data_options"].pop(name, None)
+        check_config(config, path / CONFIG)
         return cls(path, config)
 
     @classmethod
@@ -155,13 +146,25 @@ class Run:
         return "validation" not in self.config["options"]
 
     @property
+    def untrained(self) -> str:
+        """What wrote the folder, if it was not training: "minisnn prune" or "minisnn import"; else "". Such a run holds a
+        network and a copy of what is known of its training, and cannot be trained further.
+        """
+        return next((f"minisnn {command}" for key, command in UNTRAINED.items() if self.config.get(key)), "")
+
+    @property
     def chosen(self) -> str:
         """The checkpoint to read unless told otherwise: "best" if a validation chose it, or in a pruned run if it is the only
         one; else "last".
         """
-        if self.config.get("pruned"):
+        if self.untrained:
             return "last" if (self.path / "last.npz").exists() else "best"
         return "best" if self.config["options"].get("validation") else "last"
+
+    @property
+    def unrecorded(self) -> bool:
+        """Whether the run was imported from a file that does not tell how it was trained."""
+        return bool(self.config.get("imported")) and not (self.path / METRICS).exists()
 
     def note(self, which: str | None = None) -> str:
         """What a reader of ``which`` has to know about how it was chosen; "" if nothing."""
@@ -273,10 +276,14 @@ class Run:
         return data.load(**arguments | overrides)
 
     def metrics(self) -> list[dict[str, float]]:
-        """[{column: float}], one for each finished epoch, from the last checkpoint, of which metrics.csv is a copy."""
+        """[{column: float}], one for each finished epoch, from the last checkpoint, of which metrics.csv is a copy. Empty if
+        the run was imported from a file that does not tell how it was trained.
+        """
         facts = self.facts()
         if facts is not None:
             return [dict(zip(columns_of(row), row)) for row in facts["metrics"]]
+        if self.unrecorded:
+            return []
         names, rows = self.read_table(METRICS, COLUMNS)
         return [dict(zip(names, row)) for row in rows]
 
@@ -290,12 +297,15 @@ class Run:
         facts = self.facts()
         if facts is not None:
             names, rows = ["epoch", *facts["layers"]], facts.get("training_rates", []) if training else facts["firing_rates"]
+        elif self.unrecorded:
+            names, rows = ["epoch"], []
         else:
             names, rows = self.read_table(RATES)
             kept = [k for k, name in enumerate(names) if k == 0 or name.endswith(IN_TRAINING) == training]
             names, rows = [names[k].removesuffix(IN_TRAINING) for k in kept], [[row[k] for k in kept] for row in rows]
         if training and (not rows or len(names) == 1):
-            raise UsageError(f"{self.path} does not say what fired in training: an earlier version wrote it")
+            reason = "it was imported" if self.unrecorded else "an earlier version wrote it"
+            raise UsageError(f"{self.path} does not say what fired in training: {reason}")
         return names[1:], np.array(rows, float).reshape(len(rows), len(names))[:, 1:]
 
     def accuracies(self, which: str | None = None) -> dict[str, Any]:
@@ -320,13 +330,13 @@ class Run:
         return data.training_parts(dataset.train, self.config["options"])[0]
 
     def facts(self) -> dict[str, Any] | None:
-        """The facts of the last checkpoint, checked; None if there is none, as in a pruned run.
+        """The facts of the last checkpoint, checked; None if there is none, as in a pruned or imported run.
 
         Raises:
             UsageError: the checkpoint is damaged, or no epoch is finished.
         """
         path = self.path / "last.npz"
-        if self.config.get("pruned") or not path.exists():
+        if self.untrained or not path.exists():
             return None
         facts = checkpoint.load_facts(path)
         try:
@@ -380,32 +390,56 @@ class Run:
             raise UsageError(f"{path} is damaged ({files.first_line(error)}); restore it or train again") from None
 
 
+def check_config(config, where):
+    """Raise UsageError, which names the file ``where``, if something is not a run's configuration; drop from it what belongs to
+    another machine.
+    """
+    for names, kinds in HOLDS.items():
+        value = config
+        for name in names:
+            value = value.get(name) if isinstance(value, dict) else None
+        if not isinstance(value, kinds) or isinstance(value, bool):
+            raise UsageError(
+                f"{where} does not describe a run: {' '.join(names)} is {str(value)[:40]!r}; restore it or train again"
+            )
+    for name in data.CACHE_OPTIONS:  # they belong to the machine that wrote them, or may be meant to do harm
+        config["options"]["data_options"].pop(name, None)
+
+
 def what_is_wrong(array):
     return "NaN or infinity" if array.dtype.kind == "f" else str(array.dtype)
 
 
-def check_facts(facts):
-    """Raises ValueError, with the reason, if the facts of a checkpoint are not those of a run."""
+def numbers(row, count):
+    """Whether a row of a table is ``count`` numbers."""
+    return (
+        isinstance(row, list)
+        and len(row) == count
+        and all(isinstance(n, (int, float)) and not isinstance(n, bool) and abs(n) < 1e300 for n in row)
+    )  # and so no NaN
 
-    def numbers(row, count):
-        return (
-            isinstance(row, list)
-            and len(row) == count
-            and all(isinstance(n, (int, float)) and not isinstance(n, bool) and abs(n) < 1e300 for n in row)
-        )  # and so no NaN
 
-    epoch, rows, layers, rates = (facts.get(k) for k in ("epoch", "metrics", "layers", "firing_rates"))
-    if isinstance(epoch, bool) or not isinstance(epoch, int) or epoch < 0:
-        raise ValueError(f"epoch is {str(epoch)[:40]!r}")
+def check_tables(facts, epochs):
+    """Raises ValueError, with the reason, if the tables of a training are not those of so many epochs."""
+    rows, layers, rates = (facts.get(k) for k in ("metrics", "layers", "firing_rates"))
     if not isinstance(layers, list) or not all(isinstance(name, str) for name in layers):
         raise ValueError("layers holds no names")
     columns = columns_of(rows[0]) if isinstance(rows, list) and rows and isinstance(rows[0], list) else COLUMNS
     for name, table, width in (("metrics", rows, len(columns)), ("firing_rates", rates, len(layers) + 1)):
-        if not isinstance(table, list) or len(table) != epoch or not all(numbers(row, width) for row in table):
-            raise ValueError(f"{name} does not hold {epoch} rows of {width} numbers")
+        if not isinstance(table, list) or len(table) != epochs or not all(numbers(row, width) for row in table):
+            raise ValueError(f"{name} does not hold {epochs} rows of {width} numbers")
     training = facts.get("training_rates", [])  # none in an earlier version, and too few where a run of one was resumed
-    if not isinstance(training, list) or len(training) > epoch or not all(numbers(row, len(layers) + 1) for row in training):
+    if not isinstance(training, list) or len(training) > epochs or not all(numbers(row, len(layers) + 1) for row in training):
         raise ValueError(f"training_rates does not hold rows of {len(layers) + 1} numbers")
+
+
+def check_facts(facts):
+    """Raises ValueError, with the reason, if the facts of a checkpoint are not those of a run."""
+    epoch = facts.get("epoch")
+    if isinstance(epoch, bool) or not isinstance(epoch, int) or epoch < 0:
+        raise ValueError(f"epoch is {str(epoch)[:40]!r}")
+    check_tables(facts, epoch)
+    columns = columns_of(facts["metrics"][0]) if facts["metrics"] else COLUMNS
     if (facts.get("best") is not None) != (epoch > 0 and (len(columns) > len(COLUMNS) or "last" not in facts)):
         raise ValueError("the best epoch is missing, or there is one although nothing chose it")
     if (facts.get("last") is not None) != (epoch > 0 and "last" in facts):
@@ -457,22 +491,36 @@ def write_run(run, net, path, which, summary):
         which: checkpoint that was pruned, "best" or "last".
         summary: for config.json, in addition to the numbers of the shortcuts.
     """
-    path = pathlib.Path(path).absolute()
     before = run.config.get("pruned")
     config = run.config | {
         "network": run.config["network"] | {"removed": list(net.config.removed)},
         "pruned": {"from": str(run.path), "checkpoint": which, **summary} | ({"before": before} if before else {}),
     }
     _, facts = run.load(which)
+
+    def fill(new):
+        for name in (METRICS, RATES):
+            if (run.path / name).exists():
+                shutil.copyfile(run.path / name, new.path / name)
+        new.save_network(which, net, {key: facts[key] for key in ("epoch",) if key in facts})
+
+    write_folder(path, config, fill)
+
+
+def write_folder(path, config, fill):
+    """Write a new run folder in full or not at all.
+
+    Args:
+        path: of the folder, which must not exist.
+        config: for config.json.
+        fill: function of the new Run, which writes the rest while the folder still has another name.
+    """
+    path = pathlib.Path(path).expanduser().absolute()
     draft = path.parent / f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         draft.mkdir()
-        new = Run.create(draft, config)
-        for name in (METRICS, RATES):
-            if (run.path / name).exists():
-                shutil.copyfile(run.path / name, draft / name)
-        new.save_network(which, net, {key: facts[key] for key in ("epoch",) if key in facts})
+        fill(Run.create(draft, config))
         check_new(path)
         files.rename(draft, path)
     except OSError as error:

@@ -453,10 +453,10 @@ def resume(
     Returns, Raises: as ``train``.
     """
     run = Run.open(path)
-    if run.config.get("pruned"):
+    if run.untrained:
         raise UsageError(
-            f"{run.path} was written by `minisnn prune` and is not trained further; continue the run that it came from, "
-            "or train with --remove"
+            f"{run.path} was written by `{run.untrained}` and is not trained further; continue the run that it came from, "
+            "or train a new one"
         )
     with locks.holding(run.path):
         files.remove_parts(run.path)

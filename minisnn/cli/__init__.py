@@ -1,6 +1,7 @@
 """The command line: finds the command, reads its options, turns errors into one line and an exit status.
 
-Each command is a row of ``COMMANDS`` and a module of that name, which is imported when the command is called:
+Each command is a row of ``COMMANDS`` and a module of that name (import_.py where Python has the word for itself), which is
+imported when the command is called:
 
     def add_arguments(parser)       # argparse
     def run(options)                # prints the readable output; returns the dict that --json prints
@@ -16,6 +17,7 @@ import contextlib
 import difflib
 import importlib
 import json
+import keyword
 import sys
 from collections.abc import Sequence
 from types import ModuleType
@@ -33,6 +35,8 @@ COMMANDS = {
     "evaluate": "test accuracy, confusion matrix, spikes and energy of a run",
     "energy": "spikes, operations and energy of a run, layer by layer",
     "prune": "remove the shortcuts that have fallen silent",
+    "export": "write the network of a run for other programs",
+    "import": "make a run of a network from another program",
     "ablate": "train and compare many systems",
     "plot": "draw the figures of a run",
     "report": "write a run up as one HTML file",
@@ -77,7 +81,8 @@ class Parser(argparse.ArgumentParser):
 
 def parser_of(command: str) -> tuple[argparse.ArgumentParser, ModuleType]:
     """(parser, module) of a command, including the options that all commands share."""
-    text, module = COMMANDS[command], importlib.import_module(f".{command}", __name__)
+    name = f"{command}_" if keyword.iskeyword(command) else command
+    text, module = COMMANDS[command], importlib.import_module(f".{name}", __name__)
     parser = Parser(prog=f"minisnn {command}", description=getattr(module, "DESCRIPTION", f"{text[0].upper()}{text[1:]}."))
     module.add_arguments(parser)
     shared = parser.add_argument_group("options of every command")

@@ -147,6 +147,8 @@ def epochs(metrics):
 def commands(run):
     """What to type to repeat the run."""
     lines, pruned = [run.config["command"]], run.config.get("pruned")
+    if run.config.get("imported"):
+        lines.append(run.config["imported"]["command"])
     steps = []
     while pruned:
         steps.append(

@@ -169,6 +169,12 @@ def load_safetensors(net: Module, path: Path) -> dict[str, str]:
         UsageError: names the file, and what is wrong with it; the network is then unchanged.
     """
     arrays, metadata = read_safetensors(path)
+    fill(net, path, arrays, metadata)
+    return metadata
+
+
+def fill(net: Module, path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
+    """Fill a network with what ``read_safetensors`` returned. Raises UsageError as ``load_safetensors`` does."""
     ours = {name for name, _ in net.named_parameters() + net.named_buffers()}
     if ORDER not in metadata and 2 * len(ours & arrays.keys()) < len(ours):
         raise UsageError(
@@ -179,4 +185,3 @@ def load_safetensors(net: Module, path: Path) -> dict[str, str]:
         load_arrays(net, arrays)
     except ValueError as error:
         raise UsageError(f"{path}: {error}") from None
-    return metadata
