@@ -6,6 +6,7 @@ The folder of an ablation:
     CELL/             the run folder of each cell, such as syna-t-b-seed0
     CELL/cell.json    what was measured on it; a cell that has this file is done and is skipped
     cells.csv         one row per cell
+    epochs.csv        one row per epoch of each cell: its metrics, and the firing rate of every layer in both modes
     table.csv, .md    one row per system: mean and deviation over the seeds
     figure.png        accuracy against energy
 
@@ -37,7 +38,7 @@ from .data import CACHE_OPTIONS, batches
 from .errors import UsageError
 from .models import POSITIONS, PRUNABLE, RESIDUALS, SHORTCUTS, SYSTEMS
 from .options import EARLIER, OPTIONS, Options
-from .runs import CONFIG, Run, new_folder
+from .runs import CONFIG, IN_TRAINING, Run, new_folder
 
 __all__ = ["Cell", "grid", "run", "summarise", "markdown", "table_csv"]
 
@@ -166,6 +167,8 @@ def train_and_measure(cell, options, path):
     else:
         files.remove_parts(path)  # left by a process that was killed before training began
         own = dict(model=cell.model, position=cell.position, seed=cell.seed, removed=cell.without)
+        if options.get("folds"):
+            own["split_seed"] = cell.seed
         summary = train.train(train.Options(**options | own), path, progress=False, say=unsaid, again=AGAIN)
     result = measure(path) | {
         "last_accuracy": summary["last_test_accuracy"],
@@ -537,8 +540,28 @@ def plain(value):
     return " ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
 
 
+def epochs(cells, folder):
+    """The epochs of all cells, as dictionaries with the same keys; a run that cannot be read any more is omitted."""
+    rows: list[dict[str, Any]] = []
+    columns: dict[str, None] = {}
+    for cell in cells:
+        with contextlib.suppress(UsageError):
+            run = Run.open(Path(folder) / cell.name)
+            metrics, modes = run.metrics(), {"": run.firing_rates()}
+            with contextlib.suppress(UsageError):  # an earlier version did not count what fires in training
+                modes[IN_TRAINING] = run.firing_rates(training=True)
+            for k, metric in enumerate(metrics):
+                row = {"cell": cell.name, "seed": cell.seed, **metric, "epoch": int(metric["epoch"])}
+                for mode, (layers, rates) in modes.items():
+                    if len(rates) == len(metrics):
+                        row |= {f"{layer}{mode}": float(rate) for layer, rate in zip(layers, rates[k])}
+                rows.append(row)
+                columns |= dict.fromkeys(row)
+    return [{name: row.get(name) for name in columns} for row in rows]
+
+
 def write_tables(results, folder):
-    """Write cells.csv, table.csv, table.md and figure.png; returns the rows of ``summarise``."""
+    """Write cells.csv, epochs.csv, table.csv, table.md and figure.png; returns the rows of ``summarise``."""
     from .figures import plots, style
 
     folder, rows = Path(folder), summarise(results)
@@ -562,6 +585,7 @@ def write_tables(results, folder):
         row |= {f"pruned_{key}": pruned.get(key) for key in ("mac", "ac", "energy_mj", "parameters", "identical")}
         cells.append(row | {"error": result.get("error", "")})
     files.write_text(folder / "cells.csv", table_csv(cells))
+    files.write_text(folder / "epochs.csv", table_csv(epochs([c for c, r in results.items() if "error" not in r], folder)))
     files.write_text(folder / "table.csv", table_csv(rows))
     files.write_text(folder / "table.md", markdown(rows))
     if rows:

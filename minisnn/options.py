@@ -156,6 +156,14 @@ class Options:
     split_seed: int = declared(
         0, whole(0), HOW, "of the split into training and test, if the data comes without one (default: 0)", "N"
     )
+    folds: int | None = declared(
+        None,
+        whole(2),
+        HOW,
+        "of data that comes without a test part: deal it out to K equal parts, each class alike, and test on the one with the "
+        "number --split-seed, from 0 (default: one draw of test samples)",
+        "K",
+    )
     threads: int = None  # type: ignore[assignment]  # by default all
     data_dir: str | None = declared(
         None, path, WHAT, "where the data is (default: the variable MINISNN_DATA, else ~/.cache/minisnn)", "DIR"
@@ -188,6 +196,10 @@ class Options:
             if value is not None:
                 check(field.name, value)
         self.removed = tuple(sorted(set(self.removed)))
+        if self.folds is not None and self.split_seed >= self.folds:
+            raise UsageError(
+                f"--split-seed: there is no fold {self.split_seed} of {self.folds}; give a number from 0 to {self.folds - 1}"
+            )
         if self.warmup >= self.epochs:
             raise UsageError(f"--warmup: {self.warmup} epochs is out of range; give less than --epochs {self.epochs}")
 
@@ -222,6 +234,7 @@ class Options:
             augment="paper" if self.augment and self.recipe == "paper" else self.augment,
             normalize=self.normalize or None,  # which event data does not know
             keep_out=keep_out,
+            folds=self.folds,
             **self.data_options,
         )
 

@@ -272,7 +272,8 @@ class Run:
         }
         overrides = {key: value for key, value in overrides.items() if value is not None}
         if overrides.get("name", arguments["name"]) == arguments["name"]:
-            arguments |= {"keep_out": self.held_out, "normalize": options.get("normalize") or None} | options["data_options"]
+            own = {"keep_out": self.held_out, "normalize": options.get("normalize") or None, "folds": options.get("folds")}
+            arguments |= own | options["data_options"]
         return data.load(**arguments | overrides)
 
     def metrics(self) -> list[dict[str, float]]:

@@ -158,6 +158,34 @@ def test_the_command_and_its_json(tmp_path, capsys):
     assert not (tmp_path / "other").exists()
 
 
+def test_each_seed_tests_on_its_own_fold(tmp_path, capsys):
+    words = ["ablate", "--models", "or", "--out", str(tmp_path / "grid"), *ARGUMENTS, "--folds", "2"]
+    assert cli.main([*words, "--json"]) == 0
+    assert set(json.loads(capsys.readouterr().out.splitlines()[-1])["cells"]) == {"or-seed0", "or-seed1"}
+    tested = [set(Run.open(tmp_path / "grid" / f"or-seed{k}").dataset().test.indices) for k in (0, 1)]
+    assert not tested[0] & tested[1] and len(tested[0] | tested[1]) == 1797
+    for wrong, word in ((["--seeds", "2"], "fold 2 of 2"), (["--split-seed", "1"], "--split-seed")):
+        assert cli.main([*words, *wrong]) == 2
+        assert word in capsys.readouterr().err
+
+
+def test_every_epoch_of_every_cell_with_the_rates_of_both_modes(tmp_path):
+    cells = ablation.grid(["or", "plain"])
+    results = ablation.run(cells, TINY | {"epochs": 2}, tmp_path / "grid")
+    ablation.write_tables(results, tmp_path / "grid")
+    rows = list(csv.DictReader((tmp_path / "grid" / "epochs.csv").read_text(encoding="utf-8").splitlines()))
+    assert [(row["cell"], row["epoch"]) for row in rows] == [(f"{m}-seed0", e) for m in ("or", "plain") for e in "12"]
+    run = Run.open(tmp_path / "grid" / "or-seed0")
+    for training, ending in ((False, ""), (True, " in training")):
+        layers, rates = run.firing_rates(training)
+        assert [float(rows[1][layer + ending]) for layer in layers] == pytest.approx(rates[1])
+    assert float(rows[1]["test_accuracy"]) == run.metrics()[1]["test_accuracy"]
+    assert rows[0]["stages.0.shortcut"] and not rows[2]["stages.0.shortcut"]  # a plain network has none
+    (tmp_path / "grid" / "or-seed0" / "last.npz").write_bytes(b"damaged")
+    ablation.write_tables(results, tmp_path / "grid")
+    assert "or-seed0" not in (tmp_path / "grid" / "epochs.csv").read_text(encoding="utf-8")
+
+
 @pytest.mark.slow
 def test_two_processes_find_what_one_finds(tmp_path):
     cells = ablation.grid(["or", "sew-add"])

@@ -53,6 +53,25 @@ def test_the_split_is_fixed_by_its_seed():
     assert not set(first.test.indices) & set(first.train.indices)
 
 
+@pytest.mark.parametrize("folds", [2, 5, 7])
+def test_folds_share_out_all_samples_and_each_class(folds):
+    parts = [data.load("digits", seed=k, folds=folds) for k in range(folds)]
+    tested = np.concatenate([part.test.indices for part in parts])
+    assert sorted(tested) == list(range(1797)) and {len(p.test) for p in parts} <= {1797 // folds, 1797 // folds + 1}
+    counts = np.array([np.bincount(part.test.labels) for part in parts])
+    assert (np.ptp(counts, axis=0) <= 1).all()
+    for part in parts:
+        assert not set(part.test.indices) & set(part.train.indices) and len(part.train) + len(part.test) == 1797
+
+
+def test_folds_need_data_without_a_test_part(tmp_path):
+    write_set(tmp_path)
+    with pytest.raises(UsageError, match="--folds: mnist"):
+        data.load("mnist", str(tmp_path), folds=5)
+    with pytest.raises(UsageError, match="no fold 5 of 5"):
+        Options(folds=5, split_seed=5)
+
+
 def test_frames_are_one_image_shown_t_times_without_copies():
     x = data.load("digits", timesteps=7).train.batch(np.arange(4))
     assert x.strides[0] == 0 and np.array_equal(x[0], x[6])

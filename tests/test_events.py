@@ -113,6 +113,17 @@ def test_train_alone_is_split_by_seed_and_the_split_is_kept(tmp_path):
     assert "20 recordings found in" in one.note and "9 in 10" in one.note
 
 
+def test_folds_of_a_copy_without_a_test_part(tmp_path):
+    folder = str(files.write_nmnist(tmp_path, each=7))
+    parts = [data.load("nmnist", folder, seed=k, folds=3) for k in range(3)]
+    tested = [{r.path for r in part.test.recordings} for part in parts]
+    assert len(set.union(*tested)) == sum(map(len, tested)) == len(tested[0]) + len(parts[0].train)
+    for part, names in zip(parts, tested):
+        assert not names & {r.path for r in part.train.recordings} and len(part.facts["held_out"]) == len(names)
+    with pytest.raises(UsageError, match="--folds: --split-at"):
+        data.load("nmnist", folder, folds=3, window=5, split_at=10)
+
+
 def test_a_split_is_kept_when_the_copy_grows(tmp_path):
     before = data.load("nmnist", str(files.write_nmnist(tmp_path, each=10)), seed=1)
     after = data.load("nmnist", str(files.write_nmnist(tmp_path, each=30)), seed=1, keep_out=before.facts["held_out"])

@@ -11,7 +11,20 @@ import minisnn
 
 ROOT = pathlib.Path(minisnn.__file__).parent
 FLOORS = [
-    {"errors", "kernel_cache", "threads", "memory", "ledger", "catalogue", "kinds", "types", "stopping", "terminal", "peer"},
+    {
+        "errors",
+        "kernel_cache",
+        "threads",
+        "memory",
+        "ledger",
+        "catalogue",
+        "kinds",
+        "types",
+        "stopping",
+        "terminal",
+        "peer",
+        "paired",
+    },
     {"jit", "files", "locks"},
     {"engine", "surrogate", "gradcheck", "checkpoint"},
     {"ops"},

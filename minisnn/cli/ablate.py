@@ -39,7 +39,9 @@ def add_arguments(parser):
         metavar="P",
         help="of attention, a to d; crossed with the systems that have attention on the backbone (default: a)",
     )
-    grid.add_argument("--seeds", nargs="+", type=whole(0), metavar="N", help="(default: the one of --seed)")
+    grid.add_argument(
+        "--seeds", nargs="+", type=whole(0), metavar="N", help="(default: the one of --seed; with --folds K, 0 to K - 1)"
+    )
     grid.add_argument(
         "--out",
         type=path,
@@ -64,7 +66,14 @@ def run(options):
 
     if options.scheduler is not None and options.jobs != 1:
         raise UsageError("--jobs: a cluster has its own number of workers; give either --jobs or --scheduler")
-    cells = ablation.grid(options.models, options.positions, options.seeds or [options.seed])
+    seeds = options.seeds or (list(range(options.folds)) if options.folds else [options.seed])
+    if options.folds and options.split_seed is not None:
+        raise UsageError("--split-seed: with --folds each seed tests on the fold of its number; omit it")
+    if options.folds and max(seeds) >= options.folds:
+        raise UsageError(
+            f"--seeds: there is no fold {max(seeds)} of {options.folds}; give numbers from 0 to {options.folds - 1}"
+        )
+    cells = ablation.grid(options.models, options.positions, seeds)
     shared = dataclasses.asdict(Options(**given(options)))  # checks them, and fills in the data set's own; keeps the machine's
     for own in [name for name, option in OPTIONS.items() if option.of_system] + ["seed", "threads"]:
         del shared[own]
@@ -97,7 +106,7 @@ def run(options):
     for name, reason in failed.items():
         print(shown(f"failed: {name}: {reason}"), file=sys.stderr)
     folder = Path(options.out)
-    say(f"written to {folder}: table.md, table.csv, cells.csv, figure.png and the runs")
+    say(f"written to {folder}: table.md, table.csv, cells.csv, epochs.csv, figure.png and the runs")
     if len(failed) == len(cells):
         raise UsageError(
             f"every cell failed, the first one with: {next(iter(failed.values()))}. Continue with: {again(options)}"

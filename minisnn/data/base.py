@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import UsageError
 
-__all__ = ["Dataset", "Samples", "ShuffledTime", "Subset", "limited", "stratified_split", "training_parts"]
+__all__ = ["Dataset", "Samples", "ShuffledTime", "Subset", "limited", "stratified_folds", "stratified_split", "training_parts"]
 
 
 class Samples:
@@ -112,6 +112,23 @@ def stratified_split(labels: np.ndarray, test_share: float, seed: int = 0) -> tu
         held_out.append(rng.permutation(members)[: max(1, round(len(members) * test_share))])
     test = np.sort(np.concatenate(held_out))
     return np.setdiff1d(np.arange(len(labels)), test), test
+
+
+def stratified_folds(labels: np.ndarray, folds: int, fold: int) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of the training and of the test samples, int64 each, if the samples are dealt out to ``folds`` parts and those of
+    part ``fold`` test. Each sample tests in one fold, and each class has the same share in all folds, to within one sample.
+
+    Args:
+        labels: [M].
+        folds: their number, at least 2.
+        fold: from 0.
+    """
+    rng, part, dealt = np.random.default_rng(0), np.empty(len(labels), np.int64), 0
+    for label in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        part[members] = (dealt + np.arange(len(members))) % folds  # where the class before it ended
+        dealt += len(members)
+    return np.flatnonzero(part != fold), np.flatnonzero(part == fold)
 
 
 def training_parts(samples: Samples, options: Mapping[str, Any]) -> tuple[Samples, Samples | None]:

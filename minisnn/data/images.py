@@ -21,7 +21,7 @@ from ..catalogue import CATALOGUE, Moves
 from ..errors import UsageError
 from ..files import replace
 from ..types import Path
-from .base import Dataset, Samples, Subset, stratified_split
+from .base import Dataset, Samples, Subset, stratified_folds, stratified_split
 
 __all__ = ["load", "read_idx", "warp", "Images"]
 
@@ -110,19 +110,27 @@ class Images(Samples):
 
 
 def load(
-    name: str, data_dir: str, timesteps: int, seed: int = 0, augment: bool | str = True, normalize: bool = False
+    name: str,
+    data_dir: str,
+    timesteps: int,
+    seed: int = 0,
+    augment: bool | str = True,
+    normalize: bool = False,
+    folds: int | None = None,
 ) -> Dataset:
     """See ``data.load``. ``augment``: small random shifts, turns and zooms in training; Fashion-MNIST is mirrored as well, and
-    with "paper" only mirrored. ``normalize``: pixels from -1 to 1.
+    with "paper" only mirrored. ``normalize``: pixels from -1 to 1. ``folds``: of the digits, the seed says which of them tests.
     """
     row = CATALOGUE[name]
     moves = row.augmentation(augment)
     if row.source is None:
-        return digits(name, row, timesteps, seed, moves, normalize)
+        return digits(name, row, timesteps, seed, moves, normalize, folds)
+    if folds is not None:
+        raise UsageError(f"--folds: {name} comes with a test part of its own; omit it")
     return idx_images(name, row, data_dir, timesteps, moves, normalize)
 
 
-def digits(name, row, timesteps, seed, moves, normalize):
+def digits(name, row, timesteps, seed, moves, normalize, folds=None):
     """The 1,797 handwritten digits that come with scikit-learn, 8x8 pixels, enlarged because four halvings of the
     map would leave nothing of them.
     """
@@ -130,8 +138,11 @@ def digits(name, row, timesteps, seed, moves, normalize):
 
     bunch, size = load_digits(), row.stem.size
     samples = Images(bunch.images.astype(np.uint8), bunch.target, timesteps, size, white=16, moves=moves, normalize=normalize)
-    train, test = stratified_split(samples.labels, TEST_SHARE, seed)
-    facts = {"split": "stratified, 4 in 5 train", "split_seed": seed, "train": len(train), "test": len(test)}
+    if folds is None:
+        (train, test), split = stratified_split(samples.labels, TEST_SHARE, seed), "stratified, 4 in 5 train"
+    else:
+        (train, test), split = stratified_folds(samples.labels, folds, seed), f"fold {seed} of {folds} tests"
+    facts = {"split": split, "split_seed": seed, "train": len(train), "test": len(test)}
     note = f"{name}: {len(train):,} to train on, {len(test):,} to test on, 8x8 pixels enlarged to {size}x{size} (scikit-learn)"
     return Dataset(name, name, row.classes, Subset(samples, train), Subset(samples, test), note, facts)
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from ..catalogue import CATALOGUE, Moves
 from ..errors import UsageError
-from .base import Dataset, stratified_split
+from .base import Dataset, stratified_folds, stratified_split
 from .cache import FrameCache
 from .events import MEND, Recording, class_names, one_line, sensor_of, tonic_class
 from .frames import EventSamples, FrameOptions
@@ -200,6 +200,7 @@ def load(
     cache: str | None = None,
     cache_limit: float = CACHE_LIMIT,
     keep_out: list[str] | None = None,
+    folds: int | None = None,
 ) -> Dataset:
     """See ``data.load``.
 
@@ -214,6 +215,8 @@ def load(
         cache: folder of the frames, see ``cache_folder``; "none" for no cache.
         cache_limit: gigabytes that the folder may occupy.
         keep_out: names of the recordings that a run has held out, to hold out the same ones if the copy has grown since.
+        folds: of a copy without an official test part: this many stratified parts, of which the one with the number ``seed``
+            tests; by default one recording in ten of each class, drawn by the seed.
     """
     row, folder = CATALOGUE[name], find_folder(name, data_dir)
     source = row.source
@@ -247,6 +250,7 @@ def load(
         cache,
         cache_limit,
         keep_out,
+        folds,
     )
 
 
@@ -271,6 +275,7 @@ def event_dataset(
     cache: str | None = None,
     cache_limit: float = CACHE_LIMIT,
     keep_out: list[str] | None = None,
+    folds: int | None = None,
 ) -> Dataset:
     """A Dataset from recordings.
 
@@ -283,6 +288,9 @@ def event_dataset(
         Others as for ``load``.
     """
     window, stride, split_at = milliseconds(window, stride, split_at)
+    if folds is not None and (split_at is not None or "test" in found):
+        why = "--split-at divides each recording" if split_at is not None else f"{name} comes with a test part of its own"
+        raise UsageError(f"--folds: {why}; omit it")
     skipped: list[str] = []
     if skip_bad:
         found = {part: usable(recordings, labels, skipped) for part, (recordings, labels) in found.items()}
@@ -315,12 +323,13 @@ def event_dataset(
         else:
             recordings, labels = found.get("all") or found["train"]
             names = [recording.short for recording in recordings]
-            train, test = held_out(labels, seed) if keep_out is None else kept_out(names, keep_out)
-            how = (
-                "stratified, 9 in 10 train"
-                if len(test)
-                else ("no test part: one recording of each class; cut them by --window and --split-at")
-            )
+            if keep_out is not None:
+                train, test = kept_out(names, keep_out)
+            else:
+                train, test = held_out(labels, seed) if folds is None else stratified_folds(labels, folds, seed)
+            how = "stratified, 9 in 10 train" if folds is None else f"fold {seed} of {folds} tests"
+            if not len(test):
+                how = "no test part: one recording of each class; cut them by --window and --split-at"
             facts |= {"split": how, "split_seed": seed, "held_out": [names[k] for k in test]}
             chosen = {"train": train, "test": test} if len(test) else {"train": train}
             found = {part: ([recordings[k] for k in numbers], labels[numbers]) for part, numbers in chosen.items()}
