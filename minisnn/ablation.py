@@ -194,6 +194,7 @@ def measure(path, batch_size=64):
     result = {
         "accuracy": tested["accuracy"],
         **totals(tested["report"]),
+        "attention_mj": sum(row.energy_mj for row in tested["report"].layers if row.kind == "attention"),
         "parameters": sum(p.size for p in net.parameters()),
         "silent": [],
         "pruned": None,
@@ -573,6 +574,7 @@ def write_tables(results, folder):
         "mac",
         "ac",
         "energy_mj",
+        "attention_mj",
         "spikes_per_neuron",
         "parameters",
         "silent",

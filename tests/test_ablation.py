@@ -7,8 +7,9 @@ import signal
 
 import pytest
 
-from minisnn import UsageError, ablation, cli, train
+from minisnn import UsageError, ablation, cli, energy, train
 from minisnn.ablation import Cell
+from minisnn.data import batches
 from minisnn.runs import Run
 
 TINY = {"dataset": "digits", "width": 8, "timesteps": 2, "limit": 32, "epochs": 1, "batch_size": 32}
@@ -103,6 +104,11 @@ def test_cells_are_trained_once_and_a_failing_one_stays_alone(tmp_path, monkeypa
     files = ablation.write_tables(again, tmp_path / "grid")
     assert [row["system"] for row in files] == ["ms", "or", "syna-t-a"]
     assert (tmp_path / "grid" / "figure.png").read_bytes()[:4] == b"\x89PNG"
+    for cell in cells:
+        net, data = Run.open(tmp_path / "grid" / cell.name).network(), Run.open(tmp_path / "grid" / cell.name).dataset()
+        rows = energy.measure(net, batches(data.test, 64)).layers
+        spent = sum(row.energy_mj for row in rows if row.name.endswith("attention") or ".attention." in row.name)
+        assert again[cell]["attention_mj"] == pytest.approx(spent) and (spent > 0) == (cell.model == "syna-t")
     assert len(list(csv.DictReader((tmp_path / "grid" / "cells.csv").read_text(encoding="utf-8").splitlines()))) == 3
 
 
