@@ -1,9 +1,13 @@
 """Every tutorial runs, draws, and tells right answers from wrong ones; code blocks of the READMEs run as they stand."""
 
+import ast
+import importlib
 import importlib.util
 import inspect
+import os
 import re
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
@@ -13,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "tutorials"
 TUTORIALS = sorted(FOLDER.glob("[0-9][0-9]_*.py"))
 READMES = [path for path in (ROOT / "README.md", FOLDER / "README.md") if path.exists()]
-LINES = 220  # "about 200"
+LINES = 320  # what one sitting takes
 
 matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("Agg")
@@ -44,7 +48,7 @@ def test_runs_and_draws(path, tmp_path_factory):
 
 
 @each
-def test_is_a_percent_script_of_about_200_lines(path):
+def test_is_a_percent_script_of_one_sitting(path):
     text = path.read_text(encoding="utf-8")
     assert text.startswith("# %% [markdown]\n# # ") and "\n# %%\n" in text
     assert len(text.splitlines()) <= LINES
@@ -75,6 +79,87 @@ def test_exercises_accept_the_solution_and_reject_the_mistake(path, tmp_path_fac
             assert str(rejection.value), f"the check of {name} rejects without a word"
 
 
+@pytest.fixture
+def alone(tmp_path, monkeypatch):
+    """tutorials/exercises.py, with its folder in the path and a place of its own for what it keeps."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    monkeypatch.setenv("MINISNN_FIGURES", str(tmp_path / "figures"))
+    with matplotlib.rc_context():
+        yield importlib.import_module("exercises")
+    sys.modules.pop("helpers", None)
+
+
+ALONE = [(path, number) for path in TUTORIALS for number in range(1, path.read_text(encoding="utf-8").count("\nexercise(") + 1)]
+
+
+@pytest.mark.parametrize(
+    ("path", "number"),
+    [pytest.param(*row, marks=[pytest.mark.slow] * (row[0].stem[:2] == "10" and row[1] == 2)) for row in ALONE],
+    ids=lambda value: getattr(value, "stem", value),
+)
+def test_an_exercise_runs_alone(path, number, alone, tmp_path):
+    """With the solution in the place of the stub, what the check needs of its page is found, and no figure drawn."""
+    text, solutions = (f.read_text(encoding="utf-8") for f in (path, FOLDER / "solutions" / path.name))
+    _, _, name = alone.exercises(text)[number]
+    source = {node.name: ast.get_source_segment(solutions, node) for node in ast.parse(solutions).body if hasattr(node, "name")}
+    stub = next(ast.get_source_segment(text, node) for node in ast.parse(text).body if getattr(node, "name", "") == name)
+    assert not alone.is_written(text, name)
+    imports = [line for line in solutions.splitlines() if line.startswith(("import ", "from "))]
+    solved = tmp_path / path.name
+    solved.write_text(text.replace(stub, "\n".join([*imports, source[name]])), encoding="utf-8")
+    check, answer = alone.run(solved, number)
+    check(answer)
+    exec(source[f"wrong_{name}"], check.__globals__)
+    with pytest.raises(AssertionError):
+        check(check.__globals__[f"wrong_{name}"])
+    assert "fig" not in check.__globals__
+
+
+def test_what_took_long_is_kept(tmp_path, alone, monkeypatch, capsys):
+    page = tmp_path / "99_page.py"
+    page.write_text(
+        "# %% [markdown]\n# # 99. A page\n\n# %%\nfrom helpers import exercise\nruns = []\n\ndef train(n):\n"
+        "    print('training')\n    return [{'loss': 1 / n}]\n\nlong = train(3)\nprint('not needed')\n\n"
+        "def lowest():\n    raise NotImplementedError\n\n"
+        "def check_lowest(lowest):\n    assert lowest() == long[0]['loss'], 'no'\n\n"
+        "exercise(1, check_lowest, lowest)\n",
+        encoding="utf-8",
+    )
+    monkeypatch.setattr(alone, "SLOW", 0)
+    for turn in range(2):
+        check, _ = alone.run(page, 1)
+        check(lambda: 1 / 3)
+        assert capsys.readouterr().out == ("training\n" if turn == 0 else "")
+    page.write_text(page.read_text(encoding="utf-8").replace("1 / n", "2 / n"), encoding="utf-8")
+    alone.run(page, 1)
+    assert capsys.readouterr().out == "training\n"  # what it came from has changed
+    monkeypatch.setattr(alone, "pages", lambda: [page])
+    alone.progress()
+    assert capsys.readouterr().out.splitlines() == ["99. A page".ljust(46) + " 1 to do", "0 of 1 exercises are right"]
+    written = page.read_text(encoding="utf-8").replace("raise NotImplementedError", "return 2 / 3")
+    page.write_text(written, encoding="utf-8")
+    alone.progress()
+    assert capsys.readouterr().out.splitlines()[-1] == "1 of 1 exercises are right"
+    with pytest.raises(LookupError, match="has the exercises 1, not 2"):
+        alone.run(page, 2)
+
+
+def test_one_exercise_from_the_command_line(tmp_path):
+    """The page itself is not run: exit status 0 for right, 1 for wrong or not written, 2 for no such exercise."""
+    page = next(path for path in TUTORIALS if path.stem.startswith("12"))
+    environment = {**os.environ, "MINISNN_FIGURES": str(tmp_path), "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
+    for number, status, words in (
+        ("1", 1, "exercise 1: not done yet"),
+        ("7", 2, "has the exercises 1, 2, not 7"),
+        ("", 2, "NUMBER"),
+    ):
+        done = subprocess.run(
+            [sys.executable, str(page), "--exercise", number], capture_output=True, text=True, env=environment, cwd=tmp_path
+        )
+        assert done.returncode == status and words in done.stdout + done.stderr
+    assert not list(tmp_path.glob("*.png"))
+
+
 def test_the_map_lists_every_tutorial():
     linked = re.findall(r"\((\d\d_\w+\.py)\)", (FOLDER / "README.md").read_text(encoding="utf-8"))
     assert linked == [path.name for path in TUTORIALS]
@@ -99,7 +184,7 @@ def test_python_blocks_of_the_readme_run(path, tmp_path, monkeypatch):
             exec(compile("\n" * (line - 1) + code, str(path), "exec"), names)
 
 
-def test_helpers_say_what_is_not_done_and_pass_on_what_is_wrong(capsys):
+def test_helpers_say_what_is_not_done_and_what_is_wrong(capsys):
     specification = importlib.util.spec_from_file_location("tutorial_helpers", FOLDER / "helpers.py")
     helpers = importlib.util.module_from_spec(specification)
     with matplotlib.rc_context():
@@ -113,6 +198,8 @@ def test_helpers_say_what_is_not_done_and_pass_on_what_is_wrong(capsys):
 
     helpers.exercise(1, check, empty)
     helpers.exercise(2, check, lambda: 42)
-    assert capsys.readouterr().out == "exercise 1: not done yet\nexercise 2: right\n"
-    with pytest.raises(AssertionError, match="not 42"):
-        helpers.exercise(3, check, lambda: 41)
+    helpers.exercise(3, check, lambda: 41)
+    helpers.exercise(4, check, lambda x: 42)  # the reader's own mistakes do not hide the next exercise either
+    printed = capsys.readouterr()
+    assert printed.out.splitlines()[:3] == ["exercise 1: not done yet", "exercise 2: right", "exercise 3: wrong: not 42"]
+    assert "exercise 4: wrong: it stops with TypeError" in printed.out and "TypeError" in printed.err

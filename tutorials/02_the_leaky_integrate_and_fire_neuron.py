@@ -177,10 +177,12 @@ def soft_reset_lif(x, tau=2.0, v_threshold=1.0):
     raise NotImplementedError
 
 def check_soft_reset_lif(soft_reset_lif):
-    x = np.random.default_rng(1).normal(1.5, 1.5, (30, 200))  # [T, neurons]
-    expected = ops.lif(snn.Tensor(x), tau=3.0, v_reset=None).data
-    wrong = np.argwhere(soft_reset_lif(x, 3.0) != expected)
-    assert len(wrong) == 0, f"the first wrong spike is at step {wrong[0][0]}"
+    noise = np.random.default_rng(1).normal(1.5, 1.5, (30, 200))  # [T, neurons]
+    halves = np.round(2 * noise) / 2  # with tau = 2 many potentials are *exactly* at the threshold
+    for x, tau, v_threshold in ((noise, 3.0, 1.0), (halves, 2.0, 0.5), (halves, 2.0, 1.0)):
+        expected = ops.lif(snn.Tensor(x), tau=tau, v_threshold=v_threshold, v_reset=None).data
+        wrong = np.argwhere(soft_reset_lif(x.copy(), tau, v_threshold) != expected)
+        assert len(wrong) == 0, f"tau {tau}, threshold {v_threshold}: the first wrong spike is at step {wrong[0][0]}"
 
 exercise(2, check_soft_reset_lif, soft_reset_lif)
 

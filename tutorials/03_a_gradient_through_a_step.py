@@ -182,7 +182,7 @@ def is_stuck(w, alpha):
 
 def check_is_stuck(is_stuck):
     for alpha in (1.0, 2.0):
-        for w in (-1.0, 0.4, 1.2, 1.9, 2.7, 3.5, 4.2):
+        for w in (-1.0, 0.0, 0.4, 1.0, 1.2, 1.9, 2.7, 3.0, 3.5, 4.0, 4.2):  # 1 and 3: exactly 1 / 2 away
             current = snn.Tensor(np.array([w]), requires_grad=True)  # [T = 1]
             ops.lif(current, surrogate=Triangle(alpha)).backward(np.ones(1))
             assert is_stuck(w, alpha) == (current.grad[0] == 0), f"wrong for w = {w}, alpha = {alpha}"

@@ -163,11 +163,13 @@ def input_gradient(dy, w, padding):
     raise NotImplementedError
 
 def check_input_gradient(input_gradient):
-    for padding in (0, 1, 2):
-        dy = np.random.default_rng(1).normal(size=conv_forward(x, w, 1, padding).shape)
+    for k, padding in ((3, 0), (3, 1), (3, 2), (5, 1), (5, 4), (1, 0)):
+        w = rng.normal(size=(4, 3, k, k))
+        dy = rng.normal(size=conv_forward(x, w, 1, padding).shape)
         answer, expected = input_gradient(dy, w, padding), conv_backward(dy, x, w, 1, padding)[0]
-        assert answer.shape == x.shape, f"padding {padding}: shape {answer.shape}, not {x.shape}"
-        assert np.allclose(answer, expected), f"padding {padding}: the shape is right, the numbers are not"
+        where = f"{k}x{k} kernel, padding {padding}"
+        assert answer.shape == x.shape, f"{where}: shape {answer.shape}, not {x.shape}"
+        assert np.allclose(answer, expected), f"{where}: the shape is right, the numbers are not"
 
 exercise(1, check_input_gradient, input_gradient)
 

@@ -175,7 +175,7 @@ def additions_of(x, cout, kernel, stride, padding):
 
 def check_additions_of(additions_of):
     for kernel, stride, padding in ((3, 1, 0), (3, 1, 1), (3, 2, 1), (1, 2, 0), (7, 2, 3)):
-        x = random_spikes(0.2, 2, 9, 9)
+        x = random_spikes(0.2, 2, 9, 7)
         expected = event_conv(x, np.zeros((4, 2, kernel, kernel)), stride, padding)[1]
         answer = additions_of(x, 4, kernel, stride, padding)
         assert answer == expected, f"kernel {kernel}, stride {stride}, padding {padding}: {answer}, not {expected}"
@@ -183,19 +183,34 @@ def check_additions_of(additions_of):
 exercise(1, check_additions_of, additions_of)
 
 # %% [markdown]
-# **2.** The weight gradient by additions only: dw [Cout, Cin, kh, kw] from dy [Cout, Ho, Wo] and the spikes x.
+# **2.** The weight gradient by additions only: dw [Cout, Cin, kh, kw] from dy [Cout, Ho, Wo] and the spikes x. (The dy that
+# you get refuses to be multiplied.)
 
 # %%
 def event_weight_gradient(dy, x, w_shape, stride, padding):
     raise NotImplementedError
 
+class OnlyAdds(np.ndarray):
+    """An array that can be indexed, added and subtracted, and refuses every product."""
+
+    def __array_ufunc__(self, ufunc, method, *inputs, out=None, **options):
+        assert ufunc in (np.add, np.subtract), f"np.{ufunc.__name__} is no addition"
+        inputs, out = ([np.asarray(a) if isinstance(a, OnlyAdds) else a for a in arrays or ()] for arrays in (inputs, out))
+        result = getattr(ufunc, method)(*inputs, **options, **({"out": tuple(out)} if out else {}))
+        return result.view(OnlyAdds) if isinstance(result, np.ndarray) else result
+
+    def __array_function__(self, function, types, args, options):
+        products = ("einsum", "tensordot", "dot", "vdot", "inner", "outer", "kron", "convolve", "correlate")
+        assert function.__name__ not in products, f"np.{function.__name__} multiplies"
+        return super().__array_function__(function, types, args, options)
+
 def check_event_weight_gradient(event_weight_gradient):
     for stride, padding in ((1, 0), (1, 1), (2, 1)):
-        x, kernel = random_spikes(0.2, 3, 9, 9), snn.Tensor(w, requires_grad=True)
+        x, kernel = random_spikes(0.2, 3, 9, 7), snn.Tensor(w, requires_grad=True)
         y = ops.conv2d(snn.Tensor(x[None]), kernel, stride, padding)
         dy = rng.integers(-9, 10, y.shape)
         y.backward(dy)
-        answer = event_weight_gradient(dy[0], x, w.shape, stride, padding)
+        answer = event_weight_gradient(dy[0].view(OnlyAdds), x, w.shape, stride, padding)
         assert np.array_equal(answer, kernel.grad), f"wrong for stride {stride}, padding {padding}"
 
 exercise(2, check_event_weight_gradient, event_weight_gradient)

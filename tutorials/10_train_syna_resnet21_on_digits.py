@@ -200,7 +200,8 @@ exercise(1, check_know_nothing_loss, know_nothing_loss)
 
 # %% [markdown]
 # **2.** Read a run: given the training loss of each epoch, the firing rate of each epoch and the know-nothing loss,
-# answer "learns", "silent" or "too fast".
+# answer "silent" if at the end fewer than one neuron in a thousand fires, whatever the loss; else "learns" if the loss
+# ended below the line, and "too fast" if it did not.
 
 # %%
 def diagnose(losses, firing_rates, nothing):
@@ -212,5 +213,9 @@ def check_diagnose(diagnose):
         assert answer == expected, f"the run that {expected} was called {answer}"
     assert diagnose([0.08, 0.07, 0.05], [0.0, 0.01, 0.03], 0.09) == "learns", "a silent first epoch is no verdict"
     assert diagnose([0.09, 0.09], [0.0, 0.0], 0.09) == "silent", "no spikes at all"
+    assert diagnose([0.3, 0.09], [0.1, 0.1], 0.075) == "too fast", "it fires, and ends above the line"
+    assert diagnose([0.5, 0.05], [0.1, 0.1], 0.075) == "learns", "a bad first epoch is no verdict"
+    assert diagnose([0.2, 0.08], [0.05, 0.0002], 0.075) == "silent", "it has fallen silent, above the line"
+    assert diagnose([0.2, 0.07], [0.05, 0.0], 0.075) == "silent", "it has fallen silent, below the line"
 
 exercise(2, check_diagnose, diagnose)

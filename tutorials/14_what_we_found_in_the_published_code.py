@@ -198,9 +198,18 @@ def same_alone(f, z):
 
 def check_same_alone(same_alone):
     z = np.random.default_rng(5).normal(1.5, 0.5, (12, 16))
+
+    def flip_middle(z):  # another answer for the sample in the middle, if it has neighbours
+        s = scores_in_time(z)
+        s[len(z) // 2] = s[len(z) // 2] if len(z) == 1 else 1 - s[len(z) // 2]
+        return s
+
     assert same_alone(scores_in_time, z), "a clean function was accused"
-    assert not same_alone(published_scores, z), "the published one got through"
-    assert not same_alone(lambda z: SN(z[::-1])[::-1], z), "one that leaks backwards got through"
+    for name, leaky in (("the published one", published_scores), ("one that leaks backwards", lambda z: SN(z[::-1])[::-1]),
+                        ("a gate on the mean of the batch", lambda z: (z >= z.mean(0)).astype(float)),
+                        ("one that harms the middle sample alone", flip_middle),
+                        ("one that leaks within pairs", lambda z: np.vstack([SN(z[n : n + 2]) for n in range(0, len(z), 2)]))):
+        assert not same_alone(leaky, z), f"{name} got through"
 
 exercise(1, check_same_alone, same_alone)
 

@@ -1,6 +1,8 @@
 """What every tutorial uses: a place for its figures, a finite difference, and a way to check an exercise."""
 
 import os
+import sys
+import traceback
 from pathlib import Path
 
 import matplotlib
@@ -42,14 +44,25 @@ def numeric_gradient(f, x, eps=1e-6):
     return gradient
 
 
-def exercise(number, check, answer):
-    """Say whether ``answer``, your function, passes ``check``; one that is not written yet is no error."""
+def verdict(check, answer):
+    """What is wrong with ``answer``, your function: "" for nothing, None where it is not written yet."""
     try:
         check(answer)
     except NotImplementedError:
-        print(f"exercise {number}: not done yet")
-    else:
-        print(f"exercise {number}: right")
+        return None
+    except AssertionError as wrong:
+        return str(wrong) or "not right"
+    except Exception as error:
+        traceback.print_exc()
+        return f"it stops with {type(error).__name__}: {error}"
+    return ""
+
+
+def exercise(number, check, answer):
+    """Say whether ``answer``, your function, passes ``check``. Whatever it says, the page goes on with the next."""
+    wrong = verdict(check, answer)
+    print(f"exercise {number}:", "not done yet" if wrong is None else f"wrong: {wrong}" if wrong else "right")
+    return wrong == ""
 
 
 def SN(x, tau=2.0):
@@ -60,3 +73,9 @@ def SN(x, tau=2.0):
         s[t] = u >= 1
         h = u * (1 - s[t])
     return s
+
+
+if "--exercise" in sys.argv[1:] and Path(sys.argv[0]).parent.resolve() == Path(__file__).parent.resolve():
+    from exercises import alone
+
+    sys.exit(alone(Path(sys.argv[0]).resolve(), sys.argv))  # python 10_....py --exercise 2: this check, without the page

@@ -25,3 +25,11 @@ def is_stuck(w, alpha):
 
 def wrong_is_stuck(w, alpha):
     return abs(w - 1) >= 1 / alpha  # forgets that the input is divided by tau
+
+
+def wrong_is_stuck_2(w, alpha):
+    return abs(w / 2 - 1) > 1 / alpha  # the slope is zero *at* that distance too
+
+
+def wrong_is_stuck_3(w, alpha):
+    return 1 - w / 2 >= 1 / alpha  # one can also be too far above the threshold

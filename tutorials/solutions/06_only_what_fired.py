@@ -18,6 +18,12 @@ def wrong_additions_of(x, cout, kernel, stride, padding):
     return cout * int(x.sum()) * kernel**2 // stride**2  # right on average, and only far from the borders
 
 
+def wrong_additions_of_2(x, cout, kernel, stride, padding):
+    outputs = (x.shape[1] + 2 * padding - kernel) // stride + 1
+    windows = [len(list(seen_at(i, kernel, stride, padding, outputs))) for i in range(x.shape[1])]  # noqa: F821
+    return cout * sum(windows[iy] * windows[ix] for _, iy, ix in np.argwhere(x))  # square maps only
+
+
 def event_weight_gradient(dy, x, w_shape, stride, padding):
     dw = np.zeros(w_shape)
     for ci, iy, ix in np.argwhere(x):
@@ -34,6 +40,24 @@ def wrong_event_weight_gradient(dy, x, w_shape, stride, padding):
             oy, ox = (iy + padding - ky) // stride, (ix + padding - kx) // stride  # rounds where no window begins
             if 0 <= oy < dy.shape[1] and 0 <= ox < dy.shape[2]:
                 dw[:, ci, ky, kx] += dy[:, oy, ox]
+    return dw
+
+
+def wrong_event_weight_gradient_2(dy, x, w_shape, stride, padding):
+    room = np.pad(x, ((0, 0), (padding, padding), (padding, padding))).astype(float)
+    dw = np.zeros(w_shape)
+    for ky, kx in np.ndindex(w_shape[2:]):  # the right numbers, by products with 0 and 1
+        seen = room[:, ky : ky + stride * dy.shape[1] : stride, kx : kx + stride * dy.shape[2] : stride]
+        dw[:, :, ky, kx] = np.einsum("oyx,cyx->oc", dy, seen[:, : dy.shape[1], : dy.shape[2]])
+    return dw
+
+
+def wrong_event_weight_gradient_3(dy, x, w_shape, stride, padding):
+    dw = np.zeros(w_shape)
+    for ci, iy, ix in np.ndindex(x.shape):
+        for oy, ky in seen_at(iy, w_shape[2], stride, padding, dy.shape[1]):  # noqa: F821
+            for ox, kx in seen_at(ix, w_shape[3], stride, padding, dy.shape[2]):  # noqa: F821
+                dw[:, ci, ky, kx] += dy[:, oy, ox] * x[ci, iy, ix]  # asks everybody, and multiplies
     return dw
 
 

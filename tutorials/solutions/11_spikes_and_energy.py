@@ -17,3 +17,11 @@ def highest_rate(T):
 
 def wrong_highest_rate(T):
     return 4.6 / 0.9 / T  # 5.1 spikes in one step are not to be had
+
+
+def wrong_highest_rate_2(T):
+    return min(1.0, 5.1 / T)  # rounded too early
+
+
+def wrong_highest_rate_3(T):
+    return min(1.0, 0.9 * T / 4.6)  # upside down
