@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .ledger import is_open, record
+from .states import running
 from .types import DType
 
 __all__ = ["Tensor", "Function", "no_grad", "is_grad_enabled", "manual_seed", "generator"]
@@ -220,6 +221,7 @@ class Function:
     recording: bool
     op: str | None = None  # its name in a ledger that counts its spikes; by default that of the class
     takes_spikes = False
+    stateless = False  # True promises that spikes depend on the inputs of their own time step alone (nn.Stream)
     makes_spikes = False  # True promises that Booleans from forward have the bytes 0 and 1, which need not be checked
     reuses: str = "all"
     views = False  # whether the result may share the memory of the first input
@@ -250,8 +252,10 @@ class Function:
         node.recording = is_grad_enabled() and any(node.needs)
         array = node.forward(*(t.storage if cls.takes_spikes else t.data for t in inputs), **options)
         result = Tensor.__new__(Tensor)._begin(array, dtype) if cls.makes_spikes else Tensor(array, dtype=dtype)
-        if result.is_spikes and not cls.takes_spikes and is_open():  # an operation that takes spikes only passes them on
-            record(cls.op or cls.__name__, "neurons", spikes=int(np.count_nonzero(result.storage)), neurons=result.size)
+        if result.is_spikes and not cls.takes_spikes:  # an operation that takes spikes only passes them on
+            check_stream(cls)
+            if is_open():
+                record(cls.op or cls.__name__, "neurons", spikes=int(np.count_nonzero(result.storage)), neurons=result.size)
         if cls.views and np.may_share_memory(array, inputs[0].storage):
             result._changes = inputs[0]._changes
         if node.recording:
@@ -301,6 +305,16 @@ def _sorted_graph(root):
             parents = tensor._node.inputs if tensor._node else ()
             stack += [(parent, False) for parent in parents if parent.requires_grad]
     return order
+
+
+def check_stream(cls):
+    """Refuse spikes of neurons that a stream does not know how to continue."""
+    states = running()
+    if states is not None and not states.held and not cls.stateless:
+        raise ValueError(
+            f"Stream: {cls.__name__} makes spikes, and may carry something from step to step, which the stream cannot see; "
+            "call it from a layer of nn.Neurons that takes h0 and return_state, or let it say stateless = True"
+        )
 
 
 def _check(name, tensor, grad):

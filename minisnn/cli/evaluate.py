@@ -24,16 +24,27 @@ def add_arguments(parser):
         action="store_true",
         help="present each sample's time steps in random order: does the network use the order?",
     )
+    parser.add_argument(
+        "--stream",
+        action="store_true",
+        help="show the network one time step after another: accuracy, spikes and energy after each, how long a frame takes, "
+        "and a figure, RUN/figures/stream.png",
+    )
     add_declared(parser, EVENT_OPTIONS)
 
 
 def run(options):
     import numpy as np
 
-    from .. import data, train
+    from .. import data, nn, train
 
     trained, which = of_run.opened(options.run, options.checkpoint)
     net = trained.network(which)
+    if options.stream:
+        try:
+            nn.Stream(net)
+        except ValueError as error:
+            raise UsageError(f"--stream: {error}, such as --model or") from None
     dataset = trained.dataset(name=options.dataset, data_dir=options.data_dir, **given_for_data(options))
     train.check_fits(net, dataset, f"the network of {options.run}")
     samples = getattr(dataset, options.part)
@@ -59,6 +70,7 @@ def run(options):
     print(f"energy         {report.energy_mj:.4g} mJ per sample (45 nm): {report.ac:,.0f} AC, {report.mac:,.0f} MAC")
     print()
     print(table(confusion, found["class_accuracy"], dataset.classes))
+    streamed = step_by_step(trained, net, samples, options) if options.stream else {}
     each = {name: None if np.isnan(a) else float(a) for name, a in zip(dataset.classes, found["class_accuracy"])}
     return {
         "run": str(trained.path),
@@ -78,7 +90,34 @@ def run(options):
         "energy_mj": report.energy_mj,
         "firing_rate": report.firing_rate,
         "firing_rates": report.rates,
+        **streamed,
     }
+
+
+def step_by_step(trained, net, samples, options):
+    """Print and draw what the network says after each time step, and how long a frame takes; returns it for --json."""
+    import numpy as np
+
+    from .. import anytime, figures, threads
+    from ..figures import plots
+
+    found = anytime.anytime(net, samples, options.batch_size, options.seed, options.limit)
+    seconds = anytime.latencies(net, samples, seed=options.seed)
+    middle, most = (float(q) for q in 1e3 * np.percentile(seconds, (50, 95)))
+    print("\nafter step  accuracy  spikes per sample  energy (mJ)")
+    rows = zip(found["accuracy"], found["spikes"], found["energy_mj"])
+    for step, (accuracy, spikes, energy_mj) in enumerate(rows, 1):
+        print(f"{step:10}  {accuracy:8.2%}  {spikes:17,.0f}  {energy_mj:11.4g}")
+    print(
+        f"latency        {middle:.2f} ms from a frame to its scores (median of {len(seconds)}; 95 % within {most:.2f} ms), one "
+        f"sample at a time, {threads.get_num_threads()} threads"
+    )
+    caption = "Accuracy and energy after each time step, and how long a frame takes, one sample at a time."
+    drawing = figures.Drawing("stream", caption, plots.any_time(found, seconds, str(trained.path)))
+    written = figures.save(drawing, trained.path / "figures")
+    say(f"{written}: {caption}")
+    each = {name: values.tolist() for name, values in found.items() if name != "samples"}
+    return {"stream": each | {"latency_ms": middle, "latency_ms_95": most, "figure": str(written)}}
 
 
 def said_of(chosen):

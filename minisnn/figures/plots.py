@@ -27,6 +27,7 @@ __all__ = [
     "membranes",
     "energy_by_layer",
     "accuracy_against_energy",
+    "any_time",
     "chosen_neurons",
 ]
 
@@ -357,6 +358,32 @@ def energy_by_layer(report: energy.Report, title: str = "") -> Figure:
     )
     cost.legend(loc="center right")
     rate.set(xlabel="spikes per neuron and time step", title="Firing rate (hatched: shortcuts)")
+    figure.suptitle(title)
+    return figure
+
+
+@styled
+def any_time(found: Mapping[str, Any], seconds: Any, title: str = "") -> Figure:
+    """Accuracy and energy after each time step, and how long a frame takes.
+
+    Args:
+        found: what ``anytime.anytime`` returned.
+        seconds: what ``anytime.latencies`` returned.
+        title: above the figure.
+    """
+    figure = blank(10, 3.1)
+    accuracy, energy_mj, latency = figure.subplots(1, 3)
+    steps = np.arange(1, len(found["accuracy"]) + 1)
+    accuracy.plot(steps, 100 * np.asarray(found["accuracy"]), "o-", color=COLORS[0], markersize=4)
+    accuracy.set(xlabel="time steps seen", ylabel="accuracy (%)", title="The mean of the scores so far")
+    energy_mj.plot(steps, 1e3 * np.asarray(found["energy_mj"]), "s--", color=COLORS[1], markersize=4)
+    energy_mj.set(xlabel="time steps seen", ylabel="energy per sample (µJ)", title="What it has cost", ylim=(0, None))
+    latency.hist(1e3 * np.asarray(seconds), bins=20, color=COLORS[2], edgecolor="black", linewidth=0.5)
+    latency.axvline(1e3 * np.median(seconds), color="black", linestyle="--", linewidth=1)
+    latency.set(xlabel="latency of a frame (ms)", ylabel="frames", title=f"Median {1e3 * np.median(seconds):.2f} ms, batch 1")
+    for axes in (accuracy, energy_mj):
+        whole_numbers(axes.xaxis)
+        axes.grid(alpha=0.3)
     figure.suptitle(title)
     return figure
 

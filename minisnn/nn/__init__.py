@@ -20,6 +20,7 @@ from .layers import (
 )
 from .listening import evaluating, listen
 from .module import Module, ModuleList, Parameter, Sequential
+from .stream import Stream
 
 __all__ = [
     "Module",
@@ -42,6 +43,7 @@ __all__ = [
     "Linear",
     "Dropout",
     "Join",
+    "Stream",
     "listen",
     "evaluating",
 ]

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import ledger, ops
+from .. import ledger, ops, states
 from ..engine import Tensor, generator
 from ..ops.attention import attention_scores, dimension_of, pooled
 from ..ops.lif import constant
@@ -104,7 +104,7 @@ class Neurons(Module):
     accepts any of them, by its name in NEURONS.
 
     Neurons that carry something from step to step also take ``h0``, their state before the first step (None: at rest), and
-    ``return_state``, with which they return (spikes, state): then ``Stream`` can run them step by step.
+    ``return_state``, with which they return (spikes, state): then ``nn.Stream`` can run them step by step.
     """
 
     options: Mapping[str, Any] = {}  # the constants
@@ -117,6 +117,13 @@ class Neurons(Module):
         """
         x = norm(x)
         return self(x if attention is None else attention(x))
+
+    def _run(self, *inputs, **options):
+        kept = states.running()
+        if kept is None or len(inputs) > 1 or options:
+            return self.forward(*inputs, **options)
+        forward: Any = self.forward
+        return kept.step(self, lambda state: forward(*inputs, h0=state, return_state=True))
 
 
 class LIF(Neurons):
@@ -160,20 +167,26 @@ class LIF(Neurons):
         if attention is not None:
             gate = dict(dim=attention.dim, attention=attention.weights, spiking=attention.spiking)
             names["attention"] = attention._name
-        with ledger.scope(self._name, **names):
-            return ops.norm_fire(
-                x,
-                norm.weight,
-                norm.bias,
-                norm.running_mean,
-                norm.running_var,
-                ops.neuron(x.dtype, **constants),
-                self.options["surrogate"],
-                norm.training,
-                norm.momentum,
-                norm.eps,
-                **gate,
-            )
+
+        def fire(**state):
+            with ledger.scope(self._name, **names):
+                return ops.norm_fire(
+                    x,
+                    norm.weight,
+                    norm.bias,
+                    norm.running_mean,
+                    norm.running_var,
+                    ops.neuron(x.dtype, **constants),
+                    self.options["surrogate"],
+                    norm.training,
+                    norm.momentum,
+                    norm.eps,
+                    **gate,
+                    **state,
+                )
+
+        kept = states.running()
+        return fire() if kept is None else kept.step(self, lambda state: fire(h0=state, return_state=True))
 
 
 class IF(Neurons):
@@ -351,6 +364,8 @@ class Attention(Module):
             often never learns.
         rng, dtype: of the initial weights.
     """
+
+    needs_all_steps = True  # it pools over time, or over time and space
 
     def __init__(
         self,

@@ -39,6 +39,7 @@ class Module:
     """
 
     training = True
+    needs_all_steps = False  # whether it combines time steps, so that they must come in one call (nn.Stream)
     one_layer: tuple[str, ...] = ()  # attributes whose modules are one layer to the reader, under this module's name
     _name = ""  # its name in a ledger, within the outermost module that was called
 
@@ -53,13 +54,16 @@ class Module:
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         if ledger.is_open():
             with ledger.scope(self._name):
-                output = self.forward(*inputs, **options)
+                output = self._run(*inputs, **options)
         else:
-            output = self.forward(*inputs, **options)
+            output = self._run(*inputs, **options)
         for module, callback in heard():
             if module is self:
                 callback(inputs, output)
         return output
+
+    def _run(self, *inputs, **options):
+        return self.forward(*inputs, **options)
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """(name, module) of each direct part."""

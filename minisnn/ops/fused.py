@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from .. import ledger
-from ..engine import Function, Tensor
+from ..engine import Function, Tensor, is_grad_enabled
 from ..jit import kernel, parallel_kernel, prange
 from ..surrogate import Surrogate, derivative_kernel
 from .attention import DIMENSIONS, attention_scores, check_attention, feature_gradient_rows, record_attention
@@ -176,8 +176,9 @@ def all_finite(h):
 
 
 @parallel_kernel
-def norm_fire_forward(s, finite, y, a, b, w, gated, n, by_time, by_pixel):
+def norm_fire_forward(s, finite, state, y, a, b, w, gated, n, by_time, by_pixel):
     # s: bytes, y: [T, N, P * C]; a, b: [C]; w: [N, G, C] where gated; n: Neuron
+    # state: [N, P * C], potentials before the first step, become those after the last; [0, 0] from rest, if nobody asks
     # finite: [N * PARTS] Booleans, whether the last potentials of a part are finite
     T, N, C = y.shape[0], y.shape[1], a.size
     P = y.shape[2] // C
@@ -193,12 +194,16 @@ def norm_fire_forward(s, finite, y, a, b, w, gated, n, by_time, by_pixel):
             tile(at, a)
             tile(bt, b)
             h[:] = n.v_rest
+            if state.size > 0:
+                copy(h, state[k, i : i + M])
             for t in range(T):
                 if gated and (t == 0 or by_time):
                     scores_of(wt, w[k], t, first, by_time, by_pixel)
                 current_of(x, y[t, k, i : i + M], at, bt, wt, gated, n.zero)
                 spikes_of(s[t, k, i : i + M], h, x, n)
             finite[task] &= all_finite(h)
+            if state.size > 0:
+                copy(state[k, i : i + M], h)
 
 
 @parallel_kernel
@@ -277,7 +282,7 @@ class NormFire(Function):
     op = "lif"
 
     def forward(
-        self, y, weight, bias, *attention, running_mean, running_var, training, momentum, eps, n, surrogate, dim, spiking
+        self, y, weight, bias, *attention, running_mean, running_var, training, momentum, eps, n, surrogate, dim, spiking, state
     ):
         last = channels_last(y)
         y = last.reshape(last.shape[0], last.shape[1], -1, last.shape[-1])
@@ -292,7 +297,7 @@ class NormFire(Function):
         s, finite = np.empty(y.shape, np.uint8), np.empty(y.shape[1] * PARTS, np.bool_)
         flat = (*y.shape[:2], -1)
         gated = self.dimension is not None
-        norm_fire_forward(s.reshape(flat), finite, y.reshape(flat), *constants[:2], self.w, gated, n, *self.strides)
+        norm_fire_forward(s.reshape(flat), finite, state, y.reshape(flat), *constants[:2], self.w, gated, n, *self.strides)
         check_potentials(finite.all())
         ledger.record("batch_norm", "norm", mac=y.size)
         if self.recording:
@@ -392,7 +397,9 @@ def norm_fire(
     dim: str | None = None,
     attention: Sequence[Tensor] = (),
     spiking: bool = False,
-) -> Tensor:
+    h0: Tensor | np.ndarray | None = None,
+    return_state: bool = False,
+) -> Any:
     """lif(attention(batch_norm(y))), or lif(batch_norm(y)) if ``dim`` is None, in one operation.
 
     Equal to the composition of ``batch_norm``, ``attention`` and ``lif``, whose arguments these are, in a third of the time
@@ -403,12 +410,14 @@ def norm_fire(
         weight, bias, running_mean, running_var, training, momentum, eps: as for ``batch_norm``.
         n, surrogate: constants of the neurons (``lif.neuron``) and their surrogate.
         dim, attention, spiking: dimension, weights and kind of attention, as for ``attention``.
+        h0, return_state: as for ``lif``, but only where no gradient is recorded: the backward loop begins at rest.
 
     Returns:
-        Spikes, [T, N, C, H, W].
+        Spikes, [T, N, C, H, W]; with ``return_state`` (spikes, potential [N, C, H, W]).
 
     Raises:
         ValueError, TypeError, FloatingPointError: as those operations do.
+        RuntimeError: h0 or return_state where a gradient is recorded.
     """
     if y.ndim != 5:
         raise ValueError(f"norm_fire: y has shape {y.shape}; give [T, N, C, H, W]")
@@ -416,11 +425,19 @@ def norm_fire(
     check_neurons(y, surrogate)
     if dim is not None:
         check_attention(y.shape, dim, attention)
-    return NormFire.apply(
-        y,
-        weight,
-        bias,
-        *attention,
+    inputs = (y, weight, bias, *attention)
+    state = np.empty((0, 0), y.dtype)  # of neurons that begin at rest, and whose last potentials nobody asks for
+    if h0 is not None or return_state:
+        if is_grad_enabled() and any(t.requires_grad for t in inputs):
+            raise RuntimeError("norm_fire: h0 and return_state have no gradient; call it under no_grad()")
+        N, C, H, W = y.shape[1:]
+        state = np.full((N, H, W, C), n.v_rest, y.dtype)
+        if h0 is not None:
+            if np.shape(h0) != y.shape[1:]:
+                raise ValueError(f"norm_fire: h0 has shape {np.shape(h0)}; for y of shape {y.shape} give {y.shape[1:]}")
+            state[...] = channels_last(np.asarray(h0, y.dtype))
+    s = NormFire.apply(
+        *inputs,
         running_mean=running_mean,
         running_var=running_var,
         training=training,
@@ -430,4 +447,6 @@ def norm_fire(
         surrogate=surrogate,
         dim=dim,
         spiking=spiking,
+        state=state.reshape(len(state), state[:1].size),
     )
+    return (s, Tensor(channels_first_view(state))) if return_state else s

@@ -26,6 +26,7 @@ import numpy as np
 
 from ..engine import Function, Tensor
 from ..jit import kernel, parallel_kernel, prange
+from ..states import running
 from ..surrogate import ATan, Surrogate, derivative_kernel, primitive_kernel
 from ..threads import get_num_threads
 from ..types import DType
@@ -341,6 +342,9 @@ def carry(
     kind: type[Spiking], x: Tensor, learned: tuple = (), h0: Any = None, return_state: bool = False, **options: Any
 ) -> Any:
     """Apply a layer of neurons from the state ``h0`` on; the spikes, or with ``return_state`` (spikes, state)."""
+    kept_by_stream = running()
+    if kept_by_stream is not None and not (kept_by_stream.held or h0 is not None or return_state):  # called from a forward
+        return kept_by_stream.step(kind.op, lambda state: carry(kind, x, learned, state, True, **options))
     inputs = (x, *learned)
     if h0 is not None:
         h0 = h0 if isinstance(h0, Tensor) else Tensor(np.asarray(h0), dtype=x.dtype)
