@@ -78,7 +78,15 @@ def finite(value):
 def markdown(rows, relative, confidence, claim):
     """The table as Markdown."""
     scale, unit = (100, " (%)") if relative else (1, "")
-    head = ("system", "against", "measure", "pairs", f"difference{unit}", f"{100 * confidence:g} % interval{unit}", claim or "its sign")
+    head = (
+        "system",
+        "against",
+        "measure",
+        "pairs",
+        f"difference{unit}",
+        f"{100 * confidence:g} % interval{unit}",
+        claim or "its sign",
+    )
     lines = ["| " + " | ".join(head) + " |", "| --- | --- | --- | ---: | ---: | ---: | --- |"]
     for row in rows:
         low, high = ("none" if row[end] is None else f"{scale * row[end]:+.4g}" for end in ("low", "high"))
