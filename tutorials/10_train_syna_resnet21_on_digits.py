@@ -128,16 +128,19 @@ assert good[-1]["train_loss"] < nothing / 2 and good[-1]["test_accuracy"] > 0.8
 
 # %% [markdown]
 # **What goes wrong, and how it looks.** *Too fast*: Adam and batch norm forgive much, but with a learning rate of 10
-# (instead of 0.01) the loss jumps far above the know-nothing line, and the accuracy stays at chance, one in four.
-# *Silent*: with a threshold of 6 no neuron ever fires, since tau halves what the batch norm hands on. Then the score
-# is the last layer's bias, whatever the image: the loss sinks *to* the line and no further, quietly, with no error
-# message. Only the firing rate tells.
+# (instead of 0.01) the loss jumps far above the know-nothing line, and the accuracy is that of chance, one in four, or
+# less: at times the network answers with digits that it was never shown. *Silent*: with a threshold of 6 no neuron ever
+# fires, since tau halves what the batch norm hands on. Then the score is the last layer's bias, whatever the image: the
+# loss sinks *to* the line and no further, quietly, with no error message. Only the firing rate tells.
 
 # %%
 some = data.limited(part, 256, seed=0)
 too_fast = fit(network(), some, held_out, epochs=3, lr=10.0)
 silent = fit(network(v_threshold=6.0), some, held_out, epochs=3, lr=0.01)
-assert max(row["train_loss"] for row in too_fast) > 4 * nothing and too_fast[-1]["test_accuracy"] < 0.5
+for name, rows in (("too fast", too_fast), ("silent", silent)):
+    print(f"{name}:", *("loss {train_loss:.3f}, test {test_accuracy:.0%}, rate {firing_rate:.4f};".format(**row) for row in rows))
+assert max(row["train_loss"] for row in too_fast) > 4 * nothing
+assert all(row["test_accuracy"] < 0.35 for row in too_fast) and min(row["test_accuracy"] for row in too_fast) < 0.2
 assert all(row["firing_rate"] < 1e-3 for row in silent) and silent[-1]["test_accuracy"] < 0.35
 assert nothing < silent[-1]["train_loss"] < 1.2 * nothing
 

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 12. Natural pruning
 #
-# After this page you can say why a shortcut with inhibitory attention may fall silent for good, find the silent ones
-# of a trained network, take them out, and prove that no answer changes.
+# After this page you can say why a shortcut with inhibitory attention may fall silent for good, tell a silent shortcut from one
+# that only seems so, find the silent ones of a trained network, take them out, and prove that no answer changes.
 #
 # You need: tutorials 8 to 11. Explains: `minisnn/pruning.py`. Paper: Sections III-E and V-B3, Figure 5, Table VIII.
 #
@@ -11,6 +11,8 @@
 # is 0, its gradient is taken to be 0 there, and nothing behind it learns: a valve.
 
 # %%
+import contextlib
+
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -37,9 +39,13 @@ for size, is_open in ((0.01, False), (1.0, True)):  # the excite weights scale t
     assert out.data.any() == x.grad.any() == excite.grad.any() == squeeze.grad.any() == is_open
 
 # %% [markdown]
-# **In a network.** We train SynA-C on the digits 0 to 3 as in tutorial 10, in two versions: as it is, and with the
-# gates of shortcut 2 shut by hand before training (tiny excite weights), so that this page shows the effect each
-# time. In the first version gates close, or do not, as chance and training want.
+# **In a network.** We train SynA-C on the digits 0 to 3 as in tutorial 10, twice: as it is, and with the gates of shortcut
+# 2 shut by hand before training (tiny excite weights). Whether a shortcut falls silent by itself is up to chance and
+# training: of the seeds 0 to 11 three do it within three epochs (6, 7 and 9), and we take 7. While it trains we listen to
+# the three shortcuts, note in which batches the third one's convolution gets a gradient, and how far the optimizer moves
+# its weights.
+#
+# **Before you run it:** a shut gate passes no gradient. Do the weights behind it stand still from that batch on?
 
 # %%
 digits = data.load("digits", timesteps=4, augment=False)
@@ -47,43 +53,90 @@ part, test = (data.Subset(s, np.flatnonzero(s.labels < 4)) for s in (digits.trai
 part = data.limited(part, 400, seed=0)
 
 def network():
-    net = models.build("digits", attention="c", width=8, timesteps=4, seed=2)
+    net = models.build("digits", attention="c", width=8, timesteps=4, seed=7)
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.weight.data[...] = 1.5
     return net
 
 def fit(net, epochs=3, batch_size=16):
-    """The loop of tutorial 10; returns the test reports (tutorial 11), one before training and one per epoch."""
+    """The loop of tutorial 10; returns what was seen: lists with one entry per epoch, or per batch."""
     adam, batches = optim.Adam(net.parameters(), lr=0.01), -(-len(part) // batch_size)
-    schedule, reports = optim.CosineAnnealing(adam, epochs * batches, warmup=batches), []
+    schedule = optim.CosineAnnealing(adam, epochs * batches, warmup=batches)
+    seen, weight = {"training": [], "report": [], "gradient": [], "moved": []}, net.stages[2].shortcut.conv.weight
     for epoch in range(epochs):
         net.train()
-        for x, labels in data.Loader(part, batch_size, seed=0, epoch=epoch, shuffle=True):
-            loss = ops.mse_loss(net(x), ops.one_hot(labels, 10))
-            net.zero_grad()
-            loss.backward()
-            adam.step()
-            schedule.step()
+        fired = {k: [] for k in (1, 2, 3)}
+        with contextlib.ExitStack() as stack:
+            for k, stage in enumerate(net.stages, 1):
+                if stage.shortcut:
+                    stack.enter_context(nn.listen(stage.shortcut, lambda _, out, k=k: fired[k].append(out.data.mean())))
+            for x, labels in data.Loader(part, batch_size, seed=0, epoch=epoch, shuffle=True):
+                loss = ops.mse_loss(net(x), ops.one_hot(labels, 10))
+                net.zero_grad()
+                loss.backward()
+                before = weight.data.copy()
+                adam.step()
+                schedule.step()
+                seen["gradient"].append(bool(weight.grad.any()))
+                seen["moved"].append(np.abs(weight.data - before).max())
+        seen["training"].append({k: np.mean(rates) for k, rates in fired.items() if rates})
         found = train.evaluate(net, test)
-        reports.append(found["report"])
-    print(f"test accuracy {found['accuracy']:.1%}, silent shortcuts: {reports[-1].silent_shortcuts or 'none'}")
-    return reports
+        seen["report"].append(found["report"])
+    seen["accuracy"] = found["accuracy"]
+    print(f"test accuracy {found['accuracy']:.1%}, silent shortcuts: {found['report'].silent_shortcuts or 'none'}")
+    return seen
 
 free, shut = network(), network()
 shut.stages[1].shortcut.attention.excite.data *= 0.01
 never_there = pruning.without(shut, (2,))  # for later: a copy without that shortcut, before training
 before = shut.state_dict()
-reports = {"free": fit(free), "shut by hand": fit(shut)}
+runs = {"free": fit(free), "shut by hand": fit(shut)}
 after = shut.state_dict()
 
 # %% [markdown]
-# The shut one stays shut. Its shortcut has not emitted one spike, and not one of its weights has moved by one bit:
-# not the convolution's, not the norm's, not the attention's. (Its running statistics have; they are no weights.) All
-# other weights have learned.
+# **It happens.** Shortcut 3 of the free network fires for a while, falls silent within the first epoch, and stays silent:
+# in training mode, in evaluation mode, for good.
 
 # %%
-assert all(report.rates["stages.1.shortcut"] == 0 for report in reports["shut by hand"])
+for name, run in runs.items():
+    for epoch in range(3):
+        evaluated = {k: run["report"][epoch].rates[f"stages.{k - 1}.shortcut"] for k in (1, 2, 3)}
+        print(f"{name:12} epoch {epoch + 1}: in training", *(f"{k}: {r:.4f}" for k, r in run["training"][epoch].items()),
+              "  in evaluation", *(f"{k}: {r:.4f}" for k, r in evaluated.items()))
+assert list(runs["free"]["report"][-1].silent_shortcuts) == [3]
+assert runs["free"]["training"][0][3] > 0 == runs["free"]["training"][1][3] == runs["free"]["training"][2][3]
+
+# %% [markdown]
+# **A trap in that table.** After the first epoch *all* shortcuts seem silent in evaluation, although each of them fired in
+# training. They were never shut. Evaluation uses the running statistics of the batch norms (tutorial 7), after 25 batches
+# they lag behind weights that move fast, and through 20 layers the lag adds up. So look at training mode before you call a
+# shortcut dead (firing_rates.csv of a run has both), and prune after training, not before.
+
+# %%
+assert all(runs["free"]["report"][0].rates[f"stages.{k}.shortcut"] < 0.1 * runs["free"]["training"][0][k + 1] for k in range(2))
+
+# %% [markdown]
+# **It coasts.** From some batch on the silent shortcut gets no gradient at all. Its weights move on nevertheless: Adam
+# steps along running *means* of gradients (tutorial 10), which fade by a tenth with each batch. So the valve is one of the
+# gradient; for some tens of batches the weights behind it drift as the last gradients told them, and a gate just shut could
+# drift open again. (With plain gradient descent they would stand still at once.) Once the means have faded to nothing, it
+# is final.
+
+# %%
+gradient, moved = np.array(runs["free"]["gradient"]), np.array(runs["free"]["moved"])
+last = np.flatnonzero(gradient)[-1]
+print(f"the last gradient in batch {last + 1} of {len(gradient)}; largest step of a weight {moved[last]:.1e} in that batch, "
+      f"{moved[last + 10]:.1e} ten batches later, {moved[-1]:.1e} in the last one")
+assert last < len(gradient) - 20 and moved[last + 5] > 0 and moved[-1] < 1e-3 * moved[last]
+
+# %% [markdown]
+# The shortcut that was shut by hand before the first batch has no such past: Adam's means are zero. It has not emitted one
+# spike, and not one of its weights has moved by one bit: not the convolution's, not the norm's, not the attention's. (Its
+# running statistics have; they are no weights.) All other weights have learned.
+
+# %%
+assert all(report.rates["stages.1.shortcut"] == 0 for report in runs["shut by hand"]["report"])
 for name, weight in shut.named_parameters():
     assert np.array_equal(before[name], after[name]) == name.startswith("stages.1.shortcut"), name
 assert not np.array_equal(*(state["stages.1.shortcut.norm.running_mean"] for state in (before, after)))
@@ -103,9 +156,11 @@ assert np.array_equal(smaller.eval()(images).data, shut.eval()(images).data)  # 
 # on the *training* set may still fire on the test set. It must not go then.
 
 # %%
-found = pruning.prune(shut, lambda: [part.batch(np.arange(len(part)))], lambda: [images])
-assert 2 in found.removed and found.identical
-print("firing rates on the training set:", found.train_rates, "removed:", found.removed)
+for name, net, k in (("free", free, 3), ("shut by hand", shut, 2)):
+    found = pruning.prune(net, lambda: [part.batch(np.arange(len(part)))], lambda: [images])
+    assert k in found.removed and found.identical
+    print(f"{name:12} firing rates on the training set", *(f"{k}: {r:.4f}" for k, r in found.train_rates.items()),
+          "  removed:", *found.removed)
 
 # %% [markdown]
 # **What is saved?** No spikes, since there were none. But the silent shortcut's convolution was still fed with spikes
@@ -126,7 +181,7 @@ assert costs["after"].spikes == costs["before"].spikes and parameters["after"] <
 
 # %%
 for residual in ("and", "iand"):
-    assert not ops.join(snn.Tensor(np.ones(3)), snn.Tensor(np.zeros(3)), how="and").data.any()
+    assert not ops.join(snn.Tensor(np.ones(3)), snn.Tensor(np.zeros(3)), how=residual).data.any()
     try:
         pruning.check_join(residual)
         raise AssertionError("pruned what cannot be pruned")
@@ -135,28 +190,36 @@ for residual in ("and", "iand"):
 
 # %% [markdown]
 # **Why not leave it out from the start?** A shortcut that is shut from the first batch passes no signal and no
-# gradient: training goes exactly as if it had never been there, bit for bit. So when the paper finds that natural
-# pruning beats removal before training (Table VIII: 97.57 % against 95.83 % with SynA-T), then because of the time
-# before the shortcut closed: while it was open, it taught the layers in front of it something.
+# gradient: training goes exactly as if it had never been there, bit for bit.
 
 # %%
 fit(never_there)
 without_it = {name: a for name, a in after.items() if not name.startswith("stages.1.shortcut")}
 assert all(np.array_equal(a, without_it[name]) for name, a in never_there.state_dict().items())  # the same weights
+for name, run in runs.items():
+    print(f"{name:12} {run['accuracy']:.1%}")
 
+# %% [markdown]
+# The two accuracies differ, and this page cannot say why: one run each, three epochs, another path through the weights. A
+# shortcut is there to train the layers before it, and early in training it is missed; over many seeds and longer runs the
+# gap may close (the README compares such runs). The paper finds that natural pruning beats removal before training (Table
+# VIII: 97.57 % against 95.83 % with SynA-T). Its explanation is the time before the shortcut closed: while it was open, it
+# taught the layers before it something. That is consistent with what you see here, and it is not proven by it.
+
+# %%
 fig, (left, middle, right) = plt.subplots(1, 3, figsize=(12.5, 3.8))
-styles = ((BLUE, "-", "o"), (ORANGE, "--", "s"), (GREEN, "-.", "D"))
-for ax, part_name, title in ((left, "shortcut", "Shortcut neurons"), (middle, "shortcut.attention", "Gates of IA")):
-    for version, fill in (("free", "full"), ("shut by hand", "none")):
-        for k, (color, dash, marker) in enumerate(styles):
-            rows = [{row.name: row.firing_rate for row in report.layers} for report in reports[version]]
-            ax.plot([1, 2, 3], [row[f"stages.{k}.{part_name}"] for row in rows], color=color, ls=dash, marker=marker,
-                    fillstyle=fill, ms=6 if fill == "full" else 9, lw=1.8 if fill == "full" else 0.9,
-                    label=f"{k + 1}, {version}")
-    ax.set(title=title, xlabel="epoch", xticks=[1, 2, 3])
-left.set_ylabel("spikes per neuron and step")
-middle.set(ylabel="share that is open", ylim=(-0.05, 1.05))
-middle.legend(fontsize=8, title="shortcut", loc="center right", bbox_to_anchor=(1, 0.4))
+for k, color, dash, marker in ((1, BLUE, "-", "o"), (2, ORANGE, "--", "s"), (3, GREEN, "-.", "D")):
+    left.plot([1, 2, 3], [rates[k] for rates in runs["free"]["training"]], color=color, ls=dash, marker=marker,
+              label=f"{k}, training")
+    left.plot([1, 2, 3], [report.rates[f"stages.{k - 1}.shortcut"] for report in runs["free"]["report"]], color=color, ls=dash,
+              marker=marker, fillstyle="none", ms=9, lw=0.8, label=f"{k}, evaluation")
+left.set(title="Shortcuts of the free network", xlabel="epoch", ylabel="spikes per neuron and step", xticks=[1, 2, 3])
+left.legend(fontsize=8, title="shortcut, mode")
+batch = np.arange(1, len(moved) + 1)
+middle.semilogy(batch[gradient], moved[gradient], "o", ms=4, color=BLUE, label="with a gradient")
+middle.semilogy(batch[~gradient], np.maximum(moved[~gradient], 1e-12), "x", ms=5, color=ORANGE, label="without: Adam coasts")
+middle.set(title="Shortcut 3: largest step of a weight", xlabel="batch", ylabel="size of the step")
+middle.legend(fontsize=8)
 rows = [row for row in costs["before"].layers if row.name.startswith("stages.1")]
 left_over = {row.name: row.ac for row in costs["after"].layers}
 at = np.arange(len(rows))
