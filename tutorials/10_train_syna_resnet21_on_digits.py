@@ -137,8 +137,9 @@ assert good[-1]["train_loss"] < nothing / 2 and good[-1]["test_accuracy"] > 0.8
 some = data.limited(part, 256, seed=0)
 too_fast = fit(network(), some, held_out, epochs=3, lr=10.0)
 silent = fit(network(v_threshold=6.0), some, held_out, epochs=3, lr=0.01)
+line = "{}: loss {train_loss:.3f}, test accuracy {test_accuracy:.0%}, firing rate {firing_rate:.4f}"
 for name, rows in (("too fast", too_fast), ("silent", silent)):
-    print(f"{name}:", *("loss {train_loss:.3f}, test {test_accuracy:.0%}, rate {firing_rate:.4f};".format(**row) for row in rows))
+    print(*(line.format(name, **row) for row in rows), sep="\n")
 assert max(row["train_loss"] for row in too_fast) > 4 * nothing
 assert all(row["test_accuracy"] < 0.35 for row in too_fast) and min(row["test_accuracy"] for row in too_fast) < 0.2
 assert all(row["firing_rate"] < 1e-3 for row in silent) and silent[-1]["test_accuracy"] < 0.35
