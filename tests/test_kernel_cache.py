@@ -22,17 +22,35 @@ x = snn.Tensor(np.random.default_rng(0).standard_normal((3, 2, 2, 4, 4)).astype(
 norm = nn.BatchNorm2d(2).eval()
 print(int(nn.LIF().after(norm, None, x).data.sum()), int(nn.LIF()(norm(x)).data.sum()))
 """
-LINEAR = """
-import numpy as np, minisnn as snn
-from minisnn import nn
-print("sum", nn.Linear(3, 2, rng=np.random.default_rng(0))(snn.Tensor(np.ones((1, 3), np.float32))).data.sum())
-"""
+LOOPS = {  # two that compile in no time, the one called by the other
+    "loop.py": """
+from ..jit import kernel
+from .loop_called import doubled
+
+@kernel
+def sum_doubled(x):
+    total = 0.0
+    for value in x:
+        total += doubled(value)
+    return total
+""",
+    "loop_called.py": """
+from ..jit import kernel
+
+@kernel
+def doubled(value):
+    return 2 * value
+""",
+}
+SUM = "import numpy as np; from minisnn.ops import loop; print('sum', loop.sum_doubled(np.ones(3, np.float32)))"
 
 
 @pytest.fixture
 def copy(tmp_path):
     """A copy of the package, without anything compiled."""
     shutil.copytree(PACKAGE, tmp_path / "minisnn", ignore=shutil.ignore_patterns("__pycache__"))
+    for name, text in LOOPS.items():
+        (tmp_path / "minisnn/ops" / name).write_text(text, encoding="utf-8")
     return tmp_path
 
 
@@ -57,6 +75,15 @@ def edit(path, before, after):
 
 
 def test_a_loop_is_compiled_anew_when_a_file_changes_that_it_is_made_of(copy):
+    assert run(copy, SUM)[0] == "sum 6.0"
+    kept = sorted(copy.rglob("loop.*.nbc"))
+    edit(copy / "minisnn/ops/loop_called.py", "2 * value", "3 * value")
+    assert run(copy, SUM)[0] == "sum 9.0"
+    assert kept and set(kept) <= set(copy.rglob("loop.*.nbc"))
+
+
+@pytest.mark.slow
+def test_an_edited_neuron_is_the_one_of_the_fused_operation(copy):
     before, _ = run(copy, FUSED)
     kept = sorted(copy.rglob("*.nbc"))
     edit(copy / "minisnn/ops/lif.py", "flushed(h + (n.gain * x", "flushed(h + (3 * n.gain * x")
@@ -67,15 +94,15 @@ def test_a_loop_is_compiled_anew_when_a_file_changes_that_it_is_made_of(copy):
 
 def test_a_loop_is_kept_when_another_file_changes(copy):
     def times():
-        return {path.name: path.stat().st_mtime_ns for path in copy.rglob("linear*.nbc")}
+        return {path.name: path.stat().st_mtime_ns for path in copy.rglob("loop.*.nbc")}
 
-    run(copy, LINEAR)
+    run(copy, SUM)
     before = times()
     edit(copy / "minisnn/train.py", '"""', '"""Edited. ')
-    run(copy, LINEAR)
+    run(copy, SUM)
     assert before and times() == before
     edit(copy / "minisnn/jit.py", '"""', '"""Edited. ')
-    run(copy, LINEAR)
+    run(copy, SUM)
     assert set(times().values()).isdisjoint(before.values())
 
 
@@ -108,24 +135,24 @@ DAMAGE = {
     ],
 )
 def test_a_damaged_file_is_compiled_anew_and_replaced(copy, kind, how):
-    right, _ = run(copy, LINEAR)
-    files = sorted(copy.rglob(f"linear.linear_forward*.{kind}"))
+    right, _ = run(copy, SUM)
+    files = sorted(copy.rglob(f"loop.sum_doubled*.{kind}"))
     assert files
     for file in files:
         file.write_bytes(DAMAGE[how](file.read_bytes()))
-    assert run(copy, LINEAR) == (right, "")
+    assert run(copy, SUM) == (right, "")
     assert all(
         kernel_cache.hashlib.blake2b(file.read_bytes()[kernel_cache.DIGEST :]).digest()
         == file.read_bytes()[: kernel_cache.DIGEST]
-        for file in copy.rglob("linear.linear_forward*.nbc")
+        for file in copy.rglob("loop.sum_doubled*.nbc")
     )
 
 
 def test_without_a_folder_that_can_be_written_it_runs_and_says_one_line(copy):
     blocked = copy / "file"
     blocked.write_text("no folder can be made in here", encoding="utf-8")
-    right, _ = run(copy, LINEAR)
-    out, said = run(copy, LINEAR, NUMBA_CACHE_DIR=str(blocked / "cache"))
+    right, _ = run(copy, SUM)
+    out, said = run(copy, SUM, NUMBA_CACHE_DIR=str(blocked / "cache"))
     assert out == right and len(said.splitlines()) <= 1
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         return  # root may write anywhere
@@ -133,7 +160,7 @@ def test_without_a_folder_that_can_be_written_it_runs_and_says_one_line(copy):
         folder.chmod(stat.S_IRUSR | stat.S_IXUSR)
     try:
         for home in ("/nonexistent", ""):
-            out, said = run(copy, LINEAR, HOME=home, XDG_CACHE_HOME=home)
+            out, said = run(copy, SUM, HOME=home, XDG_CACHE_HOME=home)
             assert out == right and len(said.splitlines()) <= 1
     finally:
         for folder in [copy, *(p for p in copy.rglob("*") if p.is_dir())]:
@@ -155,7 +182,7 @@ def test_without_a_home_no_folder_is_named_for_it(monkeypatch):
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may become another user")
 def test_a_user_without_a_home_and_a_folder_to_write_leaves_nothing_behind(copy, tmp_path_factory):
-    right, _ = run(copy, LINEAR)
+    right, _ = run(copy, SUM)
     shutil.rmtree(copy / "minisnn/ops/__pycache__")
     here = tmp_path_factory.mktemp("here")
     for folder in (copy, here, *here.parents[:2]):
@@ -163,7 +190,7 @@ def test_a_user_without_a_home_and_a_folder_to_write_leaves_nothing_behind(copy,
     environment = {"PATH": os.defpath, "PYTHONPATH": os.pathsep.join([str(copy), *sys.path[1:]]), "NUMBA_NUM_THREADS": "1"}
     try:
         done = subprocess.run(
-            [sys.executable, "-c", LINEAR],
+            [sys.executable, "-c", SUM],
             capture_output=True,
             text=True,
             cwd=here,
@@ -194,7 +221,7 @@ def test_a_loop_without_a_folder_runs_uncached(monkeypatch, capfd):
 def test_importing_changes_nothing_in_numba(copy):
     code = (
         "import numba; before = vars(numba.config).copy(); import minisnn, numpy as np; from minisnn import models, ops\n"
-        "ops.lif(minisnn.Tensor(np.ones((1, 2)))); after = vars(numba.config)\n"
+        "from minisnn.ops import loop; loop.sum_doubled(np.ones(3)); after = vars(numba.config)\n"
         "print([name for name in before if name.isupper() and before[name] is not after[name]])"
     )
     assert run(copy, code)[0] == "[]"
