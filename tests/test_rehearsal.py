@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 
+import compile_beside
 import numpy as np
 import pytest
 
@@ -40,6 +41,16 @@ def test_the_rehearsal_calls_whatever_a_network_calls(preset, name, position):
         energy.measure(net.eval(), Tensor(x))
     missing = set(calls) - set(rehearsal.rehearse(True))
     assert not missing, sorted((loop.py_func.__name__, types) for loop, types in missing)
+
+
+def test_what_is_compiled_beside_the_tests_is_what_they_call():
+    net = models.build("digits", "or", width=8, timesteps=2, dtype="float64", seed=0)
+    x = Tensor(np.random.default_rng(0).random((2, 1, 1, 4, 4)) * 4, requires_grad=True)
+    with recording() as calls:
+        net(x).sum().backward()
+        ops.lif(x).sum().backward()
+    wanted = compile_beside.wanted()
+    assert set(calls) <= set(wanted) and set(rehearsal.rehearse()) <= set(wanted)
 
 
 def test_recording_leaves_the_loops_as_they_were():
