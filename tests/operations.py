@@ -688,6 +688,7 @@ MAPS = [
     conv2d_row(),
     window_pool("max_pool2d", pooled, True, exact=True),
     window_pool("avg_pool2d", lambda x, **window: pooled(x, **window, reduce=np.mean, outside=0), False, exact=False),
+    window_pool("sum_pool2d", lambda x, **window: pooled(x, **window, reduce=np.sum, outside=0), False, exact=False),
     bin_pool("adaptive_avg_pool2d", mean_of_bins, True),
     bin_pool("global_avg_pool2d", lambda x: x.mean((-2, -1)), False),
 ]

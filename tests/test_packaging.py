@@ -15,6 +15,7 @@ import minisnn
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 OPTIONAL = {
+    "nir",
     "tensorboardX",
     "tonic",
     "aedat",

@@ -144,6 +144,8 @@ def read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]
             f"{path} is a file of pickle or a zip archive, which may run code when it is opened; where PyTorch is installed, "
             f'convert it with: python -c "{line}"'
         )
+    if start == b"\x89H":
+        raise UsageError(f"{path} is a file of NIR, a graph that need not be one of the networks here; read it with load_nir")
     opener = needed("safetensors").safe_open
     try:
         with opener(path, framework="numpy") as file:

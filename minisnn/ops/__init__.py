@@ -35,7 +35,7 @@ from .lif import lif, neuron
 from .linear import linear
 from .loss import cross_entropy, mse_loss, one_hot
 from .plif import plif
-from .pool import adaptive_avg_pool2d, avg_pool2d, global_avg_pool2d, max_pool2d
+from .pool import adaptive_avg_pool2d, avg_pool2d, global_avg_pool2d, max_pool2d, sum_pool2d
 from .residual import join
 from .synaptic import synaptic
 
@@ -57,6 +57,7 @@ __all__ = [
     "adaptive_avg_pool2d",
     "avg_pool2d",
     "global_avg_pool2d",
+    "sum_pool2d",
     "max_pool2d",
     "join",
     "abs",

@@ -12,7 +12,7 @@ from ..engine import Function, Tensor
 from ..jit import parallel_kernel, prange
 from .layout import images, output_size, public
 
-__all__ = ["max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "global_avg_pool2d"]
+__all__ = ["max_pool2d", "avg_pool2d", "sum_pool2d", "adaptive_avg_pool2d", "global_avg_pool2d"]
 
 
 @parallel_kernel
@@ -155,14 +155,28 @@ def avg_pool2d(x: Tensor, kernel: int, stride: int | None = None, padding: int =
 
     Args, Returns and Raises as for ``max_pool2d``.
     """
+    return _add_windows("avg_pool2d", x, kernel, stride, padding, lambda side: side * side)
+
+
+def sum_pool2d(x: Tensor, kernel: int, stride: int | None = None, padding: int = 0) -> Tensor:
+    """The sum of each window; of spikes, how many of its neurons fired.
+
+    y[oy, ox] = sum of x[iy, ix] for iy in oy * stride - padding + [0, kernel), and ix likewise; pixels outside count as 0.
+
+    Args, Returns and Raises as for ``max_pool2d``.
+    """
+    return _add_windows("sum_pool2d", x, kernel, stride, padding, lambda side: 1)
+
+
+def _add_windows(name, x, kernel, stride, padding, divisor):
     stride = kernel if stride is None else stride
-    _check_window("avg_pool2d", x, kernel, stride, padding)
+    _check_window(name, x, kernel, stride, padding)
     bins = []
     for n in x.shape[-2:]:
         first = np.arange(output_size(n, kernel, stride, padding)) * stride - padding
         bins.append(np.stack([np.maximum(first, 0), np.minimum(first + kernel, n)], 1))
-    divisor = np.full((len(bins[0]), len(bins[1])), kernel * kernel)
-    return AveragePool.apply(x, rows=bins[0], columns=bins[1], divisor=divisor)
+    divisors = np.full((len(bins[0]), len(bins[1])), divisor(kernel))
+    return AveragePool.apply(x, rows=bins[0], columns=bins[1], divisor=divisors)
 
 
 def adaptive_avg_pool2d(x: Tensor, size: int) -> Tensor:
