@@ -47,6 +47,7 @@ class Layer:
     mac: float = 0.0
     energy_mj: float = 0.0
     share: float = 0.0  # of the energy, 0 to 1
+    unknown: bool = False  # whether an operation did not say what it does: ac, mac and energy are what the others did
 
 
 @dataclasses.dataclass
@@ -84,6 +85,11 @@ class Report:
         return {row.name: row.firing_rate for row in self.layers if row.firing_rate is not None and row.kind != "attention"}
 
     @property
+    def unknown(self) -> list[str]:
+        """Names of the layers with operations that do not say what they do, and of which the totals know nothing."""
+        return [row.name for row in self.layers if row.unknown]
+
+    @property
     def silent_shortcuts(self) -> list[int]:
         """Numbers (from 1) of the shortcuts without a single spike."""
         return [k for k in SHORTCUTS if self.rates.get(f"stages.{k - 1}.shortcut") == 0]
@@ -106,7 +112,10 @@ class Report:
             "firing_rate",
             "joined_rates",
         )
-        return {name: getattr(self, name) for name in totals} | {"layers": [dataclasses.asdict(row) for row in self.layers]}
+        return {name: getattr(self, name) for name in totals} | {
+            "unknown": self.unknown,
+            "layers": [dataclasses.asdict(row) | hidden(row) for row in self.layers],
+        }
 
     def rows(self) -> list[list[str]]:
         """The table as lists of text: a header, a row for each layer, the total."""
@@ -117,22 +126,23 @@ class Report:
                 r.kind,
                 "" if r.firing_rate is None else f"{r.firing_rate:.4f}",
                 count(r.spikes),
-                count(r.ac),
-                count(r.mac),
+                known(count(r.ac), r),
+                known(count(r.mac), r),
                 f"{r.share:.1%}",
-                f"{r.energy_mj:.3g} mJ",
+                known(f"{r.energy_mj:.3g} mJ", r),
             ]
             for r in self.layers
         ]
+        more = " + ?" if self.unknown else ""
         total = [
             "total",
             "",
             f"{self.firing_rate:.4f}",
             count(self.spikes),
-            count(self.ac),
-            count(self.mac),
+            count(self.ac) + more,
+            count(self.mac) + more,
             "100.0%",
-            f"{self.energy_mj:.4g} mJ",
+            f"{self.energy_mj:.4g} mJ" + more,
         ]
         return [head, *rows, total]
 
@@ -145,6 +155,18 @@ class Report:
         ]
         rule = "-" * sum(widths, 2 * len(widths) - 2)
         return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
+
+
+def hidden(row):
+    """In JSON, None for the counts of a row of which nothing is known."""
+    return {} if not row.unknown or row.ac or row.mac else dict(ac=None, mac=None, energy_mj=None, share=None)
+
+
+def known(text, row):
+    """A cell of a row that may have operations of which nothing is known."""
+    if not row.unknown:
+        return text
+    return f"{text} + ?" if row.ac or row.mac else "unknown"
 
 
 def count(n):
@@ -194,7 +216,8 @@ def measure(net: Module, x: Any, e_mac: float = E_MAC, e_ac: float = E_AC, fold_
     first layer, after an ADD join that reached 2, in the linear layer after the average pool. Attention adds every entry once
     for its mean (AC), multiplies it by its score in MA (MAC), and is charged for its small layers (MAC). Batch norm scales and
     shifts each entry (MAC), in a row of its own since hardware can fold it into the weights. Not counted, as in the paper: the
-    neurons' own arithmetic, joins, pools, comparisons.
+    neurons' own arithmetic, joins, pools, comparisons, elementary operations other than ``matmul``. What a Function of your own
+    does is unknown, unless it records it (``ledger.record``): its row and the total say so.
 
     Args:
         net: a network of ``models.build``, or any Module.
@@ -259,6 +282,7 @@ def add_entry(rows, steps, entry, fold_norm):
         return
     name = entry.layer or entry.op
     row = rows.setdefault(name, Layer(name, entry.op if entry.kind == "neurons" else entry.kind))
+    row.unknown |= entry.kind == "unknown"
     if entry.kind == "conv":  # whose neurons may have come first
         row.kind = "conv"
     row.spikes += entry.spikes

@@ -26,11 +26,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .ledger import is_open, record
+from .ledger import entries_so_far, is_open, record
 from .states import running
 from .types import DType
 
 __all__ = ["Tensor", "Function", "no_grad", "is_grad_enabled", "manual_seed", "generator"]
+
+
+PACKAGE = __name__.partition(".")[0] + "."  # the modules whose operations record what they do, or do nothing that is counted
 
 
 class Tensor:
@@ -210,7 +213,8 @@ class Function:
     ``self.needs`` says for each input whether its gradient is needed, ``self.recording`` whether backward can be called at
     all; ``backward`` may return None for an input that needs no gradient. A class that sets ``takes_spikes`` receives
     spikes as they are stored, undecoded. One that does not, but returns Booleans, is a layer of neurons: an open ledger counts
-    its spikes.
+    its spikes. What else it adds and multiplies it may say itself, in ``forward``, by ``ledger.record(name, "linear", mac=m)``;
+    one of your own that says nothing is reported as unknown.
 
     ``reuses`` says which inputs ``backward`` reads again, so that it can refuse to run if one has since been overwritten: "all"
     of them, "none", or the "others", as in a product: each input in the gradient of the others.
@@ -250,12 +254,15 @@ class Function:
             raise TypeError(f"{cls.__name__} got tensors of {', '.join(str(t.dtype) for t in inputs)}; give all the same")
         node.dtype, node.needs = dtype, tuple(t.requires_grad for t in inputs)
         node.recording = is_grad_enabled() and any(node.needs)
+        recorded = entries_so_far()
         array = node.forward(*(t.storage if cls.takes_spikes else t.data for t in inputs), **options)
         result = Tensor.__new__(Tensor)._begin(array, dtype) if cls.makes_spikes else Tensor(array, dtype=dtype)
         if result.is_spikes and not cls.takes_spikes:  # an operation that takes spikes only passes them on
             check_stream(cls)
             if is_open():
                 record(cls.op or cls.__name__, "neurons", spikes=int(np.count_nonzero(result.storage)), neurons=result.size)
+        elif is_open() and entries_so_far() == recorded and not cls.__module__.startswith(PACKAGE):
+            record(cls.op or cls.__name__, "unknown")
         if cls.views and np.may_share_memory(array, inputs[0].storage):
             result._changes = inputs[0]._changes
         if node.recording:

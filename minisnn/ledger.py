@@ -17,7 +17,7 @@ import dataclasses
 import threading
 from collections.abc import Iterator
 
-__all__ = ["E_MAC", "E_AC", "Entry", "ledger", "is_open", "record", "scope", "only", "firing_rate"]
+__all__ = ["E_MAC", "E_AC", "Entry", "ledger", "is_open", "entries_so_far", "record", "scope", "only", "firing_rate"]
 
 E_MAC, E_AC = 4.6, 0.9  # energy of a multiply-accumulate and of an accumulate, pJ, 45 nm
 
@@ -28,7 +28,8 @@ class Entry:
 
     layer: str  # name of the layer that called (Module.named_layers), "" outside any
     op: str  # "conv2d", "lif", "linear", ...
-    kind: str  # how a report classifies it: "conv", "linear", "norm", "neurons", or "attention" with all that belongs to it
+    kind: str  # how a report classifies it: "conv", "linear", "norm", "neurons", "attention" with all that belongs to it, or
+    #            "unknown": an operation that does not say what it does
     spikes: int = 0  # emitted
     neurons: int = 0  # neuron-steps: T * N * C * H * W of the spikes' shape
     ac: int = 0  # accumulations: additions of a weight for a spike
@@ -60,6 +61,11 @@ def ledger() -> Iterator[list[Entry]]:
 def is_open() -> bool:
     """Whether a ledger is open in this thread."""
     return _asked.entries is not None
+
+
+def entries_so_far() -> int:
+    """How many entries the open ledger has; 0 if there is none."""
+    return 0 if _asked.entries is None else len(_asked.entries)
 
 
 def record(op: str, kind: str, **counts: int) -> None:

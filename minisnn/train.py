@@ -55,8 +55,8 @@ def evaluate(
     """Accuracy, loss, spikes and energy of a network on samples, in one pass.
 
     Args:
-        net: a network of ``models.build``.
-        samples: data.Samples.
+        net: a network of ``models.build``, or any Module that returns scores [N, K].
+        samples: data.Samples, such as ``data.Arrays``.
         batch_size: samples at once; it changes memory, not results.
         loss: "mse", "ce" or "tet"; see ``loss_of``.
         seed, limit: take only that many samples, drawn by the seed.
@@ -76,6 +76,8 @@ def evaluate(
 
     with nn.listen(net, lambda _, out: heard.append(out.data)):
         report = energy.measure(net, batches())
+    if any(out.ndim != 2 for out in heard):
+        raise ValueError(f"evaluate: the network returned scores {heard[0].shape}; let it return their mean over T, [N, K]")
     scores, labels = np.concatenate(heard), np.concatenate(seen)
     classes = scores.shape[1]
     confusion = np.zeros((classes, classes), np.int64)

@@ -229,6 +229,43 @@ MATRICES = [
 ]
 
 
+def matmul_counts(out, a, b):
+    """Of spikes on the left, an addition for each and each column; otherwise all products."""
+    spikes = set(np.unique(a)) <= {0, 1}
+    return dict(ac=int(a.sum()) * b.shape[-1], mac=0) if spikes else dict(ac=0, mac=out.size * a.shape[-1])
+
+
+def where_row():
+    def call(a, b, condition):
+        return ops.where(condition, a, b)
+
+    cases = [((2, 3), (2, 3), (2, 3)), ((3,), (2, 1), ()), ((), (2, 3), (3,)), ((2, 3), (), (2, 1)), ((0, 3), (3,), (3,))]
+    return Operation(
+        "where",
+        call,
+        lambda a, b, condition: np.where(condition.storage if isinstance(condition, Tensor) else condition, a, b),
+        tuple(
+            Sample(f"{a}, {b} by {c}", (spread(a, 0), spread(b, 1)), dict(condition=fired(*c, density=0.5, seed=2)))
+            for a, b, c in cases
+        )
+        + (
+            Sample("spikes", (fired(2, 3), spread((2, 3), 0)), dict(condition=fired(2, 3, seed=2))),
+            Sample("by spikes", (spread((2, 3), 0), spread((2, 3), 1)), dict(condition=Tensor(fired(2, 3, seed=2)))),
+        ),
+        refusals=(
+            Refusal("give Booleans", (one(2), one(2)), dict(condition=np.ones(2)), TypeError),
+            Refusal("could not be broadcast", (one(2), one(3)), dict(condition=np.ones(2, bool))),
+            Refusal("where takes Tensors", ([1.0], 2.0), dict(condition=True), TypeError),
+            Refusal("tensors of float32, float64", (np.ones(2, np.float32), one(2)), dict(condition=True), TypeError),
+        ),
+        exact=True,
+        spelled={
+            "an array on the right": lambda a, b, condition: ops.where(condition, a, plain(b)),
+            "an array on the left": lambda a, b, condition: ops.where(condition, plain(a), b),
+        },
+    )
+
+
 def matmul_row():
     return Operation(
         "matmul",
@@ -243,6 +280,7 @@ def matmul_row():
             Refusal("tensors of float32, float64", (np.ones(2, np.float32), one(2)), error=TypeError),
         ),
         exact=True,
+        counts=matmul_counts,
         spelled={"__matmul__": lambda a, b: a @ b, "__rmatmul__": lambda a, b: a.data @ b},
     )
 
@@ -291,6 +329,11 @@ def reduction(name, definition, ties=False, exact=True):
     )
 
 
+def spikes_stay(inputs, options):
+    """Spikes alone stay spikes."""
+    return all(x.dtype == bool for x in inputs)
+
+
 KEYS = {
     "number": 0,
     "from the end": -1,
@@ -320,6 +363,7 @@ def index_row():
             Refusal("boolean", (one(2),), dict(key=np.ones(3, bool)), IndexError),
         ),
         exact=True,
+        spikes=spikes_stay,
         spelled={"__getitem__": lambda a, key: a[key]},
     )
 
@@ -345,6 +389,7 @@ def reshape_row():
             Refusal("one unknown", (one(2, 3),), dict(shape=(-1, -1))),
         ),
         exact=True,
+        spikes=spikes_stay,
         spelled={"reshape": lambda a, shape: a.reshape(*shape), "reshape by a tuple": lambda a, shape: a.reshape(shape)},
     )
 
@@ -367,6 +412,7 @@ def transpose_row():
             Refusal("out of bounds", (one(2, 3),), dict(axes=(0, 2))),
         ),
         exact=True,
+        spikes=spikes_stay,
         spelled={
             "transpose": lambda a, axes=(): a.transpose(*axes),
             "transpose by a tuple": lambda a, axes=(): a.transpose(axes),
@@ -389,7 +435,7 @@ def joining(name, definition, uneven):
         lambda *tensors, axis=0: getattr(ops, name)(tensors, axis),
         lambda *arrays, axis=0: definition(arrays, axis),
         tuple(Sample(f"{count} along {axis}", *options(count, axis)) for count in (1, 2, 3) for axis in (0, 1, -1))
-        + (Sample("spikes", (fired(2, 3), spread((2, 3), 0))),)
+        + (Sample("spikes", (fired(2, 3), spread((2, 3), 0))), Sample("spikes alone", (fired(2, 3), fired(2, 3, seed=1))))
         + uneven,
         samples_of(lambda draw, seed: options(draw(st.integers(1, 3)), draw(st.integers(-3, 2)), seed)),
         (
@@ -399,6 +445,7 @@ def joining(name, definition, uneven):
             Refusal("tensors of float32, float64", (np.ones(2, np.float32), one(2)), error=TypeError),
         ),
         exact=True,
+        spikes=spikes_stay,
         spelled={"arrays after the first": arrays_after_the_first},
     )
 
@@ -440,6 +487,7 @@ ELEMENTARY = [
     reduction("max", np.max, ties=True),
     reduction("min", np.min, ties=True),
     index_row(),
+    where_row(),
     reshape_row(),
     transpose_row(),
     joining("stack", np.stack, ()),

@@ -248,7 +248,7 @@ def test_any_other_module_can_be_measured_too(net, kinds):
 
 def test_listeners_hear_the_calls_of_their_own_thread():
     layer, heard, other = nn.LIF(), [], []
-    x = Tensor(np.ones((1, 2)))
+    x = Tensor(np.ones((1, 2, 3)))
     with nn.listen(layer, lambda inputs, out: heard.append(out.shape)), nn.listen(layer, lambda *_: heard.append("2nd")):
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
             pool.submit(layer, x).result()
@@ -262,7 +262,7 @@ def test_listeners_hear_the_calls_of_their_own_thread():
             pool.submit(listen_and_call).result()
         layer(x)
     layer(x)
-    assert heard == [(1, 2), "2nd"] and other == [1]
+    assert heard == [(1, 2, 3), "2nd"] and other == [1]
 
 
 def test_nothing_to_measure_is_an_error():

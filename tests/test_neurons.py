@@ -115,7 +115,9 @@ def test_a_synapse_by_hand():
         (lambda: nn.Synaptic(tau_syn=0.0), "tau_syn", ValueError),
         (lambda: nn.LIF(tau=np.full(3, 2.0))(Tensor(currents(2, 5, 4))), "have 4 channels", ValueError),
         (lambda: ops.plif(Tensor(currents(2, 5, 4)), Tensor(np.ones(3))), r"\(4,\)", ValueError),
-        (lambda: nn.LIF()(currents(2, 5)), "takes Tensors, not ndarray", TypeError),
+        (lambda: ops.lif(currents(2, 5)), "takes Tensors, not ndarray", TypeError),
+        (lambda: nn.LIF()(currents(2, 5)), r"nn\.LIF: x has shape \(2, 5\); give \[T, N, F\]", ValueError),
+        (lambda: nn.PLIF()(Tensor(currents(2, 1, 8, 8))), r"nn\.PLIF: .* x\[None\]", ValueError),
     ],
 )
 def test_what_is_refused_at_once(make, words, error):

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..catalogue import CATALOGUE, NAMES
 from ..errors import UsageError
-from .base import Dataset, Samples, ShuffledTime, Subset, limited, stratified_folds, stratified_split, training_parts
+from .base import Arrays, Dataset, Samples, ShuffledTime, Subset, limited, stratified_folds, stratified_split, training_parts
 from .loader import Loader, batches
 from .places import CACHE_OPTIONS, data_folder
 
@@ -18,6 +18,7 @@ __all__ = [
     "NAMES",
     "Dataset",
     "Samples",
+    "Arrays",
     "ShuffledTime",
     "Subset",
     "Loader",

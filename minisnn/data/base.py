@@ -13,7 +13,8 @@ import numpy as np
 
 from ..errors import UsageError
 
-__all__ = ["Dataset", "Samples", "ShuffledTime", "Subset", "limited", "stratified_folds", "stratified_split", "training_parts"]
+__all__ = ["Dataset", "Samples", "Arrays", "ShuffledTime", "Subset", "limited"]
+__all__ += ["stratified_folds", "stratified_split", "training_parts"]
 
 
 class Samples:
@@ -21,7 +22,7 @@ class Samples:
 
     Attributes:
         labels: int64 [M], index into the data set's classes.
-        size: (C, H, W).
+        size: (C, H, W), or (F,) for samples that are no maps.
         timesteps: T.
         groups: int64 [M], equal for samples cut from one recording, which must not be divided between training and
             validation; None if each sample is on its own.
@@ -47,6 +48,46 @@ class Samples:
             repeats one frame T times.
         """
         raise NotImplementedError(f"{type(self).__name__} does not define batch")
+
+
+class Arrays(Samples):
+    """Samples from arrays of your own, for ``Loader`` and ``train.evaluate``.
+
+        train = data.Arrays(x, labels, timesteps=8)
+        for batch, y in data.Loader(train, batch_size=64, shuffle=True):
+            ...
+
+    Args:
+        x: [M, F] or [M, C, H, W], each shown at all ``timesteps``; or, with ``timesteps=None``, samples with time steps of
+            their own, [M, T, F] or [M, T, C, H, W]. Booleans and bytes of 0 and 1 stay as they are; other numbers
+            become float32.
+        labels: [M] whole numbers from 0.
+        timesteps: T, or None.
+
+    Raises:
+        ValueError: axes, numbers of samples, labels or timesteps that do not fit.
+    """
+
+    def __init__(self, x: Any, labels: Any, timesteps: int | None = None) -> None:
+        x, labels = np.asarray(x), np.asarray(labels)
+        still = timesteps is not None
+        wanted = "[M, F] or [M, C, H, W]" if still else "[M, T, F] or [M, T, C, H, W]; for still samples give timesteps, too"
+        if x.ndim not in ((2, 4) if still else (3, 5)) or 0 in x.shape or x.dtype.kind not in "biuf":
+            raise ValueError(f"Arrays: x has shape {x.shape} and dtype {x.dtype}; give numbers, {wanted}")
+        if labels.shape != x.shape[:1] or labels.dtype.kind not in "iu" or labels.min() < 0:
+            raise ValueError(f"Arrays: labels {labels.shape} of {labels.dtype}; give {len(x)} whole numbers from 0")
+        if still and (isinstance(timesteps, bool) or not isinstance(timesteps, (int, np.integer)) or timesteps < 1):
+            raise ValueError(f"Arrays: timesteps is {timesteps!r}; give a whole number of at least 1")
+        bits = x.dtype == np.bool_ or (x.dtype == np.uint8 and x.max() <= 1)
+        self.x = x if bits else x.astype(np.float32, copy=False)
+        self.labels, self.still = labels.astype(np.int64), still
+        self.size, self.timesteps = x.shape[1 if still else 2 :], int(timesteps or x.shape[1])
+
+    def batch(self, indices: Sequence[int] | np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
+        chosen = self.x[np.asarray(indices)]
+        if self.still:
+            return np.broadcast_to(chosen, (self.timesteps, *chosen.shape))
+        return np.ascontiguousarray(chosen.swapaxes(0, 1))
 
 
 class Subset(Samples):

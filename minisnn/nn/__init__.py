@@ -9,9 +9,11 @@ from .layers import (
     AdaptiveAvgPool2d,
     Attention,
     AvgPool2d,
+    BatchNorm1d,
     BatchNorm2d,
     Conv2d,
     Dropout,
+    Flatten,
     Join,
     Linear,
     MaxPool2d,
@@ -19,16 +21,19 @@ from .layers import (
     Synaptic,
 )
 from .listening import evaluating, listen
-from .module import Module, ModuleList, Parameter, Sequential
+from .module import Layer, Module, ModuleList, Parameter, Sequential
 from .stream import Stream
 
 __all__ = [
     "Module",
+    "Layer",
     "ModuleList",
     "Parameter",
     "Sequential",
     "Conv2d",
     "BatchNorm2d",
+    "BatchNorm1d",
+    "Flatten",
     "Neurons",
     "LIF",
     "IF",

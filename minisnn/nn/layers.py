@@ -18,11 +18,13 @@ from ..ops.lif import constant
 from ..ops.plif import sigmoid
 from ..surrogate import ATan, Surrogate
 from ..types import DType
-from .module import Module, Parameter
+from .module import Layer, Module, Parameter
 
 __all__ = [
     "Conv2d",
     "BatchNorm2d",
+    "BatchNorm1d",
+    "Flatten",
     "Neurons",
     "LIF",
     "IF",
@@ -46,7 +48,7 @@ def uniform(shape, fan_in, rng, dtype):
     return (generator() if rng is None else rng).uniform(-bound, bound, shape).astype(dtype)
 
 
-class Conv2d(Module):
+class Conv2d(Layer):
     """Convolution (``ops.conv2d``), by default without bias, as before a batch norm.
 
     Args:
@@ -85,7 +87,7 @@ class Conv2d(Module):
         return ops.conv2d(x, self.weight, self.stride, self.padding, method, self.bias)
 
 
-class BatchNorm2d(Module):
+class BatchNorm2d(Layer):
     """Batch normalization over (T, N, H, W) (``ops.batch_norm``)."""
 
     def __init__(self, channels: int, momentum: float = 0.1, eps: float = 1e-5, dtype: DType = "float32") -> None:
@@ -99,9 +101,33 @@ class BatchNorm2d(Module):
         )
 
 
-class Neurons(Module):
-    """The base of all layers of neurons: ``forward`` takes currents [T, ...] and returns spikes of that shape. A network
-    accepts any of them, by its name in NEURONS.
+class BatchNorm1d(BatchNorm2d):
+    """Batch normalization of features over (T, N) (``ops.batch_norm``): [T, N, F] to [T, N, F]; its arguments are those of
+    BatchNorm2d.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        check_features("nn.BatchNorm1d", x)
+        return super().forward(x.reshape(*x.shape, 1, 1)).reshape(x.shape)
+
+
+class Flatten(Layer):
+    """The features of each sample and step in one row: [T, N, C, H, W] to [T, N, C * H * W], in the order of the axes;
+    [T, N, F] stays. Spikes stay spikes.
+
+    Raises:
+        ValueError: another number of axes, of which it cannot be told whether time is among them.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        check_time("nn.Flatten", x)
+        return x if x.ndim == 3 else x.reshape(*x.shape[:2], -1)
+
+
+class Neurons(Layer):
+    """The base of all layers of neurons: ``forward`` takes currents [T, N, F] or [T, N, C, H, W] and returns spikes of that
+    shape. Other numbers of axes are refused: [N, F] and [N, C, H, W] have no time steps, and N would silently be taken for T.
+    (The operations, such as ``ops.lif``, take any [T, ...].) A network accepts any of them, by its name in NEURONS.
 
     Neurons that carry something from step to step also take ``h0``, their state before the first step (None: at rest), and
     ``return_state``, with which they return (spikes, state): then ``nn.Stream`` can run them step by step.
@@ -119,6 +145,8 @@ class Neurons(Module):
         return self(x if attention is None else attention(x))
 
     def _run(self, *inputs, **options):
+        inputs = self.tensors(inputs)
+        check_time(f"nn.{type(self).__name__}", inputs[0])
         kept = states.running()
         if kept is None or len(inputs) > 1 or options:
             return self.forward(*inputs, **options)
@@ -328,6 +356,15 @@ class Synaptic(Neurons):
         return ops.synaptic(x, **self.options, h0=h0, return_state=return_state)
 
 
+def check_time(name, x):
+    """Refuse an input that has no time axis, or of which that cannot be told."""
+    if isinstance(x, Tensor) and x.ndim not in (3, 5):
+        raise ValueError(
+            f"{name}: x has shape {x.shape}; give [T, N, F] or [T, N, C, H, W], with time steps on axis 0; x[None] for a "
+            "single one"
+        )
+
+
 def check_constants(op, options):
     """Refuse constants out of range at once, as the operation would at the first call."""
     each = [np.shape(value)[0] for value in options.values() if np.ndim(value)]
@@ -339,6 +376,12 @@ def check_constants(op, options):
 NEURONS: dict[str, Any] = {"lif": LIF, "if": IF, "plif": PLIF, "alif": ALIF, "synaptic": Synaptic}
 
 
+def check_features(name, x):
+    """Refuse anything but features with time steps."""
+    if x.ndim != 3:
+        raise ValueError(f"{name}: x has shape {x.shape}; give [T, N, F], with time on axis 0 (nn.Flatten makes it of maps)")
+
+
 def averaging(shape, fan_in, rng, dtype):
     """Uniform numbers from 0 to 2 / fan_in, so that the weighted sum is, on average, the mean of its inputs."""
     return (generator() if rng is None else rng).uniform(0, 2 / fan_in, shape).astype(dtype)
@@ -347,7 +390,7 @@ def averaging(shape, fan_in, rng, dtype):
 STARTS = {"open": averaging, "pytorch": uniform}  # how the weights of attention begin
 
 
-class Attention(Module):
+class Attention(Layer):
     """MA, or with ``spiking`` IA, over one dimension (``ops.attention``).
 
     It starts open. With initial weights of both signs a score begins at sigmoid(0) = 1/2, which halves an input that neurons
@@ -400,7 +443,7 @@ class Attention(Module):
         return ops.attention(x, self.dim, *self.weights, spiking=self.spiking)
 
 
-class MaxPool2d(Module):
+class MaxPool2d(Layer):
     """The largest value of each window (``ops.max_pool2d``)."""
 
     def __init__(self, kernel: int, stride: int | None = None, padding: int = 0) -> None:
@@ -410,7 +453,7 @@ class MaxPool2d(Module):
         return ops.max_pool2d(x, *self.window)
 
 
-class AvgPool2d(Module):
+class AvgPool2d(Layer):
     """The mean of each window (``ops.avg_pool2d``)."""
 
     def __init__(self, kernel: int, stride: int | None = None, padding: int = 0) -> None:
@@ -420,7 +463,7 @@ class AvgPool2d(Module):
         return ops.avg_pool2d(x, *self.window)
 
 
-class AdaptiveAvgPool2d(Module):
+class AdaptiveAvgPool2d(Layer):
     """The mean of each of size x size bins (``ops.adaptive_avg_pool2d``)."""
 
     def __init__(self, size: int) -> None:
@@ -430,7 +473,7 @@ class AdaptiveAvgPool2d(Module):
         return ops.adaptive_avg_pool2d(x, self.size)
 
 
-class Linear(Module):
+class Linear(Layer):
     """x @ weight.T + bias (``ops.linear``)."""
 
     def __init__(
@@ -443,7 +486,7 @@ class Linear(Module):
         return ops.linear(x, self.weight, self.bias)
 
 
-class Dropout(Module):
+class Dropout(Layer):
     """In training, sets each entry to 0 with probability ``share`` and divides the others by 1 - share, so that the mean stays;
     in evaluation mode, nothing (Srivastava et al. 2014). One mask serves all time steps: a mask of its own for each step would
     average out over T.
@@ -469,7 +512,7 @@ class Dropout(Module):
         return ops.mul(x, Tensor((kept / (1 - self.share)).astype(x.dtype)))
 
 
-class Join(Module):
+class Join(Layer):
     """The join of main branch and shortcut (``ops.join``): "or", "add", "and" or "iand"."""
 
     def __init__(self, how: str = "or") -> None:

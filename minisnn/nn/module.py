@@ -12,7 +12,7 @@ from ..engine import Tensor
 from ..types import DType
 from .listening import heard
 
-__all__ = ["Module", "Parameter", "Sequential", "ModuleList"]
+__all__ = ["Module", "Layer", "Parameter", "Sequential", "ModuleList"]
 
 
 M = TypeVar("M", bound="Module")
@@ -33,7 +33,8 @@ class Parameter(Tensor):
 class Module:
     """The base of every layer. Assigning a Parameter, an ndarray (a buffer: saved, not learned) or another Module to an
     attribute registers it; they are listed in order of assignment. Anything assigned in several
-    places is listed once, under the first of its names: shared weights are counted, learned and saved once.
+    places is listed once, under the first of its names: shared weights are counted, learned and saved once. Modules in a plain
+    list would be found by none of these walks: they belong into a ModuleList, and anything else is refused.
 
     A subclass defines ``forward``; calling the module runs it.
     """
@@ -66,7 +67,10 @@ class Module:
         return self.forward(*inputs, **options)
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
-        """(name, module) of each direct part."""
+        """(name, module) of each direct part. Raises TypeError if some are hidden in a plain list, tuple or dict."""
+        for name, value in vars(self).items():
+            if type(value) in (list, tuple, dict):
+                check_for_modules(f"{type(self).__name__}.{name}", value)
         return iter(first_of_each((name, value) for name, value in vars(self).items() if isinstance(value, Module)))
 
     def named_modules(self, prefix: str = "", seen: set[int] | None = None) -> Iterator[tuple[str, Module]]:
@@ -173,6 +177,15 @@ class Module:
         return self
 
 
+def check_for_modules(name, value):
+    """Refuse a list, tuple or dict that holds modules or parameters."""
+    if any(isinstance(item, (Module, Parameter)) for item in (value.values() if isinstance(value, dict) else value)):
+        raise TypeError(
+            f"{name} is a plain {type(value).__name__} that holds modules or parameters, where training, saving and evaluation "
+            "mode would not find them; put modules into nn.ModuleList([...]), and assign each parameter to an attribute"
+        )
+
+
 def first_of_each(named):
     """[(name, thing)] without those whose thing appeared earlier, under another name."""
     seen, found = set(), []
@@ -183,7 +196,23 @@ def first_of_each(named):
     return found
 
 
-class Sequential(Module):
+class Layer(Module):
+    """A Module that takes arrays, as networks do: an ndarray that it is called with becomes a Tensor of the dtype of its
+    parameters, or of its own if there are none.
+    """
+
+    def _run(self, *inputs, **options):
+        return self.forward(*self.tensors(inputs), **options)
+
+    def tensors(self, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The inputs, arrays among them as Tensors."""
+        if not any(isinstance(x, np.ndarray) for x in inputs):
+            return inputs
+        dtype = next((p.dtype for p in self.parameters()), None)
+        return tuple(Tensor(x, dtype=dtype) if isinstance(x, np.ndarray) else x for x in inputs)
+
+
+class Sequential(Layer):
     """Modules one after another."""
 
     def __init__(self, *modules: Module) -> None:
@@ -206,7 +235,19 @@ class Sequential(Module):
 
 
 class ModuleList(Sequential):
-    """A list of modules, which their owner calls one by one."""
+    """A list of modules, which their owner calls one by one.
+
+    Args:
+        modules: one after another, or a single list of them.
+    """
+
+    def __init__(self, *modules: Any) -> None:
+        single = len(modules) == 1 and not isinstance(modules[0], Module)
+        super().__init__(*(modules[0] if single else modules))
+
+    def append(self, module: Module) -> None:
+        """Add a module at the end."""
+        setattr(self, str(len(self)), module)
 
     def forward(self, *inputs: Any) -> Any:
         raise NotImplementedError("a ModuleList is not called itself; call its modules")

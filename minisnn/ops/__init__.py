@@ -28,6 +28,7 @@ from .elementary import (
     sum,
     tanh,
     transpose,
+    where,
 )
 from .fused import norm_fire
 from .if_ import if_
@@ -83,4 +84,5 @@ __all__ = [
     "sum",
     "tanh",
     "transpose",
+    "where",
 ]

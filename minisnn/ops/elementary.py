@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..engine import Function, Tensor
+from ..ledger import is_open, record
 from ..types import Axis
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "index",
     "stack",
     "concatenate",
+    "where",
     "exp",
     "log",
     "relu",
@@ -135,7 +137,12 @@ class MatMul(Elementary):
 
     def forward(self, a, b):
         self.a, self.b = a, b
-        return a @ b
+        out = a @ b
+        if is_open():  # a left side of 0 and 1 only selects what is added
+            products, spikes = out.size * a.shape[-1], bool(((a == 0) | (a == 1)).all())
+            additions = round(products * float(a.mean(dtype=np.float64))) if spikes and products else 0
+            record("matmul", "linear", ac=additions, mac=0 if spikes else products)
+        return out
 
     def backward(self, grad):
         a = self.a[None, :] if self.a.ndim == 1 else self.a  # a vector is a matrix of one row (left) or column (right)
@@ -169,6 +176,18 @@ class Max(Elementary):
         return share * _restore_axes(grad, self.a.shape, self.axis, self.keepdims)
 
 
+class Where(Elementary):
+    reuses = "none"
+
+    def forward(self, a, b, condition):
+        self.condition, self.shapes = condition, (a.shape, b.shape)
+        return np.where(condition, a, b)
+
+    def backward(self, grad):
+        chosen = np.where(self.condition, grad, 0)
+        return unbroadcast(chosen, self.shapes[0]), unbroadcast(grad - chosen, self.shapes[1])
+
+
 def _restore_axes(grad, shape, axis, keepdims):
     """Restore the axes of length 1 of a reduced gradient."""
     if keepdims or axis is None:
@@ -178,6 +197,7 @@ def _restore_axes(grad, shape, axis, keepdims):
 
 class Reshape(Elementary):
     reuses, views = "none", True
+    takes_spikes = makes_spikes = True  # and passes them on
 
     def forward(self, a, shape):
         self.shape = a.shape
@@ -189,6 +209,7 @@ class Reshape(Elementary):
 
 class Transpose(Elementary):
     reuses, views = "none", True
+    takes_spikes = makes_spikes = True  # and passes them on
 
     def forward(self, a, axes=None):
         self.axes = tuple(range(a.ndim))[::-1] if axes is None else axes
@@ -200,6 +221,7 @@ class Transpose(Elementary):
 
 class Index(Elementary):
     reuses, views = "none", True
+    takes_spikes = makes_spikes = True  # and passes them on
 
     def forward(self, a, key):
         self.shape, self.key = a.shape, key
@@ -213,6 +235,7 @@ class Index(Elementary):
 
 class Stack(Elementary):
     reuses = "none"
+    takes_spikes = makes_spikes = True  # of spikes alone are spikes
 
     def forward(self, *arrays, axis=0):
         self.axis = axis
@@ -224,6 +247,7 @@ class Stack(Elementary):
 
 class Concatenate(Elementary):
     reuses = "none"
+    takes_spikes = makes_spikes = True  # of spikes alone are spikes
 
     def forward(self, *arrays, axis=0):
         joined = np.concatenate(arrays, axis)
@@ -382,6 +406,24 @@ def stack(tensors: Sequence[Any], axis: int = 0) -> Tensor:
 def concatenate(tensors: Sequence[Any], axis: int = 0) -> Tensor:
     """Tensors one after another along an axis that they have."""
     return Concatenate.apply(*_tensors(*tensors), axis=axis)
+
+
+def where(condition: Any, a: Any, b: Any) -> Tensor:
+    """``a`` where the condition holds, else ``b``; all three broadcast. The gradient goes to the one that was taken.
+
+    Args:
+        condition: an array of Booleans, such as ``x > 0``, or a Tensor of spikes.
+        a, b: Tensors, numbers or arrays, at least one of them a Tensor.
+
+    Raises:
+        TypeError: a condition of numbers, or neither a nor b is a Tensor.
+    """
+    condition = condition.storage if isinstance(condition, Tensor) else np.asarray(condition)
+    if condition.dtype != np.bool_:
+        raise TypeError(f"where: the condition holds {condition.dtype}; give Booleans, such as x > 0")
+    if not (isinstance(a, Tensor) or isinstance(b, Tensor)):
+        raise TypeError("where takes Tensors; wrap one of the two in Tensor(...), or use numpy.where")
+    return Where.apply(*_tensors(a, b), condition=condition)
 
 
 def exp(a: Any) -> Tensor:
