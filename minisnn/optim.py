@@ -12,12 +12,11 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from .engine import Tensor
-from .jit import parallel_kernel, prange
+from .jit import kernel, parallel_kernel, prange
 
 __all__ = ["Adam", "AdamW", "SGD", "CosineAnnealing", "clip_gradients"]
 
 
-@parallel_kernel
 def adam_step(p, g, m, v, lr, beta1, beta2, eps, weight_decay, correction1, correction2):
     # p, g, m, v: [M]; correction = 1 - beta^step: m and v start at 0 and are at first too small
     one = p.dtype.type(1.0)
@@ -28,12 +27,16 @@ def adam_step(p, g, m, v, lr, beta1, beta2, eps, weight_decay, correction1, corr
         p[i] -= lr * (m[i] / correction1) / (math.sqrt(v[i] / correction2) + eps)
 
 
-@parallel_kernel
 def sgd_step(p, g, m, lr, momentum, weight_decay):
     # p, g, m: [M]
     for i in prange(p.size):
         m[i] = momentum * m[i] + g[i] + weight_decay * p[i]
         p[i] -= lr * m[i]
+
+
+SMALL = 1 << 14  # numbers; below that, waking the threads costs more than the work
+adam_loops = kernel(adam_step), parallel_kernel(adam_step)
+sgd_loops = kernel(sgd_step), parallel_kernel(sgd_step)
 
 
 @functools.cache
@@ -182,7 +185,7 @@ class Adam(Optimizer):
         m, v = means
         (b1, b2), real = self.betas, p.dtype.type
         corrections = 1 - b1**self.steps, 1 - b2**self.steps
-        adam_step(p, g, m, v, *map(real, (self.lr, b1, b2, self.eps, self.weight_decay, *corrections)))
+        adam_loops[p.size >= SMALL](p, g, m, v, *map(real, (self.lr, b1, b2, self.eps, self.weight_decay, *corrections)))
 
 
 class AdamW(Adam):
@@ -256,7 +259,7 @@ class SGD(Optimizer):
 
     def update(self, p: np.ndarray, g: np.ndarray, *means: np.ndarray) -> None:
         (m,) = means
-        sgd_step(p, g, m, *map(p.dtype.type, (self.lr, self.momentum, self.weight_decay)))
+        sgd_loops[p.size >= SMALL](p, g, m, *map(p.dtype.type, (self.lr, self.momentum, self.weight_decay)))
 
 
 class CosineAnnealing:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minisnn.ops import event_conv, spikes
-from minisnn.ops.event_conv import LANES, event_forward, event_weight_gradient
+from minisnn.ops.event_conv import event_forward, event_weight_gradient
 from minisnn.ops.layout import Window
 from minisnn.ops.spikes import find_events
 
@@ -81,18 +81,25 @@ def test_the_loops_that_define_the_operation_agree(stride, pad):
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(1, 6), st.integers(1, 9), st.integers(0, 40), st.sampled_from([np.float32, np.float64]), st.integers(0, 9))
-def test_add_rows_equals_its_loops_to_the_bit(runs, height, most, dtype, seed):
+@given(
+    st.integers(1, 6),
+    st.integers(1, 9),
+    st.integers(0, 40),
+    st.sampled_from([np.float32, np.float64]),
+    st.integers(0, 9),
+    st.sampled_from([16, 32]),
+)
+def test_add_rows_equals_its_loops_to_the_bit(runs, height, most, dtype, seed, lanes):
     rng = np.random.default_rng(seed)
-    table, base = (rng.standard_normal((n, LANES)).astype(dtype).reshape(-1) for n in (height + 3, runs))
+    table, base = (rng.standard_normal((n, lanes)).astype(dtype).reshape(-1) for n in (height + 3, runs))
     ends = np.cumsum(rng.integers(0, most + 1, runs)).astype(np.uint64)
-    rows = (rng.integers(0, height, int(ends[-1])) * LANES).astype(np.uint32)
-    begin, shift = np.append(np.zeros(1, np.uint64), ends), (rng.integers(0, 4, runs) * LANES).astype(np.uint32)
-    results = [np.full(5 + runs * (LANES + 2), np.nan, dtype) for _ in range(2)]
+    rows = (rng.integers(0, height, int(ends[-1])) * lanes).astype(np.uint32)
+    begin, shift = np.append(np.zeros(1, np.uint64), ends), (rng.integers(0, 4, runs) * lanes).astype(np.uint32)
+    results = [np.full(5 + runs * (lanes + 2), np.nan, dtype) for _ in range(2)]
     for y, add in zip(results, (event_conv.add_rows, event_conv.add_rows_loops)):
-        add(y, 5, LANES + 2, base, 0, LANES, table, rows, begin, begin[1:], shift, runs)
+        add(y, 5, lanes + 2, base, 0, lanes, table, rows, begin, begin[1:], shift, runs, lanes)
     np.testing.assert_array_equal(*results)
-    gaps = results[0][5:].reshape(runs, -1)[:, LANES:]
+    gaps = results[0][5:].reshape(runs, -1)[:, lanes:]
     assert np.isnan(results[0][:5]).all() and np.isnan(gaps).all()  # the gap between runs is nobody's
 
 
@@ -104,7 +111,7 @@ def test_gathering_rows_equals_its_loops(convolution):
     for b, oy in np.ndindex(dy.shape[:2]):
         rows, begin = np.zeros((2, Wo * wt[..., 0].size + 8), np.uint32), np.zeros((2, Wo + 1), np.uint64)
         n, n_loops = (
-            gather(rows[k], begin[k], events.offsets[b], events.positions, oy, Cin, window)
+            gather(rows[k], begin[k], events.offsets[b], events.positions, oy, Cin, window, 32)
             for k, gather in enumerate((event_conv.gather_rows, event_conv.gather_rows_loops))
         )
         assert n == n_loops and np.array_equal(*begin) and np.array_equal(*rows[:, :n])

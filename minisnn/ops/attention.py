@@ -35,12 +35,11 @@ import numpy as np
 
 from .. import ledger
 from ..engine import Function, Tensor
-from ..jit import parallel_kernel, prange
+from ..jit import kernel, parallel_kernel, prange
 from . import elementary
 from .conv import conv2d
 from .layout import channels_first_view, channels_last
 from .lif import lif
-from .linear import linear
 
 __all__ = ["attention", "attention_scores", "pooled", "Dimension", "DIMENSIONS", "dimension_of"]
 
@@ -119,9 +118,7 @@ class SharedLayers(Dimension):
             )
 
     def logits(self, features: Tensor, weights: Sequence[Tensor], map_shape: tuple[int, int]) -> Tensor:
-        squeeze, excite = weights
-        both = bare_linear(elementary.relu(bare_linear(features, squeeze)), excite)
-        return both[0] + both[1]
+        return SharedLogits.apply(features, *weights)
 
     def published_products(self, T: int, P: int, C: int, kernel: int) -> int:
         K = self.places(T, P, C)
@@ -167,6 +164,49 @@ def dimension_of(dim: str) -> Dimension:
     if dim not in DIMENSIONS:
         raise ValueError(f"attention dimension is {dim!r}; give one of {', '.join(DIMENSIONS)}")
     return DIMENSIONS[dim]
+
+
+# Serial, because there are few numbers: waking the threads would cost more. Plain sums, so that no sample depends on another.
+
+
+@kernel
+def shared_logits_forward(z, units, features, squeeze, excite):
+    # z: [N, K] <- sum over both features of excite @ relu(squeeze @ feature); units: [2, N, J], what the ReLU lets through
+    # features: [2, N, K]; squeeze: [J, K]; excite: [K, J]
+    J, K = squeeze.shape
+    zero = z.dtype.type(0)
+    for n in range(z.shape[0]):
+        for k in range(K):
+            z[n, k] = zero
+        for i in range(2):
+            for j in range(J):
+                total = zero
+                for k in range(K):
+                    total += features[i, n, k] * squeeze[j, k]
+                units[i, n, j] = zero if total <= zero else total  # so written NaN stays NaN
+            for k in range(K):
+                total = zero
+                for j in range(J):
+                    total += units[i, n, j] * excite[k, j]
+                z[n, k] += total
+
+
+@kernel
+def shared_logits_backward(dfeatures, dsqueeze, dexcite, dz, units, features, squeeze, excite):
+    # the gradients start at 0; shapes as in shared_logits_forward
+    J, K = squeeze.shape
+    zero = dz.dtype.type(0)
+    for i in range(2):
+        for n in range(dz.shape[0]):
+            for j in range(J):
+                dunit = zero
+                for k in range(K):  # z[n, k] += units[i, n, j] * excite[k, j]
+                    dexcite[k, j] += dz[n, k] * units[i, n, j]
+                    dunit += dz[n, k] * excite[k, j]
+                if units[i, n, j] != zero:  # the ReLU let it through
+                    for k in range(K):  # its input adds features[i, n, k] * squeeze[j, k]
+                        dsqueeze[j, k] += dunit * features[i, n, k]
+                        dfeatures[i, n, k] += dunit * squeeze[j, k]
 
 
 @parallel_kernel
@@ -270,6 +310,23 @@ class PoolFeatures(Function):
         return channels_first_view(dx.reshape(self.shape))
 
 
+class SharedLogits(Function):
+    """Logits [N, K] from features [2, N, K] by the two layers that both features share."""
+
+    def forward(self, features, squeeze, excite):
+        self.arrays = [np.ascontiguousarray(a) for a in (features, squeeze, excite)]
+        _, N, K = features.shape
+        z, self.units = np.empty((N, K), self.dtype), np.empty((2, N, len(squeeze)), self.dtype)
+        shared_logits_forward(z, self.units, *self.arrays)
+        ledger.record("linear", "linear", mac=2 * features.size * len(squeeze))
+        return z
+
+    def backward(self, grad):
+        gradients = tuple(np.zeros_like(a) for a in self.arrays)
+        shared_logits_backward(*gradients, np.ascontiguousarray(grad), self.units, *self.arrays)
+        return gradients
+
+
 class Gate(Function):
     """relu(w * x), with one score w [N, K] for each place."""
 
@@ -310,11 +367,6 @@ def attention_scores(
         if dimension.by_time:  # the neuron integrates along T, each sample from rest
             return lif(z.transpose(1, 0), **neuron).transpose(1, 0)
         return lif(z.reshape(1, *z.shape), **neuron).reshape(*z.shape)  # T is pooled away: one step from rest
-
-
-def bare_linear(x, weight):
-    """x @ weight.T without a bias."""
-    return linear(x, weight, type(x)(np.zeros(weight.shape[0], x.dtype)))
 
 
 def attention(x: Tensor, dim: str, *weights: Tensor, spiking: bool = False, **neuron: Any) -> Tensor:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 
 from ..types import DType
-from .event_conv import LANES
+from .event_conv import lanes_for
 from .layout import Window
 from .spikes import taps_inside
 from .winograd import tile_points, winograd_fits
@@ -37,10 +37,11 @@ def events_pay_forward(spikes: int, x_shape: tuple[int, ...], Cout: int, window:
     if taps_of_kernel == 1 or Cin < 8:  # the dense loops gain nothing here, however many fire
         return True
     (Ho, Wo), taps = window.output_shape(H, W), taps_inside(H, W, window)
-    weights, chunks = taps_of_kernel * Cin * Cout, math.ceil(Cout / LANES)
+    weights, lanes = taps_of_kernel * Cin * Cout, lanes_for(Cout)
+    chunks = math.ceil(Cout / lanes)
     seen = spikes * taps / (H * W)  # rows added, if spikes are spread evenly
     addition = 0.0175 if taps_of_kernel * Cin < 1024 else 0.0215  # a larger table comes from a slower cache
-    event = addition * seen * chunks * LANES + 8.8 * B * Ho * Wo * chunks + 0.074 * B * H * W * Cin + 0.29 * weights + 26e3
+    event = addition * seen * chunks * lanes + 8.8 * B * Ho * Wo * chunks + 0.074 * B * H * W * Cin + 0.29 * weights + 26e3
     if winograd_fits(W, Cin, Cout, window, dtype):
         points = B * tile_points(H) * tile_points(W)
         dense = points * (0.0122 * Cin * Cout + 0.093 * (Cin + Cout) + 11.7) + 0.117 * B * H * W * Cin + 1.0 * weights + 23e3
@@ -53,11 +54,12 @@ def events_pay_backward(spikes: int, x_shape: tuple[int, ...], Cout: int, window
     """The same for the weight gradient; arguments as for ``events_pay_forward``."""
     B, H, W, Cin = x_shape
     (Ho, Wo), taps = window.output_shape(H, W), taps_inside(H, W, window)
-    weights, chunks = window.kh * window.kw * Cin * Cout, math.ceil(Cout / LANES)
+    weights, lanes = window.kh * window.kw * Cin * Cout, lanes_for(Cout)
+    chunks = math.ceil(Cout / lanes)
     event = (
-        0.025 * spikes * taps / (H * W) * chunks * LANES
+        0.025 * spikes * taps / (H * W) * chunks * lanes
         + 1.66 * spikes
-        + 0.074 * B * Ho * Wo * chunks * LANES
+        + 0.074 * B * Ho * Wo * chunks * lanes
         + 0.47 * weights
         + 38 * B
         + 19e3

@@ -17,9 +17,9 @@ sum is rounded, that the fast loops equal the plain ones that define them, and t
 3. One inner loop for both directions, add_rows_loops. Forward, an output pixel adds the weight rows of the spikes that it
    sees. Backward, a weight row adds the output-gradient rows of the pixels at which its channel fired, for which _sort_block
    sorts the spikes by channel.
-4. Sums in registers: add_rows, where each of LANES = 32 sums has a name of its own.
-5. Rows in the cache: only LANES channels are added at a time, from a table into which _pack_channels copied them, close
-   together. FORWARD_BYTES and BACKWARD_BYTES are the table's size, unless not even LANES channels, or one image, fit.
+4. Sums in registers: add_rows, where the 32 sums are the entries of tuples, and in narrow layers only 16 (`lanes`).
+5. Rows in the cache: only so many channels are added at a time, from a table into which _pack_channels copied them, close
+   together. FORWARD_BYTES and BACKWARD_BYTES are the table's size, unless not even those channels, or one image, fit.
 6. No branches: list_spikes_by_words and gather_rows write eight numbers at a time, needed or not; the next eight overwrite
    those that were not.
 7. Threads: forward, each takes a share of the rows of output pixels. Backward, each takes a share of the channels of groups of
@@ -35,15 +35,21 @@ import numpy as np
 
 from ..jit import kernel, parallel_kernel, prange
 from .layout import Window
+from .rows import store
 from .spikes import Events
 
-__all__ = ["LANES", "event_forward", "event_weight_gradient", "event_forward_loops", "event_weight_gradient_loops"]
+__all__ = ["lanes_for", "event_forward", "event_weight_gradient", "event_forward_loops", "event_weight_gradient_loops"]
 
-LANES = 32  # output channels whose sums add_rows keeps in registers
+LANES = 32  # output channels whose sums add_rows keeps in registers; half of them where there are no more channels
 FORWARD_BYTES = 768 << 10  # weights that a thread works on at a time; they should stay in its level-2 cache
 BACKWARD_BYTES = 384 << 10  # output gradients, likewise
 PARTIAL_BYTES = 2 << 20  # of partial weight gradients, at most
 BACKWARD_UNITS = 16  # pieces of work of the weight gradient: a function of the shape, never of the threads
+
+
+def lanes_for(Cout: int) -> int:
+    """How many output channels are added at a time."""
+    return LANES // 2 if Cout <= LANES // 2 else LANES
 
 
 # ---- the definition --------------------------------------------------------------------------------------------------
@@ -92,11 +98,11 @@ def event_weight_gradient_loops(dwt, dy, x, window):
 
 
 @kernel
-def add_rows_loops(y, y_first, y_step, base, base_first, base_step, table, rows, begin, end, shift, runs):
-    # The definition: y[run] <- base[run] + sum of table[rows[e] + shift[run]] over begin[run] <= e < end[run], LANES numbers
+def add_rows_loops(y, y_first, y_step, base, base_first, base_step, table, rows, begin, end, shift, runs, lanes):
+    # The definition: y[run] <- base[run] + sum of table[rows[e] + shift[run]] over begin[run] <= e < end[run], `lanes` numbers
     # wide. The numbers of run r begin at y_first + r * y_step in y, and at base_first + r * base_step in base.
     for run in range(runs):
-        for lane in range(LANES):
+        for lane in range(lanes):
             total = base[base_first + run * base_step + lane]
             for e in range(begin[run], end[run]):
                 total += table[rows[e] + shift[run] + np.uint32(lane)]
@@ -104,39 +110,69 @@ def add_rows_loops(y, y_first, y_step, base, base_first, base_step, table, rows,
 
 
 @kernel
-def add_rows(y, y_first, y_step, base, base_first, base_step, table, rows, begin, end, shift, runs):
-    # The sums of a run are 32 names, which the compiler keeps in registers: an event costs only one vector load and addition
-    # per 16 floats. An array of 32 would be written back to memory after every event, since the compiler cannot know that no
+def _load(x, a):
+    # 16 numbers as a tuple, which the compiler keeps in one or two vector registers
+    return (
+        x[a],
+        x[a + np.uint64(1)],
+        x[a + np.uint64(2)],
+        x[a + np.uint64(3)],
+        x[a + np.uint64(4)],
+        x[a + np.uint64(5)],
+        x[a + np.uint64(6)],
+        x[a + np.uint64(7)],
+        x[a + np.uint64(8)],
+        x[a + np.uint64(9)],
+        x[a + np.uint64(10)],
+        x[a + np.uint64(11)],
+        x[a + np.uint64(12)],
+        x[a + np.uint64(13)],
+        x[a + np.uint64(14)],
+        x[a + np.uint64(15)],
+    )
+
+
+@kernel
+def _plus(s, x, a):
+    return (
+        s[0] + x[a],
+        s[1] + x[a + np.uint64(1)],
+        s[2] + x[a + np.uint64(2)],
+        s[3] + x[a + np.uint64(3)],
+        s[4] + x[a + np.uint64(4)],
+        s[5] + x[a + np.uint64(5)],
+        s[6] + x[a + np.uint64(6)],
+        s[7] + x[a + np.uint64(7)],
+        s[8] + x[a + np.uint64(8)],
+        s[9] + x[a + np.uint64(9)],
+        s[10] + x[a + np.uint64(10)],
+        s[11] + x[a + np.uint64(11)],
+        s[12] + x[a + np.uint64(12)],
+        s[13] + x[a + np.uint64(13)],
+        s[14] + x[a + np.uint64(14)],
+        s[15] + x[a + np.uint64(15)],
+    )
+
+
+@kernel
+def add_rows(y, y_first, y_step, base, base_first, base_step, table, rows, begin, end, shift, runs, lanes):
+    # The sums of a run are tuples, which the compiler keeps in registers: an event costs only one vector load and addition
+    # per 16 floats. An array would be written back to memory after every event, since the compiler cannot know that no
     # row overlaps it: measured, that takes 4 to 8 times as long.
+    half = np.uint64(16)
     for run in range(runs):
-        s = np.uint64(base_first + run * base_step)
-        o = np.uint64(y_first + run * y_step)
-        a0, a1, a2, a3 = base[s], base[s + np.uint64(1)], base[s + np.uint64(2)], base[s + np.uint64(3)]
-        a4, a5, a6, a7 = base[s + np.uint64(4)], base[s + np.uint64(5)], base[s + np.uint64(6)], base[s + np.uint64(7)]
-        a8, a9, a10, a11 = base[s + np.uint64(8)], base[s + np.uint64(9)], base[s + np.uint64(10)], base[s + np.uint64(11)]
-        a12, a13, a14, a15 = base[s + np.uint64(12)], base[s + np.uint64(13)], base[s + np.uint64(14)], base[s + np.uint64(15)]
-        a16, a17, a18, a19 = base[s + np.uint64(16)], base[s + np.uint64(17)], base[s + np.uint64(18)], base[s + np.uint64(19)]
-        a20, a21, a22, a23 = base[s + np.uint64(20)], base[s + np.uint64(21)], base[s + np.uint64(22)], base[s + np.uint64(23)]
-        a24, a25, a26, a27 = base[s + np.uint64(24)], base[s + np.uint64(25)], base[s + np.uint64(26)], base[s + np.uint64(27)]
-        a28, a29, a30, a31 = base[s + np.uint64(28)], base[s + np.uint64(29)], base[s + np.uint64(30)], base[s + np.uint64(31)]
-        for e in range(begin[run], end[run]):
-            r = np.int64(rows[e] + shift[run])
-            a0, a1, a2, a3 = a0 + table[r + 0], a1 + table[r + 1], a2 + table[r + 2], a3 + table[r + 3]
-            a4, a5, a6, a7 = a4 + table[r + 4], a5 + table[r + 5], a6 + table[r + 6], a7 + table[r + 7]
-            a8, a9, a10, a11 = a8 + table[r + 8], a9 + table[r + 9], a10 + table[r + 10], a11 + table[r + 11]
-            a12, a13, a14, a15 = a12 + table[r + 12], a13 + table[r + 13], a14 + table[r + 14], a15 + table[r + 15]
-            a16, a17, a18, a19 = a16 + table[r + 16], a17 + table[r + 17], a18 + table[r + 18], a19 + table[r + 19]
-            a20, a21, a22, a23 = a20 + table[r + 20], a21 + table[r + 21], a22 + table[r + 22], a23 + table[r + 23]
-            a24, a25, a26, a27 = a24 + table[r + 24], a25 + table[r + 25], a26 + table[r + 26], a27 + table[r + 27]
-            a28, a29, a30, a31 = a28 + table[r + 28], a29 + table[r + 29], a30 + table[r + 30], a31 + table[r + 31]
-        y[o], y[o + np.uint64(1)], y[o + np.uint64(2)], y[o + np.uint64(3)] = a0, a1, a2, a3
-        y[o + np.uint64(4)], y[o + np.uint64(5)], y[o + np.uint64(6)], y[o + np.uint64(7)] = a4, a5, a6, a7
-        y[o + np.uint64(8)], y[o + np.uint64(9)], y[o + np.uint64(10)], y[o + np.uint64(11)] = a8, a9, a10, a11
-        y[o + np.uint64(12)], y[o + np.uint64(13)], y[o + np.uint64(14)], y[o + np.uint64(15)] = a12, a13, a14, a15
-        y[o + np.uint64(16)], y[o + np.uint64(17)], y[o + np.uint64(18)], y[o + np.uint64(19)] = a16, a17, a18, a19
-        y[o + np.uint64(20)], y[o + np.uint64(21)], y[o + np.uint64(22)], y[o + np.uint64(23)] = a20, a21, a22, a23
-        y[o + np.uint64(24)], y[o + np.uint64(25)], y[o + np.uint64(26)], y[o + np.uint64(27)] = a24, a25, a26, a27
-        y[o + np.uint64(28)], y[o + np.uint64(29)], y[o + np.uint64(30)], y[o + np.uint64(31)] = a28, a29, a30, a31
+        b, o = np.uint64(base_first + run * base_step), np.uint64(y_first + run * y_step)
+        s = _load(base, b)
+        if lanes == 16:
+            for e in range(begin[run], end[run]):
+                s = _plus(s, table, np.uint64(rows[e] + shift[run]))
+        else:
+            t = _load(base, b + half)
+            for e in range(begin[run], end[run]):
+                r = np.uint64(rows[e] + shift[run])
+                s, t = _plus(s, table, r), _plus(t, table, r + half)
+            store(y, o + half, t)
+        store(y, o, s)
 
 
 @kernel
@@ -148,12 +184,12 @@ def _aligned_empty(size, like):
 
 
 @kernel
-def _pack_channels(table, first, source, row0, rows, width, co):
-    # Channels co to co + LANES of source's rows, close together in table; if there are fewer, the rest stays as it is.
-    channels = min(LANES, width - co)
+def _pack_channels(table, first, source, row0, rows, width, co, lanes):
+    # Channels co to co + lanes of source's rows, close together in table; if there are fewer, the rest stays as it is.
+    channels = min(lanes, width - co)
     for r in range(rows):
-        to = table[first + r * LANES :][:LANES]
-        row = source[(row0 + r) * width + co :][:LANES]
+        to = table[first + r * lanes :][:lanes]
+        row = source[(row0 + r) * width + co :][:lanes]
         for lane in range(channels):
             to[lane] = row[lane]
 
@@ -162,9 +198,9 @@ def _pack_channels(table, first, source, row0, rows, width, co):
 
 
 @kernel
-def gather_rows_loops(rows, begin, offsets, positions, oy, Cin, window):
+def gather_rows_loops(rows, begin, offsets, positions, oy, Cin, window, lanes):
     # The definition: rows[begin[ox]:begin[ox + 1]] <- where the weight rows that output pixel (oy, ox) adds begin in a table
-    # of rows of LANES numbers. Spike (iy, ix, ci) adds row (ky * kw + kx) * Cin + ci. In the list it is ix * Cin + ci, so
+    # of rows of `lanes` numbers. Spike (iy, ix, ci) adds row (ky * kw + kx) * Cin + ci. In the list it is ix * Cin + ci, so
     # all spikes of a piece are shifted by the same number. Returns how many rows there are.
     n = np.uint64(0)
     for ox in range(begin.size - 1):
@@ -175,14 +211,14 @@ def gather_rows_loops(rows, begin, offsets, positions, oy, Cin, window):
             iy = oy * window.stride_h + ky - window.pad_h
             if 0 <= iy < offsets.shape[0] and ix0 < ix1:
                 for e in range(offsets[iy, ix0], offsets[iy, ix1]):
-                    rows[n] = (positions[e] + (ky * window.kw - left) * Cin) * LANES
+                    rows[n] = (positions[e] + (ky * window.kw - left) * Cin) * lanes
                     n += np.uint64(1)
     begin[begin.size - 1] = n
     return np.int64(n)
 
 
 @kernel
-def gather_rows(rows, begin, offsets, positions, oy, Cin, window):
+def gather_rows(rows, begin, offsets, positions, oy, Cin, window, lanes):
     # Like gather_rows_loops, eight at a time: up to 7 too many, which the next piece overwrites.
     H, W = offsets.shape[0], offsets.shape[1] - 1
     n = np.uint64(0)
@@ -202,14 +238,14 @@ def gather_rows(rows, begin, offsets, positions, oy, Cin, window):
                         p2, p3 = positions[e + np.uint64(2)], positions[e + np.uint64(3)]
                         p4, p5 = positions[e + np.uint64(4)], positions[e + np.uint64(5)]
                         p6, p7 = positions[e + np.uint64(6)], positions[e + np.uint64(7)]
-                        rows[n] = (p0 + shift) * LANES
-                        rows[n + np.uint64(1)] = (p1 + shift) * LANES
-                        rows[n + np.uint64(2)] = (p2 + shift) * LANES
-                        rows[n + np.uint64(3)] = (p3 + shift) * LANES
-                        rows[n + np.uint64(4)] = (p4 + shift) * LANES
-                        rows[n + np.uint64(5)] = (p5 + shift) * LANES
-                        rows[n + np.uint64(6)] = (p6 + shift) * LANES
-                        rows[n + np.uint64(7)] = (p7 + shift) * LANES
+                        rows[n] = (p0 + shift) * lanes
+                        rows[n + np.uint64(1)] = (p1 + shift) * lanes
+                        rows[n + np.uint64(2)] = (p2 + shift) * lanes
+                        rows[n + np.uint64(3)] = (p3 + shift) * lanes
+                        rows[n + np.uint64(4)] = (p4 + shift) * lanes
+                        rows[n + np.uint64(5)] = (p5 + shift) * lanes
+                        rows[n + np.uint64(6)] = (p6 + shift) * lanes
+                        rows[n + np.uint64(7)] = (p7 + shift) * lanes
                         n += np.uint64(8)
                     n = after
     begin[begin.size - 1] = n
@@ -217,21 +253,21 @@ def gather_rows(rows, begin, offsets, positions, oy, Cin, window):
 
 
 @kernel
-def _forward_share(t, threads, y, offsets, positions, wt, start, group, window):
-    # A thread packs the weights of a group of chunks, LANES channels each, and takes its rows of y through them.
+def _forward_share(t, threads, y, offsets, positions, wt, start, group, window, lanes):
+    # A thread packs the weights of a group of chunks, `lanes` channels each, and takes its rows of y through them.
     B, Ho, Wo, Cout = y.shape
     Cin = wt.shape[2]
     R = window.kh * window.kw * Cin
-    chunks = start.size // LANES
+    chunks = start.size // lanes
     units = (chunks + group - 1) // group * B * Ho
     outputs = y.reshape(-1)
     weights = wt.reshape(-1)
-    table = _aligned_empty(group * R * LANES, wt)
+    table = _aligned_empty(group * R * lanes, wt)
     table[:] = 0
     rows = np.empty(Wo * R + 8, np.uint32)
     begin = np.empty(Wo + 1, np.uint64)
     shift = np.zeros(Wo, np.uint32)
-    last = np.empty(Wo * LANES, wt.dtype)
+    last = np.empty(Wo * lanes, wt.dtype)
     same = np.int64(0)  # a literal 0 would be compiled as a type of its own
     packed = -1
     added = 0
@@ -242,29 +278,29 @@ def _forward_share(t, threads, y, offsets, positions, wt, start, group, window):
         chunk0, chunk1 = g * group, min(chunks, g * group + group)
         if packed != g:
             for chunk in range(chunk0, chunk1):
-                _pack_channels(table, (chunk - chunk0) * R * LANES, weights, same, R, Cout, chunk * LANES)
+                _pack_channels(table, (chunk - chunk0) * R * lanes, weights, same, R, Cout, chunk * lanes, lanes)
             packed = g
-        n = gather_rows(rows, begin, offsets[b], positions, oy, Cin, window)
-        added += n * (min(Cout, chunk1 * LANES) - chunk0 * LANES)
+        n = gather_rows(rows, begin, offsets[b], positions, oy, Cin, window, lanes)
+        added += n * (min(Cout, chunk1 * lanes) - chunk0 * lanes)
         pixel = (b * Ho + oy) * Wo
         for chunk in range(chunk0, chunk1):
-            co = chunk * LANES
-            chunk_table = table[(chunk - chunk0) * R * LANES :]
-            whole = co + LANES <= Cout
-            to, first, step = (outputs, pixel * Cout + co, Cout) if whole else (last, 0, LANES)
-            add_rows(to, first, step, start, co, same, chunk_table, rows, begin, begin[1:], shift, Wo)
+            co = chunk * lanes
+            chunk_table = table[(chunk - chunk0) * R * lanes :]
+            whole = co + lanes <= Cout
+            to, first, step = (outputs, pixel * Cout + co, Cout) if whole else (last, 0, lanes)
+            add_rows(to, first, step, start, co, same, chunk_table, rows, begin, begin[1:], shift, Wo, lanes)
             if not whole:
                 for ox in range(Wo):
                     for lane in range(Cout - co):
-                        outputs[(pixel + ox) * Cout + co + lane] = last[ox * LANES + lane]
+                        outputs[(pixel + ox) * Cout + co + lane] = last[ox * lanes + lane]
     return added
 
 
 @parallel_kernel
-def _forward(additions, y, offsets, positions, wt, start, group, window):
+def _forward(additions, y, offsets, positions, wt, start, group, window, lanes):
     threads = additions.size
     for t in prange(threads):
-        additions[t] = _forward_share(np.int64(t), threads, y, offsets, positions, wt, start, group, window)
+        additions[t] = _forward_share(np.int64(t), threads, y, offsets, positions, wt, start, group, window, lanes)
 
 
 def event_forward(y: np.ndarray, events: Events, wt: np.ndarray, bias: np.ndarray, window: Window) -> int:
@@ -282,13 +318,14 @@ def event_forward(y: np.ndarray, events: Events, wt: np.ndarray, bias: np.ndarra
     """
     _check(events, y, wt, window)
     Cout = wt.shape[3]
-    chunks = -(-Cout // LANES)
-    start = np.zeros(chunks * LANES, wt.dtype)
+    lanes = lanes_for(Cout)
+    chunks = -(-Cout // lanes)
+    start = np.zeros(chunks * lanes, wt.dtype)
     start[:Cout] = bias
     # As many chunks at a time as have weights that fit in the cache, in groups of about equal size.
-    groups = -(-chunks // max(1, FORWARD_BYTES // (wt.nbytes // Cout * LANES)))
+    groups = -(-chunks // max(1, FORWARD_BYTES // (wt.nbytes // Cout * lanes)))
     additions = np.empty(numba.get_num_threads(), np.int64)
-    _forward(additions, y, events.offsets, events.positions, wt, start, -(-chunks // groups), window)
+    _forward(additions, y, events.offsets, events.positions, wt, start, -(-chunks // groups), window, lanes)
     return int(additions.sum())
 
 
@@ -303,8 +340,9 @@ def event_forward(y: np.ndarray, events: Events, wt: np.ndarray, bias: np.ndarra
 
 
 class Table(NamedTuple):
-    """Layout of the output gradients of a block of images: rows of LANES numbers, one for each pixel, zeros around them."""
+    """Layout of the output gradients of a block of images: rows of `lanes` numbers, one for each pixel, zeros around them."""
 
+    lanes: int  # numbers of a row
     block: int  # images
     heights: int  # input rows of a class
     width: int  # pixels of a row, the columns of zeros included
@@ -314,12 +352,13 @@ class Table(NamedTuple):
 
 def _table_for(x_shape, y_shape, window, itemsize):
     # As many zeros left, right and above as the shifts reach, as many images as the cache holds.
-    (B, H, W), (_, Ho, Wo, _) = x_shape, y_shape
+    (B, H, W), (_, Ho, Wo, Cout) = x_shape, y_shape
+    lanes = lanes_for(Cout)
     left = max(0, (window.kw - 1 - window.pad_w) // window.stride_w)
     width = left + max(Wo, -(-W // window.stride_w) + (window.pad_w + window.stride_w - 1) // window.stride_w)
     above = max(0, (window.kh - 1 - window.pad_h) // window.stride_h) * width
-    block = int(min(B, max(1, BACKWARD_BYTES // (Ho * width * LANES * itemsize))))
-    return Table(block, -(-H // window.stride_h), width, left, above)
+    block = int(min(B, max(1, BACKWARD_BYTES // (Ho * width * lanes * itemsize))))
+    return Table(lanes, block, -(-H // window.stride_h), width, left, above)
 
 
 @kernel
@@ -351,7 +390,7 @@ def _sort_block(rows, bound, offsets, positions, b0, b1, Cin, Ho, at, window):
             for e in range(np.uint64(offsets[b, iy, 0]), np.uint64(offsets[b, iy, W])):
                 position = np.uint64(positions[e])
                 own = key + np.uint64(key_of[position])
-                rows[place[own]] = (row + column_of[position]) * LANES
+                rows[place[own]] = (row + column_of[position]) * at.lanes
                 place[own] += np.uint64(1)
 
 
@@ -374,16 +413,16 @@ def _reach(first, last, shift, own, Ho, at, window):
             h0, h1 = max(0, -down), min(at.heights, Ho - down)
             if h0 < h1:
                 first[tap], last[tap] = h0, h1
-                shift[tap] = (at.above + down * at.width + at.left + right) * LANES
+                shift[tap] = (at.above + down * at.width + at.left + right) * at.lanes
 
 
 @kernel
-def _write_sums(dwt, sums, taps, Cin, Cout, co):
-    # Channels co to co + LANES of dwt[taps * Cin * Cout] <- sums[Cin][taps][LANES]
+def _write_sums(dwt, sums, taps, Cin, Cout, co, lanes):
+    # Channels co to co + lanes of dwt[taps * Cin * Cout] <- sums[Cin][taps][lanes]
     for tap in range(taps):
         for ci in range(Cin):
-            to = dwt[(tap * Cin + ci) * Cout + co :][: min(LANES, Cout - co)]
-            own = sums[(ci * taps + tap) * LANES :]
+            to = dwt[(tap * Cin + ci) * Cout + co :][: min(lanes, Cout - co)]
+            own = sums[(ci * taps + tap) * lanes :]
             for lane in range(to.size):
                 to[lane] = own[lane]
 
@@ -395,13 +434,13 @@ def _gradient_share(t, threads, dwt, dy, rows, bounds, at, window):
     B, Ho, Wo, _ = dy.shape
     taps = window.kh * window.kw
     blocks = bounds.shape[0]
-    chunks = (Cout + LANES - 1) // LANES
+    lanes = np.int64(at.lanes)
+    chunks = (Cout + lanes - 1) // lanes
     units = groups * chunks
     gradients = dy.reshape(-1)
-    table = _aligned_empty((at.above + at.block * Ho * at.width) * LANES, dy)
+    table = _aligned_empty((at.above + at.block * Ho * at.width) * lanes, dy)
     table[:] = 0
-    lanes = np.int64(LANES)
-    sums = _aligned_empty(Cin * taps * LANES, dy)
+    sums = _aligned_empty(Cin * taps * lanes, dy)
     begin = np.empty(taps, np.uint64)
     end = np.empty(taps, np.uint64)
     shift = np.empty(taps, np.uint32)
@@ -409,12 +448,14 @@ def _gradient_share(t, threads, dwt, dy, rows, bounds, at, window):
     last = np.empty(taps, np.int64)
     for unit in range(t * units // threads, (t + 1) * units // threads):
         g = unit // chunks
-        co = (unit - g * chunks) * LANES
+        co = (unit - g * chunks) * lanes
         sums[:] = 0
         for n in range(g * blocks // groups, (g + 1) * blocks // groups):
             b0, b1 = n * at.block, min(B, n * at.block + at.block)
             for r in range((b1 - b0) * Ho):
-                _pack_channels(table, (at.above + r * at.width + at.left) * LANES, gradients, (b0 * Ho + r) * Wo, Wo, Cout, co)
+                _pack_channels(
+                    table, (at.above + r * at.width + at.left) * lanes, gradients, (b0 * Ho + r) * Wo, Wo, Cout, co, lanes
+                )
             for own in range(window.stride_h * window.stride_w):
                 _reach(first, last, shift, own, Ho, at, window)
                 for ci in range(Cin):
@@ -422,9 +463,9 @@ def _gradient_share(t, threads, dwt, dy, rows, bounds, at, window):
                     for tap in range(taps):
                         begin[tap] = bound[first[tap]]
                         end[tap] = bound[last[tap]]
-                    own_sums = ci * taps * LANES
-                    add_rows(sums, own_sums, lanes, sums, own_sums, lanes, table, rows, begin, end, shift, taps)
-        _write_sums(dwt[g].reshape(-1), sums, taps, Cin, Cout, co)
+                    own_sums = ci * taps * lanes
+                    add_rows(sums, own_sums, lanes, sums, own_sums, lanes, table, rows, begin, end, shift, taps, lanes)
+        _write_sums(dwt[g].reshape(-1), sums, taps, Cin, Cout, co, lanes)
 
 
 @parallel_kernel
@@ -448,7 +489,7 @@ def event_weight_gradient(dwt: np.ndarray, dy: np.ndarray, events: Events, windo
     _, _, Cin, Cout = dwt.shape
     at = _table_for((B, H, W), dy.shape, window, dy.itemsize)
     blocks = -(-B // at.block)
-    groups = min(blocks, -(-BACKWARD_UNITS // -(-Cout // LANES)), max(1, PARTIAL_BYTES // dwt.nbytes))
+    groups = min(blocks, -(-BACKWARD_UNITS // -(-Cout // at.lanes)), max(1, PARTIAL_BYTES // dwt.nbytes))
     rows = np.empty(events.positions.size, np.uint32)
     bounds = np.empty((blocks, window.stride_h * window.stride_w * Cin * at.heights + 1), np.uint64)
     _sort_events(rows, bounds, events.offsets, events.positions, Cin, dy.shape[1], at, window)

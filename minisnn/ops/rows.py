@@ -12,7 +12,7 @@ import numpy as np
 
 from ..jit import contracted_kernel, has_feature, kernel
 
-__all__ = ["COLUMNS", "OFFSET", "STEP", "copy", "add", "copy_plus", "fill", "transpose", "product", "product_loops"]
+__all__ = ["COLUMNS", "OFFSET", "STEP", "copy", "add", "copy_plus", "fill", "transpose", "store", "product", "product_loops"]
 
 COLUMNS = 64  # columns per matrix product
 # Masking proves to the compiler that an index is not negative; otherwise it does not vectorize a loop over it.
@@ -96,7 +96,7 @@ def _plus(s, f, w, b):
 
 
 @kernel
-def _store(out, o, s):
+def store(out, o, s):
     out[o], out[o + np.uint64(1)], out[o + np.uint64(2)], out[o + np.uint64(3)] = s[0], s[1], s[2], s[3]
     out[o + np.uint64(4)], out[o + np.uint64(5)], out[o + np.uint64(6)], out[o + np.uint64(7)] = s[4], s[5], s[6], s[7]
     out[o + np.uint64(8)], out[o + np.uint64(9)], out[o + np.uint64(10)], out[o + np.uint64(11)] = s[8], s[9], s[10], s[11]
@@ -118,7 +118,7 @@ def _row(out, o, x, a, step, w, b, width, k):
         s = _plus(s, x[a], w, b)
         a += step
         b += width
-    _store(out, o, s)
+    store(out, o, s)
 
 
 @contracted_kernel
@@ -133,10 +133,10 @@ def _four_rows(out, o, gap, x, a, row, step, w, b, width, k):
         s2, s3 = _plus(s2, x[a2], w, b), _plus(s3, x[a3], w, b)
         a0, a1, a2, a3 = a0 + step, a1 + step, a2 + step, a3 + step
         b += width
-    _store(out, o, s0)
-    _store(out, o + gap, s1)
-    _store(out, o + np.uint64(2) * gap, s2)
-    _store(out, o + np.uint64(3) * gap, s3)
+    store(out, o, s0)
+    store(out, o + gap, s1)
+    store(out, o + np.uint64(2) * gap, s2)
+    store(out, o + np.uint64(3) * gap, s3)
 
 
 @contracted_kernel
@@ -155,14 +155,14 @@ def _eight_rows(out, o, gap, x, a, row, step, w, b, width, k):
         a0, a1, a2, a3 = a0 + step, a1 + step, a2 + step, a3 + step
         a4, a5, a6, a7 = a4 + step, a5 + step, a6 + step, a7 + step
         b += width
-    _store(out, o, s0)
-    _store(out, o + gap, s1)
-    _store(out, o + np.uint64(2) * gap, s2)
-    _store(out, o + np.uint64(3) * gap, s3)
-    _store(out, o + np.uint64(4) * gap, s4)
-    _store(out, o + np.uint64(5) * gap, s5)
-    _store(out, o + np.uint64(6) * gap, s6)
-    _store(out, o + np.uint64(7) * gap, s7)
+    store(out, o, s0)
+    store(out, o + gap, s1)
+    store(out, o + np.uint64(2) * gap, s2)
+    store(out, o + np.uint64(3) * gap, s3)
+    store(out, o + np.uint64(4) * gap, s4)
+    store(out, o + np.uint64(5) * gap, s5)
+    store(out, o + np.uint64(6) * gap, s6)
+    store(out, o + np.uint64(7) * gap, s7)
 
 
 # Rows of a tile: as many as leave the sums in registers, of which AVX-512 has 32 of 16 floats, AVX2 16 of 8, Arm 32 of 4.
