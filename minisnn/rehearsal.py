@@ -54,7 +54,9 @@ def training_run():
     """A step and an evaluation, as ``minisnn train`` does them."""
     net, head = small_network()
     x, target = np.random.default_rng(0).random((T, N, 1, SIZE, SIZE), np.float32) * 4, ops.one_hot([0], 10)
-    optimizer = optim.Adam(net.parameters() + head.parameters())
+    large = Tensor(np.zeros(optim.SMALL, np.float32), requires_grad=True)  # which moves on all threads
+    large.grad = large.data
+    optimizer = optim.Adam([*net.parameters(), *head.parameters(), large])
 
     class Whole(nn.Module):
         def forward(self, x):
@@ -96,7 +98,9 @@ def further():
         nn.Conv2d(WIDTH, WIDTH, 3, 1, 1, method="dense", **make)(fired)
     scores = Tensor(numbers(2, 3), requires_grad=True)
     ops.cross_entropy(scores, [0, 1]).backward()
-    optim.SGD([scores]).step()
+    large = Tensor(np.zeros(optim.SMALL, np.float32), requires_grad=True)
+    large.grad = large.data
+    optim.SGD([scores, large]).step()
     images, wt = numbers(1, SIZE, SIZE, WIDTH), numbers(3, 3, WIDTH, WIDTH)  # as layers of very many channels are convolved
     planes = [np.empty((1, 36 * winograd.PLANE), np.float32) for _ in range(2)]
     filters = np.empty((1, 36, WIDTH * winograd.COLUMNS + 1040), np.float32)
