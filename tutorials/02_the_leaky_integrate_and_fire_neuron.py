@@ -9,7 +9,7 @@
 # A neuron's membrane is the leaky bucket of tutorial 1: current flows in, and the potential V leaks back to
 # rest, the faster the further away it is (Eq. 1 of the paper):
 #
-#     tau dV/dt = -(V - V_reset) + I(t)                                                         (Eq. 1)
+# $$\tau \frac{dV}{dt} = -(V - V_\text{reset}) + I(t) \qquad \text{(Eq. 1)}$$
 #
 # **Units.** V and I are measured in multiples of the firing threshold, so the threshold is 1 (Table I) and
 # there are no volts. Time is counted in steps, so tau = 2 means two time steps. For a constant current the
@@ -40,9 +40,11 @@ assert errors[0] > 9 * errors[1] > 81 * errors[2]  # ten times smaller pieces, a
 # With H for the potential that the previous step left behind, one step is (Eq. 2, with the reset potential
 # written out)
 #
-#     U[t] = H[t-1] + (I[t] - (H[t-1] - U_reset)) / tau          charge
-#     S[t] = 1 where U[t] >= U_threshold, else 0                 fire
-#     H[t] = U[t] (1 - S[t]) + U_reset S[t]                      reset                          (Eq. 2)
+# $$\begin{aligned}
+# U[t] &= H[t-1] + \frac{1}{\tau} \left( I[t] - (H[t-1] - U_\text{reset}) \right) && \text{charge} \\
+# S[t] &= 1 \text{ where } U[t] \ge U_\text{threshold}, \text{ else } 0 && \text{fire} \\
+# H[t] &= U[t] (1 - S[t]) + U_\text{reset} S[t] && \text{reset (Eq. 2)}
+# \end{aligned}$$
 #
 # The paper prints I[t-1]; its published code uses I[t], and so does everybody else. What spikes has U at *or*
 # above the threshold. The reset forgets by how much: a potential of 1.0 and one of 5.0 give the same spike.
@@ -101,7 +103,7 @@ assert np.flatnonzero(traces[8.0][1]).tolist() == [29]  # only what lasts
 # **How often it fires.** Under a constant current I the potential after n steps is I (1 - (1 - 1/tau)^n)
 # (v_reset 0). It reaches the threshold theta first at
 #
-#     n = ceil( log(1 - theta / I) / log(1 - 1/tau) )
+# $$n = \left\lceil \frac{\log(1 - \theta / I)}{\log(1 - 1 / \tau)} \right\rceil$$
 #
 # then starts again from the reset; so the firing rate is 1 / n spikes per step. For I below theta it never
 # fires.
@@ -142,7 +144,10 @@ for tau, color, dash in ((2.0, BLUE, "-"), (4.0, "0.35", "-."), (8.0, ORANGE, "-
                label=f"tau = {tau:g} steps")
 right.set(xlabel="constant current (thresholds)", ylabel="firing rate (spikes per step)", title="Staircases")
 right.legend()
-save_figure("02_the_leaky_integrate_and_fire_neuron")
+save_figure("02_the_leaky_integrate_and_fire_neuron",
+            "Left: pulses of current, and the potential of two neurons under them; the one with tau 2 fires at the second "
+            "of each pair, the one with tau 8 once, in the long burst. Right: firing rate against constant current, a "
+            "staircase from threshold 1 up, steeper for small tau.")
 
 # %% [markdown]
 # The curve is a staircase since n is a whole number. With tau = 2 a current between 1 and 4/3 gives at most a

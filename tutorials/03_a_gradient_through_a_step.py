@@ -29,14 +29,15 @@ assert np.isclose(numeric_gradient(lambda u: step(u).sum(), [1.0], eps=1e-6), 1 
 # %% [markdown]
 # In the limit this is Dirac's delta: zero everywhere, infinite at the threshold, with area 1 (Eq. 3):
 #
-#     dS/dU = delta(U - U_threshold)                                                            (Eq. 3)
+# $$\frac{dS}{dU} = \delta(U - U_\text{threshold}) \qquad \text{(Eq. 3)}$$
 #
 # Multiply by it in the chain rule, and every weight gets gradient zero: a dead neuron stays dead. The way out
 # is to blur the delta. Take any smooth step, its *primitive* P(x) with x = U - U_threshold, and use its slope
 # P'(x) where the chain rule asks for dS/dU. The forward pass keeps the hard step. The paper takes the
 # arctangent (Table I):
 #
-#     P(x) = 1/2 + arctan(pi/2 alpha x) / pi           P'(x) = (alpha/2) / (1 + (pi/2 alpha x)^2)
+# $$P(x) = \frac{1}{2} + \frac{1}{\pi} \arctan \left( \frac{\pi}{2} \alpha x \right) \qquad
+# P'(x) = \frac{\alpha / 2}{1 + \left( \frac{\pi}{2} \alpha x \right)^2}$$
 #
 # The second follows from the first by d arctan(z)/dz = 1 / (1 + z^2) and the inner slope pi/2 alpha.
 
@@ -138,7 +139,10 @@ right.plot(learned, color=BLUE, ls="-")
 right.text(99, 0.26, "true slope: always zero", ha="right")
 right.text(56, 0.14, "surrogate's slope", ha="right")
 right.set(title="One weight learns to fire", xlabel="round", ylabel="(firing rate - 1/2)²", ylim=(-0.01, 0.3))
-save_figure("03_a_gradient_through_a_step")
+save_figure("03_a_gradient_through_a_step",
+            "Left: four smooth steps, and the hard one. Middle: their derivatives, peaks at the threshold. Right: the "
+            "error of the neuron over 100 rounds; with the true slope it stays at 0.25, with the surrogate's it falls in "
+            "steps to 0.")
 
 # %% [markdown]
 # ## Exercises

@@ -37,15 +37,19 @@ def lif_loop(x, tau=2.0, v_threshold=1.0, v_reset=0.0, fire=step):
 # **By hand.** Write dq for the derivative of the loss with respect to q, and go through the loop's three lines
 # from the last to the first. Each gives its local slopes:
 #
-#     h[t] = u[t] (1 - s[t]) + v_reset s[t]         by u: 1 - s[t]        by s: v_reset - u[t]
-#     s[t] = step(u[t] - v_threshold)               by u: sg[t], the surrogate's derivative there
-#     u[t] = h[t-1] + (x[t] - (h[t-1] - v_reset)) / tau     by x: 1 / tau        by h: 1 - 1 / tau
+# $$\begin{aligned}
+# h[t] &= u[t] (1 - s[t]) + v_\text{reset} s[t] && \text{by } u: 1 - s[t], \quad \text{by } s: v_\text{reset} - u[t] \\
+# s[t] &= \text{step}(u[t] - v_\text{threshold}) && \text{by } u: \text{sg}[t] \text{, the surrogate's derivative there} \\
+# u[t] &= h[t-1] + \frac{1}{\tau} (x[t] - (h[t-1] - v_\text{reset})) && \text{by } x: 1 / \tau, \quad \text{by } h: 1 - 1 / \tau
+# \end{aligned}$$
 #
 # u[t] reaches the loss in three ways: as the spike s[t], as what the reset leaves, and as the spike that the
 # reset depends on. Gradients add (tutorial 1):
 #
-#     du[t] = ds[t] sg[t]  +  dh[t] (1 - s[t])  +  dh[t] (v_reset - u[t]) sg[t]
-#     dx[t] = du[t] / tau            dh[t-1] = (1 - 1 / tau) du[t]
+# $$\begin{aligned}
+# du[t] &= ds[t] \, \text{sg}[t] + dh[t] (1 - s[t]) + dh[t] (v_\text{reset} - u[t]) \, \text{sg}[t] \\
+# dx[t] &= \frac{1}{\tau} du[t] \qquad dh[t-1] = \left( 1 - \frac{1}{\tau} \right) du[t]
+# \end{aligned}$$
 #
 # With numbers: currents 1.2, 1.6, 0.8 give potentials 0.6, 1.1, 0.4, and one spike, in the middle. How does
 # the last spike (that did not come) depend on each current?
@@ -181,7 +185,10 @@ for (alpha, detach_reset), color, dash in zip(size, (BLUE, GREEN, PINK, ORANGE),
 axes[2].set(xlabel="steps back from the spike", ylabel="size of ds / dx (root mean square)", ylim=(1e-8, 1e7),
             title="Fading and exploding (tau = 8)")
 axes[2].legend(fontsize=8, loc="upper left")
-save_figure("04_backpropagation_through_time")
+save_figure("04_backpropagation_through_time",
+            "Left and middle: how each spike depends on each earlier current, detached and not; detached, columns end at "
+            "the last spike before, not detached they go on with the sign turned. Right: size of the gradient over 40 "
+            "steps back; only the steep surrogate that is not detached explodes.")
 
 # %% [markdown]
 # ## Exercises

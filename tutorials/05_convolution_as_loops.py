@@ -151,7 +151,10 @@ for ax, (picture, title), cmap in zip(axes, pictures, ("gray", "PuOr", "cividis"
             ax.text(ix, iy, f"{picture[iy, ix]:g}", ha="center", va="center", fontsize=8, color=color)
 axes[4].semilogy(errors, color=BLUE)
 axes[4].set(title="Finding the filter", xlabel="round", ylabel="mean squared error")
-save_figure("05_convolution_as_loops")
+save_figure("05_convolution_as_loops",
+            "A digit; the digit filtered, left edges against right edges; the number of windows that see each pixel, 9 "
+            "inside and 4 in the corners; the same with stride 2, a checkered pattern of 1, 2 and 4; the error falling "
+            "while the filter is found.")
 
 # %% [markdown]
 # ## Exercises

@@ -12,7 +12,8 @@
 # fires at every step and can say no more; either way the surrogate's slope is small, and little is learned.
 # Batch norm gives every channel's current a mean and a spread that the network chooses itself:
 #
-#     xhat = (x - mean) / sd,  sd = sqrt(var + eps)            out = weight * xhat + bias
+# $$\hat{x} = \frac{x - \text{mean}}{\text{sd}} \qquad \text{sd} = \sqrt{\text{var} + \epsilon} \qquad
+# \text{out} = \text{weight} \cdot \hat{x} + \text{bias}$$
 #
 # Mean and variance are the channel's own, over all time steps, samples and pixels of the batch.
 
@@ -45,8 +46,15 @@ def batch_norm_loop(x, weight, bias):
 # which lowers all xhat by e / (R sd). And sd rises by e xhat / R, which draws each xhat_k together, by
 # e xhat xhat_k / (R sd). Gather the three:
 #
-#     dx = weight / sd * (dout - mean(dout) - xhat * mean(dout * xhat))
-#     dweight = sum(dout * xhat)          dbias = sum(dout)
+# $$\begin{aligned}
+# \frac{\partial \hat{x}_k}{\partial x} &= \frac{1}{\text{sd}} \left( \delta_k - \frac{1}{R} -
+# \frac{\hat{x} \, \hat{x}_k}{R} \right) \\
+# dx &= \frac{\text{weight}}{\text{sd}} \left( d_\text{out} - \text{mean}(d_\text{out}) -
+# \hat{x} \, \text{mean}(d_\text{out} \, \hat{x}) \right) \\
+# d_\text{weight} &= \text{sum}(d_\text{out} \, \hat{x}) \qquad d_\text{bias} = \text{sum}(d_\text{out})
+# \end{aligned}$$
+#
+# where the delta is 1 for the number that was nudged and 0 for the others.
 
 # %%
 def batch_norm_backward_loop(dout, x, weight):
@@ -162,7 +170,10 @@ for column, (name, values, color, style) in enumerate(shown):
 middle.set(title="Spread of the current", xlabel="time step", ylabel="standard deviation, mean of the channels", ylim=(0, 2))
 left.legend(fontsize=8)
 middle.legend(fontsize=8)
-save_figure("07_batch_norm_through_time")
+save_figure("07_batch_norm_through_time",
+            "Left: firing rate against the size of the filters, from silence to saturation as they come, flat when "
+            "normalised. Middle: spread of the current over eight steps, in waves as they come and over all steps, flat "
+            "step by step. Right: one channel's current at two steps in the three versions.")
 
 # %% [markdown]
 # ## Exercises

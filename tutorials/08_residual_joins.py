@@ -11,9 +11,14 @@
 # gradient is left. A residual block therefore lets its input pass beside the layers, on a *shortcut*, and joins both with
 # a function g. The paper compares three places for g (W1, W2: convolution and batch norm; SN: spiking neurons):
 #
-#     vanilla    I_out = SN( g( W2 SN(W1 I_in), I_in ) )                                        (Eq. 4)
-#     MS         X_out = g( W2 SN(W1 SN(I_in)), I_in )                                          (Eq. 5)
-#     SEW        I_out = g( SN(W2 SN(W1 I_in)), I_in )                                          (Eq. 6)
+# $$\begin{aligned}
+# \text{vanilla} \quad I_\text{out} &= \text{SN}(g(W_2 \, \text{SN}(W_1 I_\text{in}), I_\text{in})) && \text{(Eq. 4)} \\
+# \text{MS} \quad X_\text{out} &= g(W_2 \, \text{SN}(W_1 \, \text{SN}(X_\text{in})), X_\text{in}) && \text{(Eq. 5)} \\
+# \text{SEW} \quad I_\text{out} &= g(\text{SN}(W_2 \, \text{SN}(W_1 I_\text{in})), I_\text{in}) && \text{(Eq. 6)}
+# \end{aligned}$$
+#
+# MS is *membrane shortcut*: what it adds are currents, numbers X, before a neuron has made spikes I of them. SEW is
+# *spike-element-wise*: what it joins are spikes.
 #
 # Here they are in NumPy, with matrices in place of convolutions. Each also returns what the matrices are multiplied with
 # and what g gets, because that is where they differ.
@@ -109,8 +114,12 @@ assert SN(JOINS["add"](0 * lone, lone)).sum() == 0  # vanilla with a silent main
 # %% [markdown]
 # **Gradients.** Each formula is a polynomial, so its derivatives are read off:
 #
-#     ADD   dx = d, dy = d              AND   dx = d y, dy = d x
-#     OR    dx = d (1 - y), dy = d (1 - x)         IAND   dx = -d y, dy = d (1 - x)
+# $$\begin{aligned}
+# \text{ADD:} \quad dx &= d & dy &= d \\
+# \text{AND:} \quad dx &= d \, y & dy &= d \, x \\
+# \text{IAND:} \quad dx &= -d \, y & dy &= d \, (1 - x) \\
+# \text{OR:} \quad dx &= d \, (1 - y) & dy &= d \, (1 - x)
+# \end{aligned}$$
 #
 # (d: gradient of the output). And since each is *linear* in x, the derivative with respect to x is exactly what flipping
 # that spike changes, g(1, y) - g(0, y): nothing is approximated here. Under OR the main branch learns only where the
@@ -169,7 +178,10 @@ for column, (curves, title) in enumerate(((values, "Mean value behind K joins"),
         ax.plot(n, curves[name], color=color, ls=dash, marker=marker, ms=4, markevery=(name == "iand", 2), label=name.upper())
     ax.set(title=title, xlabel="number of joins K", ylabel="value, or share of the gradient", ylim=(-0.05, 1.5))
     ax.legend(fontsize=8)
-save_figure("08_residual_joins")
+save_figure("08_residual_joins",
+            "Three tables: the value of ADD, AND, IAND and OR for the four cases of two spikes, and their two gradients. "
+            "Two plots over 12 joins: mean value, where ADD climbs and OR levels off at 1; gradient left, 1 for ADD, "
+            "falling slowly for OR and IAND, at once for AND.")
 
 # %% [markdown]
 # **In the network.** Every shortcut of SynA-ResNet21 halves the map, so it is not the bare input but a 1x1 convolution of

@@ -29,11 +29,13 @@ def pooled(x, dim):
 # are added. T / r hidden units for time (r = 4), C / k for channels. In space there is nothing to squeeze: a k x k
 # convolution f looks at both maps. SN is a spiking neuron, so these are the scores of IA:
 #
-#     W_T = SN( W_t1(ReLU(W_t0(AvgPool(X)))) + W_t1(ReLU(W_t0(MaxPool(X)))) )                   (Eq. 7)
-#
-#     W_C = SN( W_c1(ReLU(W_c0(AvgPool(X)))) + W_c1(ReLU(W_c0(MaxPool(X)))) )                   (Eq. 8)
-#
-#     W_S = SN( f_kxk [MaxPool(X); AvgPool(X)] )                                                (Eq. 9)
+# $$\begin{aligned}
+# W_T &= \text{SN}(W_{t1} \text{ReLU}(W_{t0} \text{AvgPool}(X)) +
+# W_{t1} \text{ReLU}(W_{t0} \text{MaxPool}(X))) && \text{(Eq. 7)} \\
+# W_C &= \text{SN}(W_{c1} \text{ReLU}(W_{c0} \text{AvgPool}(X)) +
+# W_{c1} \text{ReLU}(W_{c0} \text{MaxPool}(X))) && \text{(Eq. 8)} \\
+# W_S &= \text{SN}(f_{k \times k} [\text{MaxPool}(X); \text{AvgPool}(X)]) && \text{(Eq. 9)}
+# \end{aligned}$$
 #
 # MA is the same with a sigmoid in place of SN. What SN gets, and a sigmoid too, is called the logit z.
 #
@@ -66,9 +68,9 @@ assert scores(np.full((1, 6), 1.5), "t", spiking=True).tolist() == [[0, 1, 0, 1,
 # %% [markdown]
 # The scores then scale the input, each repeated over the axes that were pooled:
 #
-#     X_out = W_k X_in,  k in {T, C, S}                                                         (Eq. 10)
+# $$X_\text{out} = W_d X_\text{in}, \quad d \in \{T, C, S\} \qquad \text{(Eq. 10)}$$
 #
-# The published code takes a ReLU of that product, which the equation leaves out; so does the engine. The neurons behind
+# The equation has no ReLU of that product; the published code takes one, and so does the engine. The neurons behind
 # attention never see a negative current, and have only their leak to calm them. Each sample starts from rest, so its
 # result is the same alone and in any batch. (In the published code it is not: tutorial 14.) And the two kinds treat
 # silence differently. Where x is 0, z is 0: MA gives the score 1/2, for want of a bias, IA gives 0.
@@ -172,7 +174,10 @@ for ax, image, title in zip(axes[2:], (scene.mean((0, 1, 2)), ma, ia), ("x, mean
     shown = ax.imshow(image, vmin=0 if "score" in title else None, vmax=1 if "score" in title else None)
     ax.set(title=title, xticks=[], yticks=[])
     fig.colorbar(shown, ax=ax, shrink=0.75)
-save_figure("09_synergistic_attention")
+save_figure("09_synergistic_attention",
+            "Left: error of MA, IA and IA without ReLU over 120 rounds. Next: the scores learned per time step; MA high "
+            "and IA without ReLU exactly 1 where the signal is, IA with ReLU all 0. Right: a noisy ring, its smooth MA "
+            "score, its IA score of 0 and 1.")
 
 # %% [markdown]
 # **In the network** attention stands between batch norm and neurons: MA in the main branch, at one of four positions

@@ -182,7 +182,10 @@ left.set_xticks(range(1, 5))
 middle.set_xticks(range(1, 5))
 right.invert_yaxis()
 fig.colorbar(heat, ax=right, label="spikes per neuron and step (test set)")
-save_figure("10_train_syna_resnet21_on_digits")
+save_figure("10_train_syna_resnet21_on_digits",
+            "Left: training loss of a good run, one that is too fast, and a silent one, against the line of knowing "
+            "nothing. Middle: their test accuracies against chance. Right: firing rate of all 20 layers over the epochs "
+            "of the good run.")
 
 # %% [markdown]
 # ## Exercises

@@ -169,7 +169,10 @@ for row, label in zip(panels, (CLOCKWISE, COUNTER)):
         ax.set(xticks=[], yticks=[], title=f"slice {t + 1}" if label == CLOCKWISE else "")
     row[0].set_ylabel("clockwise" if label == CLOCKWISE else "counter-\nclockwise")
 bottom.colorbar(shown, ax=panels, label="on less off events", shrink=0.9)
-save_figure("13_events")
+save_figure("13_events",
+            "Above left: on and off events of one row of pixels as a bar moves, two slanted bands. Above right: histogram "
+            "of swept areas, the two directions apart. Below: frames of an arm circling clockwise and counter-clockwise, "
+            "on less off events in eight slices.")
 
 # %% [markdown]
 # ## Exercises

@@ -166,7 +166,9 @@ for size, color, hatch in ((32, ORANGE, "xx"), (128, BLUE, "")):
     right_.hist(100 * (means[size] / spikes.mean() - 1), 40, color=color, hatch=hatch, alpha=0.7, label=f"a batch of {size}")
 right_.set(title="Spikes of one batch against all samples", xlabel="difference (%)", ylabel="batches of 2,000")
 right_.legend(fontsize=8)
-save_figure("15_choosing_by_the_test_set")
+save_figure("15_choosing_by_the_test_set", "Left: distribution of one score, of the highest of 100 and of 500 of an unchanged "
+            "network; the highest lie four points above 75 %. Middle: what choosing adds against the number of epochs, most on "
+            "CIFAR10-DVS, nothing on MNIST. Right: spikes of one batch against all samples, a few percent off with 32.")
 
 # %% [markdown]
 # ## Exercises

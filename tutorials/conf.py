@@ -5,6 +5,7 @@ sphinx-build -W tutorials site
 """
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -25,7 +26,7 @@ project, author, html_title = "minisnn", "The minisnn authors", "minisnn"
 language, root_doc, html_theme = "en", "index", "furo"
 extensions = ["myst_nb", "sphinx.ext.autodoc"]
 exclude_patterns = ["_build", "README.md", "conf.py", "exercises.py", "helpers.py", "pages.py", "solutions", "figures",
-                    "images", "**/.jupyter_cache"]
+                    "images", "notebooks", "**/.jupyter_cache"]
 html_static_path, html_css_files = ["_static"], ["course.css"]
 html_show_sourcelink = html_copy_source = False
 
@@ -35,6 +36,7 @@ nb_execution_timeout = 600
 nb_execution_raise_on_error = True
 nb_execution_in_temp = True
 nb_merge_streams = True
+nb_output_stderr = "remove"
 suppress_warnings = ["mystnb.unknown_mime_type"]
 myst_enable_extensions = ["dollarmath", "amsmath", "deflist", "colon_fence"]
 myst_heading_anchors = 2
@@ -47,7 +49,7 @@ autodoc_default_options = {"members": True, "imported-members": False}
 
 def formula(latex, display):
     """MathML, which browsers draw without a script and screen readers read."""
-    return latex2mathml.converter.convert(latex, display=display)
+    return latex2mathml.converter.convert(latex.replace("{aligned}", "{align*}"), display=display)
 
 
 def inline(visitor, node):
@@ -60,9 +62,58 @@ def block(visitor, node):
     raise nodes.SkipNode
 
 
-def plain(app, what, name, obj, options, lines):
-    """Docstrings are plain text, laid out by hand: they are shown as they are written."""
-    lines[:] = ["::", "", *("    " + line for line in lines), ""] if any(lines) else lines
+SECTION = re.compile(r"(Args|Returns|Raises|Yields|Attributes):$")
+CODE = re.compile(r"``.+?``|`[^`]+`", re.DOTALL)
+
+
+def escaped(text):
+    """A sentence of a docstring in which only code in backticks is marked up."""
+    pieces, end = [], 0
+    for match in CODE.finditer(text):
+        pieces += [re.sub(r"([\\*|_`])", r"\\\1", text[end : match.start()]), f"``{match[0].strip('`')}``\\ "]
+        end = match.end()
+    return "".join([*pieces, re.sub(r"([\\*|_`])", r"\\\1", text[end:])])
+
+
+def paragraphs(lines):
+    """Blocks of lines that a blank line, or a change of indentation to or from a block, parts."""
+    block = []
+    for line in [*lines, ""]:
+        if line.strip():
+            block.append(line)
+        elif block:
+            yield block
+            block = []
+
+
+def entries(lines):
+    """``name: text`` entries of a section, each with the lines that continue it."""
+    least, found = min(len(line) - len(line.lstrip()) for line in lines), []
+    for line in lines:
+        if len(line) - len(line.lstrip()) == least or not found:
+            found.append(line.strip())
+        else:
+            found[-1] += " " + line.strip()
+    return found
+
+
+def readable(app, what, name, obj, options, lines):
+    """Docstrings are plain text in Google's style: paragraphs flow, what is indented stays as it is, sections become lists."""
+    out = []
+    for block in paragraphs(lines):
+        head, indented = SECTION.match(block[0].strip()), [line.startswith(" ") for line in block]
+        if head and len(block) > 1 and all(indented[1:]):
+            out += [f"**{head[1]}**", ""]
+            for entry in entries(block[1:]):
+                key, colon, text = entry.partition(": ")
+                named = colon and re.fullmatch(r"\*{0,2}\w+(, \*{0,2}\w+)*", key)
+                out += [f"* ``{key}``: {escaped(text)}" if named else f"* {escaped(entry)}"]
+            out += [""]
+        elif any(indented) or re.match(r"\s*(\* |\d\. |\|)", block[0]):
+            out += ["::", "", *("    " + line for line in block), ""]
+        else:
+            out += [escaped(" ".join(line.strip() for line in block)), ""]
+    lines[:] = out
 
 
 def sources(app):
@@ -76,7 +127,7 @@ def sources(app):
 
 def setup(app):
     app.add_html_math_renderer("mathml", inline_renderers=(inline, None), block_renderers=(block, None))
-    app.connect("autodoc-process-docstring", plain)
+    app.connect("autodoc-process-docstring", readable)
     app.connect("html-collect-pages", sources)
 
 

@@ -15,12 +15,15 @@ plt.rcParams.update({
     "axes.prop_cycle": plt.cycler(color=[BLUE, ORANGE, GREEN, PINK], linestyle=["-", "--", "-.", ":"]),
     "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 11, "font.size": 10,
     "lines.linewidth": 1.8, "image.cmap": "cividis", "legend.frameon": False, "savefig.dpi": 120,
-    "figure.constrained_layout.use": True,
+    "figure.constrained_layout.use": True, "figure.dpi": 80,
 })
 
 
-def save_figure(name):
-    """Save the figure as figures/<name>.png, or in the folder that MINISNN_FIGURES names; a notebook shows it instead."""
+def save_figure(name, alt=""):
+    """Save the figure as figures/<name>.png, or in the folder that MINISNN_FIGURES names; a notebook shows it instead.
+
+    ``alt`` says in words what is to be seen, for readers who do not see it; the web site takes it from here.
+    """
     if "inline" in matplotlib.get_backend():
         plt.show()
         return

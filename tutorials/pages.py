@@ -1,19 +1,66 @@
-"""From a percent script to a page of the site: ``read`` is what Sphinx (conf.py) calls for each of them."""
+"""From a percent script to a page of the site, and to an executed notebook: both are made of the same cells.
+
+    python pages.py                    # run every page and write notebooks/NAME.ipynb
+    python pages.py 08 12              # these pages only
+
+``read`` is what Sphinx (conf.py) calls for each script. Everything but ``read`` and ``write`` needs the standard library
+only, so that a test can hold notebooks to their scripts wherever the tests run.
+"""
 
 import ast
+import base64
+import io
+import json
+import os
 import re
+import sys
 from pathlib import Path
 
-import jupytext
-from nbformat.v4 import new_markdown_cell
-
 FOLDER = Path(__file__).resolve().parent
+REPOSITORY = "minisnn/minisnn"
 SOURCE = re.compile(r"(?<!\[)`((?:minisnn|tutorials)/[\w/.]+\.py)`")
+COLORS = 64  # of a figure in a notebook: a third of the bytes, and nobody sees it
+SETUP = f"""# This notebook needs minisnn, and helpers.py from the folder above.
+import sys
+
+if "google.colab" in sys.modules:
+    !git clone --quiet https://github.com/{REPOSITORY}
+    !pip install --quiet ./minisnn
+sys.path[:0] = ["..", "minisnn/tutorials"]"""
 
 
-def linked(text):
-    """Markdown in which the name of a file of the package is a link to the page with its source."""
-    return SOURCE.sub(lambda match: f"[`{match[1]}`](source:{match[1].removesuffix('.py')})", text)
+def scripts():
+    """The pages, in order."""
+    return sorted(FOLDER.glob("[0-9][0-9]_*.py"))
+
+
+def percent(text):
+    """(kind, source) of each cell of a percent script: "markdown" without its comment signs, or "code"."""
+    for block in re.split(r"^# %%", text, flags=re.MULTILINE)[1:]:
+        head, _, body = block.partition("\n")
+        if "[markdown]" in head:
+            yield "markdown", "\n".join(line.removeprefix("#").removeprefix(" ") for line in body.strip().splitlines())
+        elif body.strip():
+            yield "code", body.strip("\n")
+
+
+def drawn_apart(source):
+    """A code cell that ends in a figure -> (what is computed, what only draws it); else (source, "")."""
+    body = ast.parse(source).body
+    draws = next((node for node in body if "plt." in ast.get_source_segment(source, node)
+                  and not isinstance(node, (ast.FunctionDef, ast.Import))), None)
+    if draws is None or "save_figure" not in ast.get_source_segment(source, body[-1]):
+        return source, ""
+    lines = source.splitlines()
+    return "\n".join(lines[: draws.lineno - 1]).strip("\n"), "\n".join(lines[draws.lineno - 1 :])
+
+
+def words(source):
+    """The alternative text that the cell gives its figure."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "save_figure" and len(node.args) > 1:
+            return ast.literal_eval(node.args[1])
+    return ""
 
 
 def solution(path, name):
@@ -25,22 +72,97 @@ def solution(path, name):
     raise LookupError(f"solutions/{path} has no function {name}")
 
 
+def folded(text):
+    """Markdown in which a paragraph that begins with "Hint:" is folded away."""
+    return re.sub(r"^Hint: (.*(?:\n.+)*)", r"<details><summary>A hint</summary>\n\n\1\n\n</details>", text, flags=re.MULTILINE)
+
+
+def cells(path, link):
+    """(kind, source, metadata) of each cell of a page: files linked, plots apart, an answer after each exercise."""
+    for kind, source in percent(path.read_text(encoding="utf-8")):
+        if kind == "markdown":
+            yield kind, folded(SOURCE.sub(lambda match: f"[`{match[1]}`]({link(match[1])})", source)), {}
+            continue
+        computed, drawing = drawn_apart(source)
+        if computed:
+            yield kind, computed, {}
+        if drawing:
+            yield kind, drawing, {"tags": ["hide-input"], "mystnb": {"image": {"alt": words(drawing)}}}
+        found = re.search(r"^exercise\(\d+, check_\w+, (\w+)\)", source, re.MULTILINE)
+        if found:
+            answer = solution(path.name, found[1])
+            yield "markdown", f"<details><summary>An answer</summary>\n\n```python\n{answer}\n```\n\n</details>", {}
+
+
+def badge(path):
+    """A link that opens the page's notebook in Colab."""
+    notebook = f"https://colab.research.google.com/github/{REPOSITORY}/blob/main/tutorials/notebooks/{path.stem}.ipynb"
+    return f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({notebook})"
+
+
+def notebook_cells(path):
+    """The cells of a page's notebook: a badge under the title, a cell that finds minisnn, then the page."""
+    (kind, first, metadata), *rest = cells(path, lambda name: f"../../{name}")
+    title, _, below = first.partition("\n")
+    yield kind, f"{title}\n\n{badge(path)}\n{below}", metadata
+    yield "code", SETUP, {"tags": ["hide-input"]}
+    yield from rest
+
+
+def notebook(page):
+    """The cells as a notebook that Jupyter knows."""
+    from nbformat import v4
+
+    made = [(v4.new_markdown_cell if kind == "markdown" else v4.new_code_cell)(source, metadata=metadata)
+            for kind, source, metadata in page]
+    for number, cell in enumerate(made):
+        cell["id"] = f"cell-{number}"  # the same file for the same page
+    return v4.new_notebook(cells=made, metadata={
+        "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
+        "language_info": {"name": "python", "pygments_lexer": "ipython3"},
+    })
+
+
 def read(text):
-    """Notebook of a page: files linked, an answer, folded away, after each exercise."""
-    notebook = jupytext.reads(text, fmt="py:percent")
-    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    notebook.metadata["language_info"] = {"name": "python", "pygments_lexer": "ipython3"}
-    page = next(path.name for path in FOLDER.glob("[0-9][0-9]_*.py") if path.read_text(encoding="utf-8") == text)
-    for cell in notebook.cells:
-        if cell.cell_type == "markdown":
-            cell.source = linked(cell.source)
-    cells = []
-    for cell in notebook.cells:
-        cells.append(cell)
-        found = re.search(r"^exercise\(\d+, check_\w+, (\w+)\)", cell.source, re.MULTILINE)
-        if cell.cell_type == "code" and found:
-            code = solution(page, found[1])
-            cells.append(new_markdown_cell(
-                f"<details><summary>An answer</summary>\n\n```python\n{code}\n```\n\n</details>"))
-    notebook.cells = cells
-    return notebook
+    """Sphinx: notebook of a script's text, with links to the pages of sources."""
+    path = next(path for path in scripts() if path.read_text(encoding="utf-8") == text)
+    return notebook(cells(path, lambda name: f"source:{name.removesuffix('.py')}"))
+
+
+def smaller(png):
+    """The picture with a palette."""
+    from PIL import Image
+
+    picture, out = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB"), io.BytesIO()
+    picture.quantize(COLORS, dither=Image.Dither.NONE).save(out, "png", optimize=True)
+    return base64.b64encode(out.getvalue()).decode()
+
+
+def write(path):
+    """Run a page and write its notebook; return its size in bytes."""
+    from nbclient import NotebookClient
+
+    made = notebook(notebook_cells(path))
+    folder = FOLDER / "notebooks"
+    folder.mkdir(exist_ok=True)
+    NotebookClient(made, timeout=600, resources={"metadata": {"path": str(folder)}}).execute()
+    for cell in made.cells:
+        cell.metadata.pop("execution", None)
+        if cell.cell_type == "code":  # warnings name folders of the machine that ran it
+            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+        for output in cell.get("outputs", []):
+            if "image/png" in output.get("data", {}):
+                output["data"] = {"image/png": smaller(output["data"]["image/png"]), "text/plain": words(cell.source)}
+    target = folder / f"{path.stem}.ipynb"
+    temporary = target.with_suffix(".new")
+    temporary.write_text(json.dumps(made, indent=1, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
+    temporary.replace(target)
+    return target.stat().st_size
+
+
+if __name__ == "__main__":
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(FOLDER.parent), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+    os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
+    for page in scripts():
+        if page.stem[:2] in sys.argv[1:] or len(sys.argv) == 1:
+            print(f"{page.stem}: {write(page):,} bytes", flush=True)

@@ -1,0 +1,154 @@
+"""The course as a web site and as notebooks: made of the scripts, no warning, every link good, every figure described."""
+
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDER = ROOT / "tutorials"
+TUTORIALS = sorted(FOLDER.glob("[0-9][0-9]_*.py"))
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+each = pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
+
+
+@pytest.fixture(scope="module")
+def pages():
+    """tutorials/pages.py, which has no package."""
+    specification = importlib.util.spec_from_file_location("course_pages", FOLDER / "pages.py")
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+def notebook(path):
+    return json.loads((FOLDER / "notebooks" / f"{path.stem}.ipynb").read_text(encoding="utf-8"))
+
+
+@each
+def test_script_and_notebook_say_the_same(path, pages):
+    """Whoever changes a script runs `python tutorials/pages.py NN`."""
+    cells = [(cell["cell_type"], "".join(cell["source"])) for cell in notebook(path)["cells"]]
+    assert cells == [(kind, source) for kind, source, _ in pages.notebook_cells(path)]
+
+
+@each
+def test_a_notebook_has_run(path):
+    found, size = notebook(path), (FOLDER / "notebooks" / f"{path.stem}.ipynb").stat().st_size
+    outputs = [output for cell in found["cells"] for output in cell.get("outputs", [])]
+    assert not [output for output in outputs if output["output_type"] == "error"]
+    pictures = [output["data"] for output in outputs if "image/png" in output.get("data", {})]
+    assert pictures and all(len("".join(data["text/plain"])) > 80 for data in pictures), "a picture without words for it"
+    printed = "".join("".join(output["text"]) for output in outputs if output.get("name") == "stdout")
+    assert printed.count("not done yet") == path.read_text(encoding="utf-8").count("\nexercise(")
+    assert size < 200_000, "keep the notebooks small"
+    assert "/tmp" not in json.dumps(found) and "/home" not in json.dumps(found)
+
+
+@each
+def test_every_figure_is_described_and_every_formula_set(path, pages):
+    """Words for whoever does not see the figure; formulas in LaTeX, which no list sign may interrupt on a git host."""
+    figures = 0
+    for kind, source, metadata in pages.cells(path, lambda name: name):
+        figures += "mystnb" in metadata
+        if "save_figure" in source and kind == "code" and "def save" not in source and "import" not in source:
+            assert len(metadata["mystnb"]["image"]["alt"]) > 80
+        if kind == "markdown":
+            assert not re.search(r"^    \S", source, re.MULTILINE) or "```" in source, "a formula as a block of code"
+            for formula in re.findall(r"\$\$(.*?)\$\$", source, re.DOTALL):
+                assert not re.search(r"^\s*[-+*] ", formula, re.MULTILINE)
+                assert formula.count("{") == formula.count("}") and formula.count("\\left") == formula.count("\\right")
+    assert figures
+
+
+def test_plots_are_taken_apart(pages):
+    computed, drawing = pages.drawn_apart("a = 1\n\nfig = plt.figure()\nb = 2\nsave_figure('x', 'a picture')")
+    assert computed == "a = 1" and drawing.startswith("fig") and pages.words(drawing) == "a picture"
+    assert pages.drawn_apart("a = 1") == ("a = 1", "")
+    assert list(pages.percent("# %% [markdown]\n# # T\n#\n# text\n\n# %%\nx = 1\n")) == [
+        ("markdown", "# T\n\ntext"),
+        ("code", "x = 1"),
+    ]
+
+
+class Links(HTMLParser):
+    """Where a page leads, what it can be led to, and what it shows."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.links, self.anchors, self.pictures, self.formulas = [], set(), [], 0
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        found = dict(attributes)
+        self.anchors |= {found.get("id"), found.get("name")}
+        self.formulas += tag == "math"
+        for name in ("href", "src"):
+            if name in found and not re.match(r"https?:|mailto:|data:|#$", found[name] or ""):
+                self.links.append(found[name])
+        if tag == "img":
+            self.pictures.append((found.get("src", ""), found.get("alt") or ""))
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The site, built without a warning; not executed, which the notebooks and tests/test_tutorials.py see to."""
+    pytest.importorskip("sphinx")
+    pytest.importorskip("myst_nb")
+    pytest.importorskip("latex2mathml")
+    folder = tmp_path_factory.mktemp("site")
+    environment = {**os.environ, "MINISNN_COURSE": "off"}
+    command = [
+        sys.executable,
+        "-m",
+        "sphinx",
+        "-W",
+        "--keep-going",
+        "-q",
+        "-d",
+        str(folder / "doctrees"),
+        str(FOLDER),
+        str(folder / "html"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder / "html"
+
+
+@pytest.mark.slow
+def test_every_link_of_the_site_is_good(site):
+    pages = {path: Links(path.read_text(encoding="utf-8")) for path in site.rglob("*.html")}
+    assert len(pages) > len(TUTORIALS) + 60  # a page for each file of the package too
+    for path, page in pages.items():
+        for link in page.links:
+            name, _, anchor = link.split("?")[0].partition("#")
+            target = (path.parent / name).resolve() if name else path
+            assert target.exists(), f"{path.name} leads to {link}"
+            if anchor and target in pages:
+                assert anchor in pages[target].anchors, f"{path.name} leads to {link}"
+    for path in TUTORIALS:
+        assert "\\begin" not in (site / f"{path.stem}.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+def test_a_browser_opens_every_page_without_an_error(site, tmp_path):
+    for page in [*site.glob("*.html")]:
+        command = [
+            CHROMIUM,
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--enable-logging=stderr",
+            f"--user-data-dir={tmp_path}",
+        ]
+        done = subprocess.run([*command, "--dump-dom", page.as_uri()], capture_output=True, text=True, timeout=120)
+        assert "</html>" in done.stdout
+        assert "CONSOLE" not in done.stderr, f"{page.name}: {done.stderr}"
