@@ -7,11 +7,16 @@ import inspect
 import os
 import re
 import runpy
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from minisnn import ablation, cli
+from minisnn.cli.declared import given
+from minisnn.options import Options
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "tutorials"
@@ -203,3 +208,16 @@ def test_helpers_say_what_is_not_done_and_what_is_wrong(capsys):
     printed = capsys.readouterr()
     assert printed.out.splitlines()[:3] == ["exercise 1: not done yet", "exercise 2: right", "exercise 3: wrong: not 42"]
     assert "exercise 4: wrong: it stops with TypeError" in printed.out and "TypeError" in printed.err
+
+
+def test_the_commands_of_the_study_are_understood():
+    """Each line of the script reads as a command whose grid and options exist; none is run."""
+    lines = [line for line in (FOLDER / "results" / "study.sh").read_text(encoding="utf-8").splitlines() if line[:1] == "m"]
+    assert len(lines) >= 5
+    for line in lines:
+        program, command, *words = shlex.split(line)
+        assert (program, command) == ("minisnn", "ablate")
+        options = cli.parser_of(command)[0].parse_args(words)
+        Options(**given(options))
+        assert ablation.grid(options.models, options.positions, options.seeds)
+        assert options.folds is None or max(options.seeds) < options.folds
