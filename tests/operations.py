@@ -745,6 +745,13 @@ MAPS = [
 # ---- linear layer, joins and losses -------------------------------------------------------------------------------------
 
 
+def linear_counts(out, x, w, b):
+    """Of a sample of 0 and 1, at all of its steps, the additions; of any other, all products."""
+    samples = x.reshape(-1, x.shape[-2] if x.ndim > 1 else 1, x.shape[-1])
+    spikes = ((samples == 0) | (samples == 1)).all((0, 2))
+    return dict(ac=int(samples[:, spikes].sum()) * len(w), mac=samples[:, ~spikes].size * len(w))
+
+
 def linear_row():
     def inputs(lead, features, outputs, seed=0):
         return tuple(spread(s, seed + k) for k, s in enumerate(((*lead, features), (outputs, features), (outputs,))))
@@ -760,7 +767,9 @@ def linear_row():
             Sample("one number", inputs((1,), 1, 1)),
             Sample("spikes", (fired(4, 6), *inputs((), 6, 3)[1:])),
             Sample("square", inputs((3,), 3, 3)),
+            Sample("[T, N, F], spikes", (fired(3, 4, 6), *inputs((), 6, 3)[1:])),
             Sample("large", (numbers(260, 512), numbers(8, 512), numbers(8)), large=True),
+            Sample("large, spikes", (fired(5, 120, 96), numbers(40, 96), numbers(40)), large=True),
         ),
         samples_of(
             lambda draw, seed: inputs(
@@ -773,7 +782,7 @@ def linear_row():
         ),
         on_tape=True,
         batch=lambda sample: 0 if sample.inputs[0].ndim > 1 else None,
-        counts=lambda out, x, w, b: dict(mac=out.size * x.shape[-1]),
+        counts=linear_counts,
     )
 
 
@@ -1531,6 +1540,93 @@ def norm_fire_row():
     )
 
 
+def recurrent_row():
+    """Unrolled on the tape, step by step, of each kind of neurons."""
+    kinds = {
+        "lif": ({}, 1),
+        "if_": (dict(leak=0.0, decay_input=False), 1),
+        "alif": (dict(adapts=(0.2, np.exp(-1 / 20))), 2),
+        "synaptic": (dict(tau_syn=5.0), 2),
+        "plif": ({}, 1),
+    }
+
+    def call(x, w, b, *more, kind, **options):
+        if kind == "plif":
+            options, more = dict(options, w=more[0]), more[1:]
+        return ops.recurrent(x, w, b, getattr(ops, kind), h0=more[0] if more else None, **options)
+
+    def definition(x, w, b, *more, kind, **options):
+        constants, variables = kinds[kind]
+        if kind == "plif":
+            constants, more = dict(leak=more[0].sigmoid()), more[1:]
+        state, s, spikes = (), Tensor(np.zeros(x.shape[1:]), dtype=x.dtype), []
+        if more:
+            state, s = ((more[0][0] if variables == 1 else more[0][:variables]),), more[0][variables]
+        for t in range(len(x)):
+            out, h = unrolled(x[t : t + 1] + (s @ w.T + b), *state, **constants, **options, return_state=True)
+            state, s = (h,), out[0]
+            spikes.append(s)
+        return ops.stack(spikes)
+
+    def case(T, N, F, seed=0):
+        return currents(T, N, F, seed=seed), numbers(F, F, seed=seed + 1), numbers(F, seed=seed + 2) / 3
+
+    def drawn(draw, seed):
+        options = draw(whole_input())
+        return (
+            case(draw(st.integers(1, 5)), draw(st.integers(1, 3)), draw(st.sampled_from([1, 3, 4])), seed),
+            options | dict(kind=draw(st.sampled_from(["lif", "if_", "alif", "synaptic"]))),
+            not corners(options["surrogate"]),
+        )
+
+    def counts(out, x, *others, kind, smooth=False, **options):
+        """The spikes of the steps before, of which a state may bring some more."""
+        F = x.shape[-1]
+        if smooth:
+            return dict(mac=out.size * F)
+        first = others[-1][-1].sum() if others[-1].ndim > 2 else 0
+        return dict(spikes=int(out.sum()), neurons=out.size, ac=int(out[:-1].sum() + first) * F, mac=0)
+
+    def samples():
+        for kind, (_, variables) in kinds.items():
+            w = (np.array(0.3),) if kind == "plif" else ()
+            start = np.concatenate([numbers(variables, 3, 4, seed=3), fired(1, 3, 4, density=0.5, seed=4)])
+            yield Sample(kind, (*case(5, 3, 4), *w), dict(kind=kind))
+            through = dict(kind=kind, v_reset=None, detach_reset=False)
+            yield Sample(f"{kind}, from a state", (*case(5, 3, 4), *w, start), through)
+        yield Sample("one step of one neuron", case(1, 1, 1), dict(kind="lif"))
+        yield Sample("spikes", (fired(4, 2, 3), *case(1, 1, 3)[1:]), dict(kind="lif", decay_input=False))
+        yield Sample("smooth", case(4, 2, 3), dict(kind="lif", smooth=True))
+        yield Sample("large", case(3, 40, 100), dict(kind="lif"), large=True)
+
+    x, w, b = case(2, 3, 4)
+    return Operation(
+        "recurrent",
+        call,
+        definition,
+        tuple(samples()),
+        samples_of(drawn),
+        tuple(
+            Refusal("recurrent: x .* give", tuple(one(*s) for s in shapes), dict(kind="lif"))
+            for shapes in (((2, 4), (4, 4), (4,)), ((2, 3, 4), (3, 4), (4,)), ((2, 3, 4), (4, 4), (3,)))
+        )
+        + (
+            Refusal("h0 has shape", (x, w, b, one(3, 4)), dict(kind="lif")),
+            Refusal("tau", (x, w, b), dict(kind="lif", tau=0.5)),
+            Refusal("NaN, infinite", (x * np.nan, w, b), dict(kind="lif"), FloatingPointError),
+        ),
+        on_tape=True,
+        rtol=(1e-4, 1e-11),
+        smooth_twin=lambda options: options | EXACTLY_SMOOTH,
+        fires=True,
+        spikes=lambda inputs, options: not options.get("smooth"),
+        batch=lambda sample: 1 if "state" not in sample.name else None,
+        counts=counts,
+        refuses_nan=lambda options: not options.get("smooth"),
+        parts=("lif", "if", "alif", "synaptic", "plif", "neuron"),
+    )
+
+
 NETWORK = [
     batch_norm_row(),
     lif_row(),
@@ -1539,6 +1635,7 @@ NETWORK = [
     alif_row(),
     synaptic_row(),
     neuron_row(),
+    recurrent_row(),
     attention_row(),
     norm_fire_row(),
 ]

@@ -221,3 +221,73 @@ def test_a_product_on_the_tape_is_counted():
         with ledger.ledger() as entries:
             Tensor(given) @ w
         assert [(e.kind, e.ac, e.mac) for e in entries] == [("linear", ac, mac)]
+
+
+# ---- recurrence ----------------------------------------------------------------------------------------------------------
+
+
+class OwnLIF(nn.LIF):
+    """The same neurons, which the package is told nothing about."""
+
+    operation = None
+
+
+@pytest.mark.parametrize("v_reset", [0.0, None])
+def test_recurrence_written_out_is_that_of_the_tape(v_reset):
+    """Also its state and the gradients through it."""
+    rng = np.random.default_rng(0)
+    layer, x = nn.Linear(5, 5, rng, "float64"), Tensor(numbers(6, 3, 5, dtype=np.float64), requires_grad=True)
+    found = []
+    for kind in (nn.LIF, OwnLIF):
+        again = nn.Recurrent(layer, kind(v_reset=v_reset, detach_reset=False))
+        first, state = again(x[:4], return_state=True)
+        second = again(x[4:], h0=state)
+        again.zero_grad(), x.zero_grad()
+        (ops.concatenate([first, second]) * Tensor(numbers(6, 3, 5, seed=1, dtype=np.float64))).sum().backward()
+        found.append([first.data, second.data, again(x).data, x.grad, layer.weight.grad, layer.bias.grad])
+    assert found[0][0].any() and np.array_equal(np.concatenate(found[0][:2]), found[0][2])
+    for one, two in zip(*found):
+        close(one, two, 1e-12)
+
+
+def test_recurrence_adds_the_spikes_of_the_step_before():
+    layer = nn.Linear(2, 2)
+    layer.weight.data[...], layer.bias.data[...] = [[0, 0], [9, 0]], 0  # the first neuron excites the second
+    x = np.zeros((4, 1, 2), np.float32)
+    x[1, 0, 0] = 9
+    with ledger.ledger() as entries:
+        s = nn.Recurrent(layer, nn.LIF())(Tensor(x))
+    assert s.data[:, 0].tolist() == [[0, 0], [1, 0], [0, 1], [0, 0]]
+    assert [(e.kind, e.ac, e.mac, e.spikes) for e in entries] == [("linear", 4, 0, 0), ("neurons", 0, 0, 2)]
+
+
+def test_a_recurrent_network_learns_and_is_measured():
+    rng = np.random.default_rng(0)
+    again = nn.Recurrent(nn.Linear(12, 12, rng), nn.PLIF())
+    net, x = nn.Sequential(nn.Linear(6, 12, rng), again, nn.Linear(12, 3, rng)), 3 * numbers(5, 20, 6)
+    target, optimizer, losses = rng.integers(0, 3, 20), optim.Adam(net.parameters(), lr=0.02), []
+    for _ in range(30):
+        optimizer.zero_grad()
+        loss = ops.cross_entropy(net(x).mean(0), target)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.6 * losses[0] and again.neurons.tau != 2
+    report = energy.measure(net, x)
+    assert report.rates.keys() == {"1"} and [row.mac > 0 for row in report.layers] == [True, False, False]
+    assert all(row.ac > 0 for row in report.layers[1:])
+
+
+@pytest.mark.parametrize(
+    "make, words",
+    [
+        (lambda: nn.Recurrent(nn.Linear(3, 4), nn.LIF()), r"Linear\(3, 4\); give nn.Linear\(F, F\)"),
+        (lambda: nn.Recurrent(nn.LIF(), nn.LIF()), "the layer is LIF"),
+        (lambda: nn.Recurrent(nn.Linear(3, 3), Own(Threshold)), "Own cannot continue from a state"),
+        (lambda: nn.Recurrent(nn.Linear(3, 3), nn.LIF())(numbers(2, 4, 5)), r"recurrent: x \(2, 4, 5\)"),
+        (lambda: nn.Recurrent(nn.Linear(3, 3), nn.LIF())(numbers(2, 4)), r"give \[T, N, F\]"),
+    ],
+)
+def test_what_cannot_be_recurrent(make, words):
+    with pytest.raises(ValueError, match=words):
+        make()

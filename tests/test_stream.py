@@ -75,6 +75,18 @@ def test_soft_reset_and_constants_of_channels_stream():
         holds(net, 3 * frames(T, 2, 6))
 
 
+@pytest.mark.parametrize("neuron", nn.NEURONS)
+def test_recurrent_networks_stream(neuron):
+    rng = np.random.default_rng(0)
+    again = nn.Recurrent(nn.Linear(8, 8, rng), nn.NEURONS[neuron]())
+    holds(nn.Sequential(nn.Flatten(), nn.Linear(6, 8, rng), again, nn.Linear(8, 3, rng)), 3 * frames(T, 2, 1, 2, 3))
+
+
+def test_recurrent_neurons_of_ones_own_stream():
+    rng = np.random.default_rng(0)
+    holds(nn.Sequential(nn.Recurrent(nn.Linear(6, 6, rng), Continuing())), frames(T, 2, 6))
+
+
 class Direct(nn.Module):
     """Operations of neurons called from a forward."""
 
@@ -169,7 +181,7 @@ class Continuing(nn.Neurons):
 
     def forward(self, x, h0=None, return_state=False):
         sums = x.data.cumsum(0, dtype=np.float64) + (0 if h0 is None else h0)
-        s = Positive.apply(Tensor(np.sin(sums)))
+        s = Positive.apply(Tensor(np.sin(sums), dtype=x.dtype))
         return (s, sums[-1]) if return_state else s
 
 

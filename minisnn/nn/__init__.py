@@ -18,6 +18,7 @@ from .layers import (
     Linear,
     MaxPool2d,
     Neurons,
+    Recurrent,
     Synaptic,
 )
 from .listening import evaluating, listen
@@ -46,6 +47,7 @@ __all__ = [
     "AvgPool2d",
     "AdaptiveAvgPool2d",
     "Linear",
+    "Recurrent",
     "Dropout",
     "Join",
     "Stream",

@@ -6,7 +6,8 @@ Attention is the exception; see its docstring.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,7 @@ __all__ = [
     "AvgPool2d",
     "AdaptiveAvgPool2d",
     "Linear",
+    "Recurrent",
     "Dropout",
     "Join",
 ]
@@ -134,6 +136,7 @@ class Neurons(Layer):
     """
 
     options: Mapping[str, Any] = {}  # the constants
+    operation: Callable[..., Any] | None = None  # of ``ops``, if ``forward`` is that with the options and the parameters
     learns = False  # whether it has parameters: then it takes their ``dtype``
     potentials_of_lif = False  # whether the potentials are those of ``ops.lif`` with these constants, as the figures draw them
 
@@ -158,6 +161,8 @@ class LIF(Neurons):
     """Leaky integrate-and-fire neurons (``ops.lif``, which explains the arguments); at rest before every call, unless it is
     given a state.
     """
+
+    operation = staticmethod(ops.lif)
 
     def __init__(
         self,
@@ -220,6 +225,8 @@ class LIF(Neurons):
 class IF(Neurons):
     """Integrate-and-fire neurons (``ops.if_``, which explains the arguments)."""
 
+    operation = staticmethod(ops.if_)
+
     def __init__(
         self,
         v_threshold: float | np.ndarray = 1.0,
@@ -254,7 +261,7 @@ class PLIF(Neurons):
         ValueError: init_tau is not above 1, or per_channel without channels.
     """
 
-    learns = True
+    learns, operation = True, staticmethod(ops.plif)
 
     def __init__(
         self,
@@ -297,6 +304,8 @@ class PLIF(Neurons):
 class ALIF(Neurons):
     """Leaky integrate-and-fire neurons with an adaptive threshold (``ops.alif``, which explains the arguments)."""
 
+    operation = staticmethod(ops.alif)
+
     def __init__(
         self,
         tau: float = 2.0,
@@ -328,6 +337,8 @@ class ALIF(Neurons):
 
 class Synaptic(Neurons):
     """Leaky integrate-and-fire neurons after a synapse that decays (``ops.synaptic``, which explains the arguments)."""
+
+    operation = staticmethod(ops.synaptic)
 
     def __init__(
         self,
@@ -474,16 +485,62 @@ class AdaptiveAvgPool2d(Layer):
 
 
 class Linear(Layer):
-    """x @ weight.T + bias (``ops.linear``)."""
+    """x @ weight.T + bias (``ops.linear``); spikes only add."""
 
     def __init__(
         self, in_features: int, out_features: int, rng: np.random.Generator | None = None, dtype: DType = "float32"
     ) -> None:
-        self.weight = Parameter(uniform((out_features, in_features), in_features, rng, dtype))
+        w = uniform((out_features, in_features), in_features, rng, dtype)
+        self.weight = Parameter(np.ascontiguousarray(w.T).T)  # in memory [in, out], which is how the loops read it
         self.bias = Parameter(uniform((out_features,), in_features, rng, dtype))
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.linear(x, self.weight, self.bias)
+
+
+class Recurrent(Neurons):
+    """Neurons whose spikes reach them again one step later, through a linear layer (``ops.recurrent``):
+    s[t] = neurons(x[t] + layer(s[t-1])), with s[-1] = 0.
+
+        nn.Recurrent(nn.Linear(64, 64), nn.LIF())
+
+    Args:
+        layer: nn.Linear(F, F).
+        neurons: any layer of nn.Neurons that takes ``h0`` and ``return_state``. Those of NEURONS have their backpropagation
+            through time written out; of others, every step is recorded on the tape.
+
+    Input and output: [T, N, F]. The state has one variable more than that of the neurons, their last spikes; of neurons of
+    your own it is a pair (their state, last spikes).
+
+    Raises:
+        ValueError: a layer that is not square, or neurons that cannot continue from a state.
+    """
+
+    def __init__(self, layer: Linear, neurons: Neurons) -> None:
+        if not isinstance(layer, Linear) or layer.weight.shape[0] != layer.weight.shape[1]:
+            what = f"Linear{layer.weight.shape[::-1]}" if isinstance(layer, Linear) else type(layer).__name__
+            raise ValueError(f"Recurrent: the layer is {what}; give nn.Linear(F, F), from neurons to the same neurons")
+        takes = set(inspect.signature(neurons.forward).parameters)
+        if not isinstance(neurons, Neurons) or not {"h0", "return_state"} <= takes:
+            raise ValueError(f"Recurrent: {type(neurons).__name__} cannot continue from a state; give nn.LIF(), say")
+        self.layer, self.neurons = layer, neurons
+
+    def forward(self, x: Tensor, h0: Any = None, return_state: bool = False) -> Any:
+        check_features("nn.Recurrent", x)
+        neurons, layer = self.neurons, self.layer
+        if neurons.operation is not None:
+            learned = {name: p for name, p in vars(neurons).items() if isinstance(p, Parameter)}
+            options = dict(neurons.options, **learned)
+            return ops.recurrent(x, layer.weight, layer.bias, neurons.operation, h0=h0, return_state=return_state, **options)
+        step: Any = neurons.forward
+        state, s = (None, Tensor(np.zeros(x.shape[1:], bool), dtype=x.dtype)) if h0 is None else h0
+        spikes = []
+        for t in range(x.shape[0]):
+            current = ops.add(ops.index(x, slice(t, t + 1)), ops.linear(s, layer.weight, layer.bias))
+            out, state = step(current, h0=state, return_state=True)
+            s = out[0]
+            spikes.append(s)
+        return (ops.stack(spikes), (state, s)) if return_state else ops.stack(spikes)
 
 
 class Dropout(Layer):

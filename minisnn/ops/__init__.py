@@ -37,6 +37,7 @@ from .linear import linear
 from .loss import cross_entropy, mse_loss, one_hot
 from .plif import plif
 from .pool import adaptive_avg_pool2d, avg_pool2d, global_avg_pool2d, max_pool2d, sum_pool2d
+from .recurrent import recurrent
 from .residual import join
 from .synaptic import synaptic
 
@@ -52,6 +53,7 @@ __all__ = [
     "neuron",
     "norm_fire",
     "linear",
+    "recurrent",
     "cross_entropy",
     "mse_loss",
     "one_hot",

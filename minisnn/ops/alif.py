@@ -126,6 +126,7 @@ def alif(
     smooth: bool = False,
     h0: Tensor | np.ndarray | None = None,
     return_state: bool = False,
+    recurrent: Any = None,
 ) -> Any:
     """Adaptive leaky integrate-and-fire neurons; the equations are in the module docstring.
 
@@ -134,8 +135,8 @@ def alif(
         tau: membrane time constant in time steps, at least 1.
         tau_adapt: time constant of the adaptation in time steps, above 0.
         beta: rise of the threshold for each spike, 0 or more.
-        v_threshold, v_reset, surrogate, detach_reset, decay_input, smooth, return_state: as for ``lif``; v_threshold is the
-            threshold of a neuron that has not fired.
+        v_threshold, v_reset, surrogate, detach_reset, decay_input, smooth, return_state, recurrent: as for ``lif``;
+            v_threshold is the threshold of a neuron that has not fired.
         h0: potential and adaptation before the first step, [2, ...]; by default those at rest, v_reset and 0.
 
     Returns:
@@ -161,6 +162,7 @@ def alif(
         x,
         h0=h0,
         return_state=return_state,
+        recurrent=recurrent,
         n=n,
         beta=real(beta),
         rho=real(np.exp(-1 / tau_adapt)),

@@ -43,12 +43,13 @@ def if_(
     smooth: bool = False,
     h0: Tensor | np.ndarray | None = None,
     return_state: bool = False,
+    recurrent: Any = None,
 ) -> Any:
     """Integrate-and-fire neurons, which keep their charge until they fire; the equations are in the module docstring.
 
     Args:
         x: input current, [T, ...], in units of the threshold.
-        v_threshold, v_reset, surrogate, detach_reset, smooth, h0, return_state: as for ``lif``.
+        v_threshold, v_reset, surrogate, detach_reset, smooth, h0, return_state, recurrent: as for ``lif``.
 
     Returns:
         Spikes, [T, ...]; with ``return_state`` (spikes, potential [...]).
@@ -58,7 +59,9 @@ def if_(
     """
     check_neurons(x, surrogate, "if")
     v_threshold = constant("v_threshold", v_threshold)
-    options: dict[str, Any] = dict(h0=h0, return_state=return_state, surrogate=surrogate, smooth=bool(smooth))
+    options: dict[str, Any] = dict(
+        h0=h0, return_state=return_state, recurrent=recurrent, surrogate=surrogate, smooth=bool(smooth)
+    )
     shared: dict[str, Any] = dict(v_reset=v_reset, detach_reset=detach_reset, decay_input=False)
     if isinstance(v_threshold, float):
         n = neuron(x.dtype, 1.0, v_threshold, **shared)

@@ -339,9 +339,19 @@ def with_variables(state, variables):
 
 
 def carry(
-    kind: type[Spiking], x: Tensor, learned: tuple = (), h0: Any = None, return_state: bool = False, **options: Any
+    kind: type[Spiking],
+    x: Tensor,
+    learned: tuple = (),
+    h0: Any = None,
+    return_state: bool = False,
+    recurrent: tuple[Any, Tensor, Tensor] | None = None,
+    **options: Any,
 ) -> Any:
-    """Apply a layer of neurons from the state ``h0`` on; the spikes, or with ``return_state`` (spikes, state)."""
+    """Apply a layer of neurons from the state ``h0`` on; the spikes, or with ``return_state`` (spikes, state). ``recurrent`` is
+    (what makes recurrent neurons of a kind, weight, bias); see recurrent.py.
+    """
+    if recurrent is not None:
+        kind, learned = recurrent[0](kind), (*learned, *recurrent[1:])
     kept_by_stream = running()
     if kept_by_stream is not None and not (kept_by_stream.held or h0 is not None or return_state):  # called from a forward
         return kept_by_stream.step(kind.op, lambda state: carry(kind, x, learned, state, True, **options))
@@ -504,6 +514,7 @@ def lif(
     smooth: bool = False,
     h0: Tensor | np.ndarray | None = None,
     return_state: bool = False,
+    recurrent: Any = None,
 ) -> Any:
     """Leaky integrate-and-fire neurons: one for each element of a time step, from rest at t = 0.
 
@@ -524,6 +535,7 @@ def lif(
         h0: potential before the first step, [...], the shape of x without its time axis; by default v_reset (0 with soft
             reset). Gradients flow through it.
         return_state: return the potential after the last step too, from which a further call continues to the same bits.
+        recurrent: how the spikes reach the neurons again; ``ops.recurrent`` sets it.
 
     Returns:
         Spikes, [T, ...]: a Tensor of x's dtype that keeps them at one byte each (with ``smooth``, numbers of that dtype).
@@ -536,7 +548,9 @@ def lif(
     """
     check_neurons(x, surrogate)
     tau, v_threshold = constant("tau", tau), constant("v_threshold", v_threshold)
-    options: dict[str, Any] = dict(h0=h0, return_state=return_state, surrogate=surrogate, smooth=bool(smooth))
+    options: dict[str, Any] = dict(
+        h0=h0, return_state=return_state, recurrent=recurrent, surrogate=surrogate, smooth=bool(smooth)
+    )
     shared: dict[str, Any] = dict(v_reset=v_reset, detach_reset=detach_reset, decay_input=decay_input)
     if isinstance(tau, float) and isinstance(v_threshold, float):
         return carry(LIF, x, n=neuron(x.dtype, tau, v_threshold, **shared), **options)

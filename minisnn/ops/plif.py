@@ -80,13 +80,15 @@ def plif(
     smooth: bool = False,
     h0: Tensor | np.ndarray | None = None,
     return_state: bool = False,
+    recurrent: Any = None,
 ) -> Any:
     """Leaky integrate-and-fire neurons with a learned time constant 1 / sigmoid(w); the equations are in the module docstring.
 
     Args:
         x: input current, [T, ...], in units of the threshold.
         w: of shape [], one for all neurons, or [C], one for each channel (axes as for ``lif``).
-        v_threshold, v_reset, surrogate, detach_reset, decay_input, smooth, h0, return_state: as for ``lif``.
+        v_threshold, v_reset, surrogate, detach_reset, decay_input, smooth, h0, return_state, recurrent: as for
+            ``lif``.
 
     Returns:
         Spikes, [T, ...]; with ``return_state`` (spikes, potential [...]).
@@ -102,7 +104,9 @@ def plif(
     if w.shape not in ((), (C,)):
         raise ValueError(f"plif: w has shape {w.shape}; give () or, one for each channel of currents {x.shape}, ({C},)")
     v_threshold = constant("v_threshold", v_threshold)
-    options: dict[str, Any] = dict(h0=h0, return_state=return_state, surrogate=surrogate, smooth=bool(smooth))
+    options: dict[str, Any] = dict(
+        h0=h0, return_state=return_state, recurrent=recurrent, surrogate=surrogate, smooth=bool(smooth)
+    )
     shared: dict[str, Any] = dict(v_reset=v_reset, detach_reset=detach_reset, decay_input=decay_input)
     if isinstance(v_threshold, float) and w.ndim == 0:
         return carry(PLIF, x, (w,), n=neuron(x.dtype, 2.0, v_threshold, **shared), **options)

@@ -116,13 +116,15 @@ def synaptic(
     smooth: bool = False,
     h0: Tensor | np.ndarray | None = None,
     return_state: bool = False,
+    recurrent: Any = None,
 ) -> Any:
     """Current-based leaky integrate-and-fire neurons; the equations are in the module docstring.
 
     Args:
         x: what arrives at the synapses, [T, ...], in units of the threshold.
         tau_syn: time constant of the synaptic current in time steps, at least 1, where it lasts for one step.
-        tau, v_threshold, v_reset, surrogate, detach_reset, decay_input, smooth, return_state: as for ``lif``.
+        tau, v_threshold, v_reset, surrogate, detach_reset, decay_input, smooth, return_state, recurrent: as for
+            ``lif``.
         h0: potential and current before the first step, [2, ...]; by default those at rest, v_reset and 0.
 
     Returns:
@@ -141,4 +143,14 @@ def synaptic(
         raise ValueError(f"synaptic: tau_syn is {tau_syn!r} time steps; give a number of at least 1")
     n = neuron(x.dtype, tau, v_threshold, v_reset, detach_reset, decay_input)
     keep = np.dtype(x.dtype).type(1 - 1 / tau_syn)
-    return carry(Synaptic, x, h0=h0, return_state=return_state, n=n, keep=keep, surrogate=surrogate, smooth=bool(smooth))
+    return carry(
+        Synaptic,
+        x,
+        h0=h0,
+        return_state=return_state,
+        recurrent=recurrent,
+        n=n,
+        keep=keep,
+        surrogate=surrogate,
+        smooth=bool(smooth),
+    )
