@@ -7,8 +7,9 @@ import sys
 import numpy as np
 import pytest
 
-from minisnn import Tensor, bench, cli, data, optim, threads
+from minisnn import Tensor, bench, cli, data, growth, optim, threads
 from minisnn.data.base import limited
+from minisnn.figures import timings
 from minisnn.peer import Peer
 
 SMALL = ["--width", "8", "-T", "2", "-b", "2", "--repeat", "1", "--json"]
@@ -102,6 +103,24 @@ def test_a_race_ends_at_its_goal_or_is_given_up(monkeypatch):
     assert row["epochs"] == 1 and row["seconds"] > 0 and row["ratio"] is None
     (row,) = bench.bench_race(None, [0], goal=1.1, epochs=2)
     assert row["epochs"] == 2 and row["seconds"] is None and 0 <= row["accuracy"] <= 1
+
+
+def test_growth_is_measured_beside_its_bound():
+    result = growth.bench_growth(1, axes={"batch": (4, 16), "bias": (0.0, 1.0)})
+    small, large, quiet, busy = result["rows"]
+    for name in (
+        "additions",
+        "products",
+        "bytes",
+    ):  # all of the same network, so four times the samples are four times the work
+        assert large[name] / small[name] == pytest.approx(4, rel=0.2 if name == "additions" else 1e-9)
+    assert busy["firing_rate"] > quiet["firing_rate"] and busy["additions"] > quiet["additions"]
+    assert all(r["bound"] == pytest.approx(sum(r[k] / v for k, v in result["rates"].items())) for r in result["rows"])
+    assert 0.3 < result["slopes"]["batch"]["memory_mb"] < 1.1 and len(timings.cost_growth(result).axes) == 4
+
+
+def test_the_exponent_of_a_power_law():
+    assert growth.slope([1, 2, 4], [3, 12, 48]) == pytest.approx(2)
 
 
 @pytest.mark.slow

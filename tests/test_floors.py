@@ -32,7 +32,7 @@ FLOORS = [
     {"optim"},
     {"nn", "data"},
     {"models"},
-    {"energy", "pruning", "anytime", "runs", "journal", "options", "interop", "rehearsal", "train", "bench"},
+    {"energy", "pruning", "anytime", "runs", "journal", "options", "interop", "rehearsal", "train", "bench", "growth"},
     {"figures"},
     {"ablation"},
     {"cli"},

@@ -14,16 +14,17 @@ DESCRIPTION = (
     "Times, as ratios measured side by side: 'step', a training step and an inference, operation by operation, "
     "with the peak memory; 'conv', 3x3 convolution of spikes by events and by products, over densities; "
     "'lif', the neurons; 'rate', the training step against the firing rate; 'sizes', training step and inference at five "
-    "sizes against SpikingJelly; 'race', the time to 97 % on digits against SpikingJelly. Medians. Close other programs first."
+    "sizes against SpikingJelly; 'race', the time to 97 % on digits against SpikingJelly; 'growth', time and memory of a step "
+    "against width, T, batch, map and firing rate, beside their bound. Medians. Close other programs first."
 )
-SECTIONS = ("step", "conv", "lif", "rate", "sizes", "race")  # the step first, so that the peak memory is its own
+SECTIONS = ("step", "conv", "lif", "rate", "sizes", "race", "growth")  # the step first, so that the peak memory is its own
 SIZES = ("digits", "mnist", "nmnist", "mnist-32", "full")
-LONG = ("sizes", "race")  # only where they are named
+LONG = ("sizes", "race", "growth")  # only where they are named
 
 
 def add_arguments(parser):
     parser.add_argument(
-        "sections", nargs="*", metavar="SECTION", help=f"what to time: {', '.join(SECTIONS)} (default: all but the last two)"
+        "sections", nargs="*", metavar="SECTION", help=f"what to time: {', '.join(SECTIONS)} (default: all but the last three)"
     )
     parser.add_argument(
         "--width", type=whole(8), default=64, metavar="W", help="width of the network for step and rate, a multiple of 8"
@@ -43,7 +44,10 @@ def add_arguments(parser):
         "--epochs", type=whole(), metavar="E", help="for race: give up after E epochs (default: the recipe's 30)"
     )
     parser.add_argument(
-        "--figures", type=path, metavar="DIR", help="write figures of time against density and against firing rate there"
+        "--figures",
+        type=path,
+        metavar="DIR",
+        help="write figures of time against density, against firing rate and of its growth there",
     )
 
 
@@ -87,6 +91,13 @@ def run(options):
                 seeds = range(options.seed, options.seed + options.seeds)
                 result["race"] = bench.bench_race(peer, seeds, epochs=options.epochs, say=print_race)
             print_race_lead(result["race"])
+        elif name == "growth":
+            from ..growth import bench_growth
+
+            result["growth"] = bench_growth(options.repeat, options.seed, say=print_growth)
+            print_slopes(result["growth"])
+            if folder:
+                write(timings.cost_growth(result["growth"]), folder / "cost_growth.png")
         else:
             result["rate"] = bench.bench_rate(**network, repeat=max(1, options.repeat // 2), seed=options.seed)
             print_rate(result["rate"])
@@ -182,6 +193,23 @@ def print_leads(rows):
         lead = bench.slowest_in_ratio(rows, mode)
         if lead is not None:
             print(f"{mode}: at least {lead:.1f} times as fast as SpikingJelly at every size")
+
+
+def print_growth(row):
+    print(
+        f"{row['axis']:>9} {row['value']:>5}: {1e3 * row['seconds']:>8.1f} ms, bound {1e3 * row['bound']:>7.1f} ms, "
+        f"{row['memory_mb']:>7.1f} MB, firing rate {row['firing_rate']:.2%}",
+        flush=True,
+    )
+
+
+def print_slopes(result):
+    print("in a second: " + ", ".join(f"{rate / 1e9:.1f} G {name}" for name, rate in result["rates"].items()))
+    for axis, s in result["slopes"].items():
+        print(
+            f"{'firing rate' if axis == 'bias' else axis}: time grows with the power {s['seconds']:.2f}, "
+            f"its bound {s['bound']:.2f}, memory {s['memory_mb']:.2f}"
+        )
 
 
 def print_race(row):

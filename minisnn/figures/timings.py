@@ -11,7 +11,7 @@ from .style import COLORS, blank, styled
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["conv_by_density", "step_by_rate"]
+__all__ = ["conv_by_density", "cost_growth", "step_by_rate"]
 
 
 def crossover(rows, event, dense):
@@ -80,4 +80,31 @@ def step_by_rate(rows: list[dict[str, Any]]) -> Figure:
     axis.set_xlim(left=0)
     axis.set_ylim(bottom=0)
     axis.legend()
+    return figure
+
+
+@styled
+def cost_growth(result: dict[str, Any]) -> Figure:
+    """Time, its bound and memory of a training step along each axis, on logarithmic scales."""
+    words = {"width": "width", "timesteps": "time steps T", "batch": "batch size", "side": "side of the map (pixels)"}
+    figure = blank(3.2 * len(result["slopes"]), 6.4)
+    axes = figure.subplots(2, len(result["slopes"]), squeeze=False, sharey="row")
+    for column, (name, slopes) in enumerate(result["slopes"].items()):
+        rows = [r for r in result["rows"] if r["axis"] == name]
+        along = [100 * r["firing_rate"] if name == "bias" else r["value"] for r in rows]
+        time, memory = axes[:, column]
+        label = f"measured, slope {slopes['seconds']:.2f}"
+        time.loglog(along, [1e3 * r["seconds"] for r in rows], "o-", color=COLORS[0], label=label)
+        label = f"bound, slope {slopes['bound']:.2f}"
+        time.loglog(along, [1e3 * r["bound"] for r in rows], "s--", color=COLORS[1], label=label)
+        label = f"slope {slopes['memory_mb']:.2f}"
+        memory.loglog(along, [r["memory_mb"] for r in rows], "o-", color=COLORS[2], label=label)
+        memory.set_xlabel(words.get(name, "firing rate (%)"))
+        for axis in (time, memory):
+            axis.set_xticks(along, [f"{v:.3g}" for v in along])
+            axis.set_xticks([], minor=True)
+            axis.legend(fontsize=8)
+    axes[0, 0].set_ylabel("time of a training step (ms)")
+    axes[1, 0].set_ylabel("memory of arrays (MB)")
+    figure.suptitle(f"How cost grows: SynA-T, {threads.get_num_threads()} threads")
     return figure
