@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 
-PRODUCT = 1000000  # multiplications of a product, about: its operands then fit in the second-level cache
+BLOCK = 256  # rows of a product: enough to pay for reading its weights, few enough for the second-level cache
 GROUPS = 8  # of images, whose weight gradients are summed separately: a fixed number, whatever the number of threads
 PIXELS = 512  # summed over by one product of a weight gradient
 ROWS = 48  # of a weight gradient, per product
@@ -185,18 +185,15 @@ def _multiply_taps(target, source, panels, bias, backward, images, block, worker
 
 
 def _dense(target, source, wt, bias, backward, window):
-    k, n = source.shape[3], target.shape[3]
+    n = target.shape[3]
     if n <= COLUMNS and not backward:  # they are in that order already
         panels = wt.reshape(-1)
     else:
         panels = np.empty(wt.size, wt.dtype)
         _weight_panels(panels, wt, backward)
-    block = min(PRODUCT // (k * min(n, COLUMNS)), 256)
-    if block < 8:  # too few rows to pay for reading the weights
-        block = 256
     Ho, Wo = (source if backward else target).shape[1:3]
-    images = max(1, block // (Ho * Wo))
-    block = min(block, images * Ho * Wo)
+    images = max(1, BLOCK // (Ho * Wo))
+    block = min(BLOCK, images * Ho * Wo)
     _multiply_taps(target, source, panels, bias, backward, images, block, numba.get_num_threads(), window)
 
 
