@@ -211,7 +211,7 @@ def price(rows, e_mac, e_ac):
 def measure(net: Module, x: Any, e_mac: float = E_MAC, e_ac: float = E_AC, fold_norm: bool = False) -> Report:
     """Spikes, operations and energy per sample that ``net`` actually spends on ``x``, in evaluation mode.
 
-    Eq. 11 (in the module docstring) with counts instead of estimates: an addition is an AC if a convolution adds a weight
+    Eq. 11 (in the module docstring) with counts instead of estimates: an addition is an AC if a layer adds a weight
     for a spike, so nothing is counted beyond the borders; a product is a MAC if the input holds numbers: in the
     first layer, after an ADD join that reached 2, in the linear layer after the average pool. Attention adds every entry once
     for its mean (AC), multiplies it by its score in MA (MAC), and is charged for its small layers (MAC). Batch norm scales and

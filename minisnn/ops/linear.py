@@ -20,7 +20,7 @@ from ..engine import Function, Tensor
 from ..jit import kernel, parallel_kernel, prange
 from . import event_conv, rows
 from .layout import Window
-from .spikes import as_spikes, find_events
+from .spikes import find_events
 
 __all__ = ["linear", "Linear", "forward_rows", "input_gradient", "weight_gradient", "count_rows"]
 
@@ -139,14 +139,11 @@ def weight_gradient(dwt: np.ndarray, dout: np.ndarray, x: np.ndarray) -> None:
 
 
 def count_rows(x: np.ndarray, outputs: int) -> None:
-    """Record what x [..., N, F] costs: a sample that holds only 0 and 1, at all of its steps, adds a row for each 1 (AC); any
-    other multiplies everything (MAC).
-    """
-    F, N = x.shape[-1], x.shape[-2] if x.ndim > 1 else 1
-    fired, binary = as_spikes(np.ascontiguousarray(x).reshape(-1, F))
-    spikes = np.tile(binary.reshape(-1, N).all(0), len(binary) // N)
-    ac = int(fired[spikes].sum(dtype=np.int64)) * outputs
-    ledger.record("linear", "linear", ac=ac, mac=int(len(binary) - spikes.sum()) * F * outputs)
+    """Record what x [..., F] costs: spikes, as bytes, add a row for each 1 (AC), numbers multiply everything (MAC)."""
+    if x.dtype == np.uint8:
+        ledger.record("linear", "linear", ac=int(np.count_nonzero(x)) * outputs)
+    else:
+        ledger.record("linear", "linear", mac=x.size * outputs)
 
 
 class Linear(Function):
@@ -159,7 +156,7 @@ class Linear(Function):
         self.shape = x.shape
         x = np.ascontiguousarray(x)
         x = x.view(np.uint8) if x.dtype == np.bool_ else x
-        if ledger.is_open() and x.size:
+        if ledger.is_open():
             count_rows(x, len(bias))
         self.x, self.wt = x.reshape(-1, x.shape[-1]), np.ascontiguousarray(weight.T)
         out = np.empty((len(self.x), len(bias)), self.dtype)
@@ -191,8 +188,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     Returns:
         Tensor [..., O].
 
-    In an open ledger a sample that holds only 0 and 1, at all of its time steps (x is [T, N, F]), counts the additions of its
-    spikes (AC, the FC term of Eq. 11); any other one counts a product for each weight (MAC).
+    In an open ledger spikes count their additions (AC, the FC term of Eq. 11), numbers a product for each weight (MAC).
 
     Raises:
         ValueError: shapes that do not fit together.
