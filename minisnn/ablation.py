@@ -160,7 +160,7 @@ def limit_threads(threads):
 
 def train_and_measure(cell, options, path):
     """Train into the run folder ``path``, or continue a run that was stopped there; measure; write cell.json."""
-    started, cache = time.perf_counter(), {}
+    cache: dict[str, Any] = {}
     if (path / CONFIG).exists():
         cache = {name: value for name, value in (options.get("data_options") or {}).items() if name in CACHE_OPTIONS}
         summary = train.resume(path, progress=False, say=unsaid, cache_options=cache, again=AGAIN)
@@ -173,7 +173,7 @@ def train_and_measure(cell, options, path):
     result = measure(path) | {
         "last_accuracy": summary["last_test_accuracy"],
         "highest_accuracy": summary["highest_test_accuracy"],
-        "training_seconds": time.perf_counter() - started,
+        "training_seconds": summary["seconds"],  # of all epochs, those before an interruption too
     }
     files.write_text(path / DONE, json.dumps(dataclasses.asdict(cell) | result, indent=1) + "\n")
     return read_cell(path.parent, cell)

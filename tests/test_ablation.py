@@ -128,7 +128,9 @@ def test_a_stopped_cell_goes_on_and_others_are_not_touched(tmp_path, monkeypatch
     assert len(Run.open(tmp_path / "grid" / "or-seed0").metrics()) == 1
     monkeypatch.setattr(train, "train", lambda *_, **__: pytest.fail("it should have gone on, not begun again"))
     (found,) = ablation.run([cell], options, tmp_path / "grid").values()
-    assert "error" not in found and len(Run.open(tmp_path / "grid" / "or-seed0").metrics()) == 2
+    both = Run.open(tmp_path / "grid" / "or-seed0").metrics()
+    assert "error" not in found and len(both) == 2
+    assert found["training_seconds"] == pytest.approx(sum(epoch["seconds"] for epoch in both))
 
 
 def test_a_folder_with_other_options_is_refused(tmp_path):
