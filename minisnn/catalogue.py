@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-__all__ = ["CATALOGUE", "NAMES", "DataSet", "Stem", "Recipe", "Moves", "IdxFiles", "Recordings"]
+__all__ = ["CATALOGUE", "NAMES", "DataSet", "Stem", "Recipe", "Moves", "IdxFiles", "Recordings", "SoundFiles"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +80,16 @@ class Recordings:
 
 
 @dataclasses.dataclass(frozen=True)
+class SoundFiles:
+    """Recordings of sound as spikes in HDF5 files, as tonic lays them out."""
+
+    folder: str
+    files: dict  # part: its file
+    urls: tuple  # of the archives that hold them
+    seconds: float  # from the start of a recording to the end of the last time step
+
+
+@dataclasses.dataclass(frozen=True)
 class DataSet:
     """What everything else needs to know about a data set."""
 
@@ -92,6 +102,7 @@ class DataSet:
     source: Any = None  # IdxFiles or Recordings, whichever the module reads
     events: bool = False  # from an event camera, and so loaded with the options of one
     paper_moves: Moves | None = None  # the paper's, where it is another
+    maps: bool = True  # whether samples are maps, on which the command line trains the networks of models.build
 
     def augmentation(self, how: bool | str) -> Moves | None:
         """What augmentation is: none for False, the data set's own for True, that of Table X for "paper"."""
@@ -103,6 +114,7 @@ PAPER = Recipe(
 )  # Table X: MNIST
 
 DIGITS = tuple("0123456789")
+SPOKEN = (*(f"English {n}" for n in DIGITS), *(f"German {n}" for n in DIGITS))
 CLOTHES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 GESTURES = (
     "hand clapping",
@@ -213,6 +225,21 @@ CATALOGUE = {
         ),
         events=True,
     ),
+    "shd": DataSet(
+        Stem(700, 1, 20),
+        "sounds",
+        Recipe(timesteps=100, batch_size=128, lr=1e-3, loss="ce", augment=False),
+        None,
+        SPOKEN,
+        Moves((20 / 700, 0.0)),
+        SoundFiles(
+            "SHD",
+            {"train": "shd_train.h5", "test": "shd_test.h5"},
+            ("https://zenkelab.org/datasets/shd_train.h5.zip", "https://zenkelab.org/datasets/shd_test.h5.zip"),
+            1.4,
+        ),
+        maps=False,
+    ),
     "cifar10dvs": DataSet(
         Stem(2, 128, 10, stride=2, pool_first=48, max_pool=True),
         "recordings",
@@ -225,4 +252,4 @@ CATALOGUE = {
     ),
     "cifar10": DataSet(Stem(3, 32, 10)),  # in the authors' code only
 }
-NAMES = tuple(name for name, row in CATALOGUE.items() if row.module)
+NAMES = tuple(name for name, row in CATALOGUE.items() if row.module and row.maps)  # on the command line

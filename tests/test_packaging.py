@@ -18,6 +18,7 @@ OPTIONAL = {
     "nir",
     "tensorboardX",
     "tonic",
+    "h5py",
     "aedat",
     "distributed",
     "torch",

@@ -1,10 +1,11 @@
-"""The networks of the paper."""
+"""The networks of the paper, and small ones without maps."""
 
 from typing import TYPE_CHECKING, Any
 
 from .presets import POSITIONS, PRUNABLE, RESIDUALS, SHORTCUTS, SYSTEMS, Config, Residual
 
 if TYPE_CHECKING:
+    from .layered import Layered, fully_connected, recurrent
     from .resnet import ResNet21, Stage, Unit, build
 
 __all__ = [
@@ -12,6 +13,9 @@ __all__ = [
     "ResNet21",
     "Stage",
     "Unit",
+    "fully_connected",
+    "recurrent",
+    "Layered",
     "Config",
     "Residual",
     "RESIDUALS",
@@ -22,10 +26,14 @@ __all__ = [
 ]
 
 
+MODULES = dict.fromkeys(("ResNet21", "Stage", "Unit", "build", "resnet"), "resnet")
+MODULES |= dict.fromkeys(("Layered", "fully_connected", "recurrent", "layered"), "layered")
+
+
 def __getattr__(name: str) -> Any:  # the networks bring the compiler along; their names and choices do without it
-    if name not in ("ResNet21", "Stage", "Unit", "build", "resnet"):
+    if name not in MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    resnet = import_module(".resnet", __name__)
-    return resnet if name == "resnet" else getattr(resnet, name)
+    module = import_module(f".{MODULES[name]}", __name__)
+    return module if name == MODULES[name] else getattr(module, name)

@@ -113,7 +113,7 @@ class Config:
         from ..ops.attention import DIMENSIONS
 
         choices = dict(
-            preset=tuple(CATALOGUE),
+            preset=tuple(name for name, row in CATALOGUE.items() if row.maps),
             residual=tuple(RESIDUALS),
             attention=(None, *DIMENSIONS),
             position=POSITIONS,
