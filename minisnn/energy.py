@@ -24,7 +24,7 @@ from .catalogue import CATALOGUE
 from .engine import Tensor
 from .ledger import E_AC, E_MAC
 from .models import RESIDUALS, SHORTCUTS, Config, ResNet21
-from .models.presets import LAST
+from .models.presets import LAST, label
 from .nn import Module, evaluating, listen
 from .ops.attention import DIMENSIONS
 
@@ -177,17 +177,6 @@ def count(n):
         if n >= size:
             return f"{n / size:.2f} {unit}"
     return f"{n:.4g}"
-
-
-def label(name: str) -> str:
-    """A layer's dotted name in words: "stages.0.main.1" -> "stage 1 main 2"."""
-    words: list[str] = []
-    for part in name.split("."):
-        if part.isdigit() and words:
-            words.append(str(int(part) + 1))
-        else:
-            words.append({"features": "feature", "stages": "stage", "last_lif": "last LIF", "head": "linear"}.get(part, part))
-    return " ".join(words)
 
 
 def batches(x):

@@ -1,5 +1,8 @@
 """The networks: every preset, residual, attention and position is built, runs, and keeps the promises of the interface."""
 
+import contextlib
+import functools
+
 import numpy as np
 import pytest
 from checks import threads
@@ -349,3 +352,31 @@ def test_inputs_of_another_shape_are_refused(shape):
 def test_another_number_of_steps_is_refused_by_attention_over_time():
     with pytest.raises(ValueError, match="3 time steps.*built for 2"):
         network(attention="t")(np.zeros((3, 1, 1, 8, 8), np.float32))
+
+
+@pytest.mark.parametrize("preset", ["digits", "dvsgesture", "cifar10dvs"])
+@pytest.mark.parametrize("residual", ["or", "vanilla", "ms", "none"])
+def test_the_plan_is_what_the_network_does(preset, residual):
+    """Each row's output is the shape that leaves that part, every parameter is in one row, and print shows all of them."""
+    size = {"digits": 16, "dvsgesture": 32, "cifar10dvs": 40}[preset]
+    net = models.build(preset, residual=residual, width=8, timesteps=1, seed=0).eval()
+    seen = {}
+    with contextlib.ExitStack() as stack:
+        for name, module in net.named_modules():
+            callback = functools.partial(lambda name, _, out: seen.__setitem__(name, out.shape[2:]), name)
+            stack.enter_context(snn.nn.listen(module, callback))
+        net(np.zeros((1, 1, net.stem.conv.weight.shape[1], size, size), np.float32))
+    plan = net.plan(size)
+    for row in plan:
+        assert row.output == seen[{"max pool": "max_pool"}.get(row.name, row.name)], row
+    assert sum(row.parameters for row in plan) == sum(p.size for p in net.parameters())
+    assert len(repr(net).splitlines()) == len(plan) + 4
+    assert ("shortcut" in repr(net)) == (residual != "none")
+
+
+def test_a_module_prints_its_parts():
+    net = snn.nn.Sequential(snn.nn.Conv2d(2, 4, 3, padding=1), snn.nn.Sequential(snn.nn.BatchNorm2d(4), snn.nn.LIF(tau=3.0)))
+    lines = repr(net).splitlines()
+    assert lines[0] == "Sequential()" and lines[1].startswith("  0: Conv2d(weight [4, 2, 3, 3], stride=1, padding=1")
+    assert lines[2] == "  1: Sequential()" and lines[3].startswith("    0: BatchNorm2d(weight [4], bias [4]")
+    assert lines[4].startswith("    1: LIF(tau=3.0, v_threshold=1.0")

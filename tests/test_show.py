@@ -52,6 +52,10 @@ def test_a_still_image(own_folder):
         (["digits", "--gif", "a.gif"], "--gif"),
         (["gestures", "--out", "nowhere/a.png"], "nowhere/a.png"),
         (["what"], "what"),
+        (["model", "--gif", "a.gif"], "--gif"),
+        (["model", "--width", "9"], "--width"),
+        (["digits", "--model", "or"], "--model"),
+        (["digits", "--dataset", "mnist"], "--dataset"),
         (["gestures", "--index", "-1"], "--index"),
         (["digits", "--window", "5"], "--window"),
     ],
@@ -68,3 +72,15 @@ def test_polarity_is_what_prevails():
     frames[0, :, 0] = [[2, 0, 1, 0], [0, 2, 1, 0]]
     assert samples.polarity(frames)[0, 0].tolist() == [-1, 1, 0, 0]
     assert samples.gif_frames(frames, side=8)[0, :, ::2].tolist() == [[0, 255, 128, 128]] * 2
+
+
+def test_a_model_is_a_table_of_its_layers(capsys):
+    from minisnn import models
+
+    assert main(["show", "model", "--dataset", "mnist", "--model", "syna-s", "--width", "16", "-T", "4", "--json"]) == 0
+    *text, last = capsys.readouterr().out.strip().splitlines()
+    facts = json.loads(last)
+    net = models.build("mnist", attention="s", width=16, timesteps=4)
+    assert "\n".join(text).strip() == repr(net)
+    assert facts["parameters"] == sum(p.size for p in net.parameters())
+    assert [row["name"] for row in facts["layers"]][:3] == ["stem", "feature 1", "feature 2"]

@@ -56,6 +56,9 @@ def in_order(result):
 # gets a share `gain` of the inflow, h[t] = keep * h[t-1] + gain * x[t] (tutorial 2 turns it into a neuron).
 # By hand: x[0] enters with weight gain and then shrinks by `keep` at every later step, so the derivative of
 # h[2] with respect to x[0] is gain * keep^2.
+#
+# **Before you run it:** x[0] = 2 entered two steps ago, x[2] = 1 just now. To which of the three inflows is the level
+# h[2] most sensitive?
 
 # %%
 keep, gain = Scalar(0.75), Scalar(0.25)
@@ -67,6 +70,8 @@ for inflow in x:
     levels.append(h)
 h.backward()
 
+for t, v in enumerate(x):
+    print(f"x[{t}] = {v.value}   level h[{t}] = {levels[t].value:.4f}   slope of h[2] along x[{t}]: {v.grad:.4f}")
 assert [v.grad for v in x] == [0.25 * 0.75**2, 0.25 * 0.75, 0.25]
 
 # %% [markdown]
@@ -74,8 +79,39 @@ assert [v.grad for v in x] == [0.25 * 0.75**2, 0.25 * 0.75, 0.25]
 # effects of small nudges add; hence `+=` and not `=` in `backward`. By hand, h[2] = keep^2 gain x[0] + keep
 # gain x[1] + gain x[2], so the derivative with respect to `keep` is 2 keep gain x[0] + gain x[1].
 
+#
+# With `=` each way would overwrite the one before. Here is that bug, and then the sum as it should be:
+
 # %%
-assert keep.grad == 2 * 0.75 * 0.25 * 2.0 + 0.25 * 3.0
+def backward_with_a_bug(result):
+    for node in reversed(in_order(result)):
+        for parent, slope in zip(node.parents, node.slopes):
+            parent.grad = slope * node.grad  # = instead of +=
+
+right = keep.grad
+backward_with_a_bug(h)
+print(f"with = the slope along keep is {keep.grad}, with += it is {right}")
+wrong, keep.grad = keep.grad, right
+assert wrong != keep.grad == 2 * 0.75 * 0.25 * 2.0 + 0.25 * 3.0
+
+# %% [markdown]
+# And since `+=` also adds to what an *earlier* call of `backward()` has left, every training loop clears the gradients first
+# (`zero_grad()`). Here is such a loop, the whole of learning in six lines: which share should the bucket keep so that its level
+# ends at 1? We walk down the slope of (h[2] - 1)^2 along `keep`.
+
+# %%
+share = 0.1
+for k in range(40):
+    keep, level = Scalar(share), Scalar(0.0)  # fresh numbers: no old gradients
+    for v in (2.0, 3.0, 1.0):
+        level = keep * level + gain * Scalar(v)
+    miss = level + Scalar(-1.0)
+    error = miss * miss
+    error.backward()
+    if k in (0, 1, 2, 5, 39):
+        print(f"round {k:2}: keep {share:.4f}, level {level.value:.4f}, error {error.value:.6f}, slope {keep.grad:+.4f}")
+    share -= 0.2 * keep.grad  # a small step down
+assert error.value < 1e-6
 
 # %% [markdown]
 # **Never trust a gradient: measure it.** Nudge the input by eps both ways and divide: (f(x + eps) - f(x -
@@ -90,12 +126,16 @@ def final_level(x):
     return h
 
 measured = numeric_gradient(final_level, [2.0, 3.0, 1.0])
+print("measured:", measured.round(8), "  computed:", [v.grad for v in x])
 assert np.allclose(measured, [v.grad for v in x], atol=1e-9)
 
 # %% [markdown]
 # **Why the order matters.** A number may hand its gradient on only when it has received all of it: after
 # everything that was made from it. Without that order one would have to walk every path by itself. Let
 # y = y + y, 15 times: 16 numbers, but 2^15 paths from the result to the start.
+#
+# **Before you run it:** y is doubled 15 times. How many steps does a walk along every path take, and how many does
+# ours?
 
 # %%
 start = y = Scalar(1.0)
@@ -106,6 +146,7 @@ def count_paths(node):
     return 1 if not node.parents else sum(count_paths(parent) for parent in node.parents)
 
 y.backward()
+print(f"{count_paths(y):,} paths, {len(in_order(y))} numbers; the gradient of the start is {start.grad:,.0f} either way")
 assert start.grad == 2.0**15 == count_paths(y)
 assert len(in_order(y)) == 16
 
@@ -185,11 +226,29 @@ save_figure("01_a_scalar_that_remembers",
             "its step; float64 has a valley near 1e-6, float32 a shallow one near 1e-3.")
 
 # %% [markdown]
+# ## Summary
+#
+# * A number that remembers its parents and the local slopes knows all its derivatives: walk back in reverse order,
+#   multiply along an edge, add where ways meet.
+# * The walk is done once per number, not once per path. The record that it walks is called the *tape*.
+# * Two evaluations of a function check any gradient; in float64, with a step near 1e-6.
+# * The engine does the same with arrays; an operation is a `Function` with `forward` and `backward`, and keyword
+#   arguments are not differentiated.
+#
+# ## Further reading
+#
+# * A. Karpathy, [micrograd](https://github.com/karpathy/micrograd): the same idea, with a neural network on top.
+# * A. G. Baydin et al., *Automatic Differentiation in Machine Learning: a Survey*, JMLR 18 (2018),
+#   [arXiv:1502.05767](https://arxiv.org/abs/1502.05767).
+
+# %% [markdown]
 # ## Exercises
 # Fill in the function and run the cell. Solutions, and wrong answers that are easily given, are in `solutions/`.
 #
 # **1.** Teach `Scalar` the hyperbolic tangent: return a Scalar with the right value, parents and slopes. (The
 # derivative of tanh(a) is 1 - tanh(a)^2.)
+#
+# Hint: Scalar(value, parents, slopes): one parent, one slope. You have 1 - tanh(a)^2 at hand once you have the value.
 
 # %%
 def tanh(a):
@@ -207,6 +266,9 @@ exercise(1, check_tanh, tanh)
 # %% [markdown]
 # **2.** NumPy repeats an array of `shape` until it fits; its gradient arrives in the large shape. Sum it back
 # down. Shapes may lack leading axes, (3,) in (2, 3), or have length 1 along an axis, (2, 1) in (2, 3).
+#
+# Hint: two kinds of axes: those that `shape` lacks stand in front, those of length 1 stay. `keepdims=True` is for one
+# kind only.
 
 # %%
 def sum_to_shape(grad, shape):

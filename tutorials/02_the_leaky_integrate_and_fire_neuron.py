@@ -6,8 +6,9 @@
 #
 # You need: tutorial 1. Explains: the forward half of `minisnn/ops/lif.py`. Paper: Section III-B, Table I.
 #
-# A neuron's membrane is the leaky bucket of tutorial 1: current flows in, and the potential V leaks back to
-# rest, the faster the further away it is (Eq. 1 of the paper):
+# A neuron's membrane is the leaky bucket of tutorial 1: current flows in, and the potential V leaks back to rest, the
+# faster the further away it is (Eq. 1 of the paper). Rest and reset are one number here, V_reset; in biology the reset
+# may lie below rest.
 #
 # $$\tau \frac{dV}{dt} = -(V - V_\text{reset}) + I(t) \qquad \text{(Eq. 1)}$$
 #
@@ -33,6 +34,8 @@ def euler(current, tau, end, dt):
 
 exact = 1.5 * (1 - np.exp(-4 / 2.0))  # I = 1.5, tau = 2, t = 4
 errors = [abs(euler(1.5, 2.0, 4.0, dt) - exact) for dt in (1.0, 0.1, 0.01)]
+for dt, error in zip((1.0, 0.1, 0.01), errors):
+    print(f"pieces of {dt:4} steps: V is off by {error:.5f}")
 assert errors[0] > 9 * errors[1] > 81 * errors[2]  # ten times smaller pieces, about ten times smaller error
 
 # %% [markdown]
@@ -48,6 +51,11 @@ assert errors[0] > 9 * errors[1] > 81 * errors[2]  # ten times smaller pieces, a
 #
 # The paper prints I[t-1]; its published code uses I[t], and so does everybody else. What spikes has U at *or*
 # above the threshold. The reset forgets by how much: a potential of 1.0 and one of 5.0 give the same spike.
+#
+# The first line is tutorial 1's bucket: with U_reset = 0 it is U[t] = (1 - 1/tau) H[t-1] + (1/tau) I[t], so `keep` is
+# 1 - 1/tau and `gain` is 1/tau. There it was tau = 4; here it is tau = 2, the paper's.
+#
+# **Before you run it:** the currents are 1, 1, 2, 0, 3 and tau is 2. At which steps does the neuron fire?
 
 # %%
 def lif_loop(x, tau=2.0, v_threshold=1.0, v_reset=0.0):
@@ -61,11 +69,13 @@ def lif_loop(x, tau=2.0, v_threshold=1.0, v_reset=0.0):
     return u, s
 
 u, s = lif_loop(np.array([1.0, 1.0, 2.0, 0.0, 3.0]))
+print("potentials", u, "  spikes", s)
 assert u.tolist() == [0.5, 0.75, 1.375, 0.0, 1.5] and s.tolist() == [0, 0, 1, 0, 1]
 assert lif_loop(np.array([2.0]))[1] == 1  # exactly at the threshold: fires
 
 # %% [markdown]
-# The engine's `ops.lif` computes the same, for whole batches: one neuron for each element of a time step.
+# The engine's `ops.lif` computes the same, for whole batches: one neuron for each element of a time step. Arrays are
+# [T, N, C, H, W] throughout: time steps, samples of the batch, channels, height, width.
 # Spikes are kept as one byte each, though `.data` shows them as floats.
 
 # %%
@@ -77,10 +87,13 @@ for tau, v_reset in ((2.0, 0.0), (4.0, 0.0), (3.0, -0.5)):
 assert fired.shape == current.shape and fired.is_spikes and fired.storage.itemsize == 1
 
 # %% [markdown]
-# **What tau does.** Feed one pulse and watch it fade. It enters divided by tau and loses the share 1/tau per
-# step, so after k further steps (1/tau) (1 - 1/tau)^k of it are left: with tau = 2 a half of the half, with
-# tau = 8 little, but for long. Summed over all time the pulse counts fully, whatever tau is. So tau = 2
-# reports coincidences (two pulses in a row), tau = 8 reports what lasts.
+# **What tau does.** Feed one pulse and watch it fade. It enters divided by tau and loses the share 1/tau per step, so after
+# k further steps (1/tau) (1 - 1/tau)^k of it are left: with tau = 2 one half, then a quarter, then an eighth; with tau = 8
+# little at first, but that for long. Summed over all time the pulse counts fully, whatever tau is. So tau = 2 reports
+# coincidences (two pulses in a row), tau = 8 reports what lasts.
+#
+# **Before you run it:** the same pulses, one alone, a pair, one alone, then twelve in a row, go into a neuron with
+# tau 2 and one with tau 8. Which one notices the pair?
 
 # %%
 def echo(tau, steps=200):
@@ -96,12 +109,14 @@ pulses = np.zeros(40)
 pulses[[2, 7, 8, 14]] = 1.5  # alone, a pair, alone
 pulses[22:34] = 1.5  # twelve in a row
 traces = {tau: lif_loop(pulses, tau) for tau in (2.0, 8.0)}
+for tau, (_, fired) in traces.items():
+    print(f"tau {tau:g} fires at", np.flatnonzero(fired))
 assert np.flatnonzero(traces[2.0][1]).tolist() == [8, 23, 25, 27, 29, 31, 33]  # the second of every two
 assert np.flatnonzero(traces[8.0][1]).tolist() == [29]  # only what lasts
 
 # %% [markdown]
-# **How often it fires.** Under a constant current I the potential after n steps is I (1 - (1 - 1/tau)^n)
-# (v_reset 0). It reaches the threshold theta first at
+# **How often it fires.** Under a constant current I the distance to I shrinks by 1 - 1/tau per step, so the potential after
+# n steps is I (1 - (1 - 1/tau)^n) (v_reset 0). Set it equal to theta and solve for n. It reaches the threshold theta first at
 #
 # $$n = \left\lceil \frac{\log(1 - \theta / I)}{\log(1 - 1 / \tau)} \right\rceil$$
 #
@@ -158,9 +173,28 @@ assert steps_between_spikes(1.33, 2.0) == 3 and steps_between_spikes(1.34, 2.0) 
 assert steps_between_spikes(2.0, 2.0) == 1
 
 # %% [markdown]
+# ## Summary
+#
+# * A neuron is a leaky bucket that fires at a threshold and empties: charge, fire, reset.
+# * tau says how long it remembers. Short: it reports coincidences. Long: it reports what lasts.
+# * The firing rate against a constant current is a staircase, zero below the threshold, one at tau thresholds.
+# * Why spikes at all: what follows has to compute only where one arrives, and then it only adds (tutorial 6).
+#
+# ## Further reading
+#
+# * W. Gerstner, W. M. Kistler, R. Naud, L. Paninski, *Neuronal Dynamics* (2014), chapter 1, free at
+#   [neuronaldynamics.epfl.ch](https://neuronaldynamics.epfl.ch).
+# * J. K. Eshraghian et al., *Training Spiking Neural Networks Using Lessons From Deep Learning*, Proceedings of the
+#   IEEE 111 (2023), [arXiv:2109.12894](https://arxiv.org/abs/2109.12894).
+# * Y. Shan et al., *SynA-ResNet: Spike-driven ResNet Achieved through OR Residual Connection*,
+#   [arXiv:2311.06570](https://arxiv.org/abs/2311.06570), Section III-B.
+
+# %% [markdown]
 # ## Exercises
 # **1.** After how many steps is half of what a neuron remembers gone (a real number of steps)? With tau = 2
 # it is one.
+#
+# Hint: each step keeps the share 1 - 1/tau; how often must you multiply by it?
 
 # %%
 def half_life(tau):
@@ -176,6 +210,8 @@ exercise(1, check_half_life, half_life)
 # %% [markdown]
 # **2.** *Soft reset*: what is left after a spike is u - v_threshold, so the overshoot is not lost (rest is at
 # 0). Return the spikes. The engine does it with `v_reset=None`; do it without the engine.
+#
+# Hint: only the last of the three lines changes. What does it subtract where the neuron was silent?
 
 # %%
 def soft_reset_lif(x, tau=2.0, v_threshold=1.0):
@@ -194,6 +230,9 @@ exercise(2, check_soft_reset_lif, soft_reset_lif)
 # %% [markdown]
 # **3.** The smallest constant current (v_reset 0, threshold 1) at which a neuron fires at every n-th step or
 # faster.
+#
+# Hint: the formula above has n on its left; set the potential after n steps equal to the threshold and solve for I
+# instead.
 
 # %%
 def current_for(n, tau):

@@ -31,7 +31,8 @@ assert np.isclose(numeric_gradient(lambda u: step(u).sum(), [1.0], eps=1e-6), 1 
 #
 # $$\frac{dS}{dU} = \delta(U - U_\text{threshold}) \qquad \text{(Eq. 3)}$$
 #
-# Multiply by it in the chain rule, and every weight gets gradient zero: a dead neuron stays dead. The way out
+# Multiply by it in the chain rule, and every weight gets gradient zero: a neuron that is silent stays silent, for nothing
+# tells it in which direction to move. The way out
 # is to blur the delta. Take any smooth step, its *primitive* P(x) with x = U - U_threshold, and use its slope
 # P'(x) where the chain rule asks for dS/dU. The forward pass keeps the hard step. The paper takes the
 # arctangent (Table I):
@@ -56,8 +57,8 @@ assert np.allclose(atan_derivative(x), ATan(alpha=2.0).derivative(x))
 # %% [markdown]
 # alpha sets the blur: at the threshold the slope is alpha/2, and as alpha grows P becomes the step. The
 # engine has three more surrogates. Not all are steps from 0 to 1: fast sigmoid's primitive climbs only by
-# 2/alpha, which makes its gradients small; training copes since only their direction and relative size matter
-# to Adam.
+# 2/alpha, which makes its gradients small; training copes since the
+# optimizer of tutorial 10, Adam, looks at their direction and relative size only.
 
 # %%
 assert np.isclose(atan_derivative(0.0, 2.0), 1.0)
@@ -75,6 +76,8 @@ for surrogate in surrogates:
 # every second one. At w = 0.4 it is silent. The error is (rate - 1/2)^2; we walk down once with the true
 # slope, measured by finite differences, and once with the surrogate's, which is what `backward()` gives. (How
 # a gradient goes back through the eight steps is tutorial 4.)
+#
+# **Before you run it:** which of the two walks ends with an error of zero, and what does the other one do?
 
 # %%
 def error(w):
@@ -98,6 +101,8 @@ def surrogate_slope(w):
     return w.grad[0]
 
 stuck, learned = learn(true_slope), learn(surrogate_slope)
+print("true slope:     ", [round(e, 4) for e in stuck[::20]])
+print("surrogate slope:", [round(e, 4) for e in learned[::20]])
 assert set(stuck) == {0.25} and learned[0] == 0.25 and learned[-1] == 0.0
 
 # %% [markdown]
@@ -145,8 +150,25 @@ save_figure("03_a_gradient_through_a_step",
             "steps to 0.")
 
 # %% [markdown]
+# ## Summary
+#
+# * The derivative of a spike is zero almost everywhere, so the true gradient teaches nothing.
+# * A surrogate gradient replaces it, in the backward pass only, by the slope of a smooth step. It is not the
+#   derivative of what the network computes; it is a direction that works.
+# * A smooth twin of the neuron has the same backward lines and a true derivative: that is how they are proven.
+#
+# ## Further reading
+#
+# * E. O. Neftci, H. Mostafa, F. Zenke, *Surrogate Gradient Learning in Spiking Neural Networks*, IEEE Signal
+#   Processing Magazine 36 (2019), [arXiv:1901.09948](https://arxiv.org/abs/1901.09948).
+# * F. Zenke, T. P. Vogels, *The Remarkable Robustness of Surrogate Gradient Learning*, Neural Computation 33 (2021):
+#   which surrogate, and how much it matters.
+
+# %% [markdown]
 # ## Exercises
 # **1.** At which distance x > 0 from the threshold is the ATan surrogate's slope half of its largest value?
+#
+# Hint: the numerator does not depend on x. When is the denominator twice as large as at x = 0?
 
 # %%
 def half_width(alpha):
@@ -162,6 +184,8 @@ exercise(1, check_half_width, half_width)
 # %% [markdown]
 # **2.** A surrogate of your own: P(x) = clip(1/2 + alpha x, 0, 1), a straight ramp. Return its derivative at
 # the array x.
+#
+# Hint: where does the ramp begin and end? Between, its slope is alpha.
 
 # %%
 def ramp_derivative(x, alpha):
@@ -179,6 +203,9 @@ exercise(2, check_ramp_derivative, ramp_derivative)
 # **3.** With Triangle(alpha) the slope is *exactly* zero at 1 / alpha from the threshold and beyond. A neuron
 # (tau = 2, threshold 1, one single step from rest) gets the current w. Say whether it can never learn from
 # there.
+#
+# Hint: what is the potential after one step from rest, and how far from the threshold is it? At a distance of exactly
+# 1 / alpha the slope is zero.
 
 # %%
 def is_stuck(w, alpha):

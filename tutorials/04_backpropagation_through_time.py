@@ -16,7 +16,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import minisnn as snn
-from helpers import BLUE, GREEN, ORANGE, PINK, exercise, numeric_gradient, save_figure
+from helpers import BLUE, GREEN, ORANGE, PINK, boxes_and_arrows, exercise, numeric_gradient, save_figure
 from minisnn import ops
 from minisnn.surrogate import ATan
 
@@ -32,6 +32,23 @@ def lif_loop(x, tau=2.0, v_threshold=1.0, v_reset=0.0, fire=step):
         s[t] = fire(u[t] - v_threshold)
         h = u[t] * (1 - s[t]) + v_reset * s[t]
     return u, s
+
+# %% [markdown]
+# Unrolled over three steps it looks like this: three arrows leave each u, to its spike, to what is left, and through the
+# spike to what is left. Gradients run against all of them.
+
+# %%
+fig, ax = plt.subplots(figsize=(9, 3.2))
+boxes, arrows = {}, []
+for t in range(3):
+    boxes |= {f"x[{t}]": (3 * t, 0, BLUE), f"u[{t}]": (3 * t, 1)}
+    boxes |= {f"h[{t}]": (3 * t + 1.6, 1), f"s[{t}]": (3 * t + 0.8, 2, ORANGE)}
+    arrows += [(f"x[{t}]", f"u[{t}]"), (f"u[{t}]", f"s[{t}]"), (f"u[{t}]", f"h[{t}]"), (f"s[{t}]", f"h[{t}]")]
+    arrows += [(f"h[{t - 1}]", f"u[{t}]")] if t else []
+boxes_and_arrows(ax, boxes, arrows)
+save_figure("04_backpropagation_through_time_unrolled",
+            "The neuron unrolled over three steps: the current x leads to the potential u, u to the spike s and to what is "
+            "left, h, the spike to h as well, and h to the potential of the next step.")
 
 # %% [markdown]
 # **By hand.** Write dq for the derivative of the loss with respect to q, and go through the loop's three lines
@@ -53,6 +70,9 @@ def lif_loop(x, tau=2.0, v_threshold=1.0, v_reset=0.0, fire=step):
 #
 # With numbers: currents 1.2, 1.6, 0.8 give potentials 0.6, 1.1, 0.4, and one spike, in the middle. How does
 # the last spike (that did not come) depend on each current?
+#
+# **Before you run it:** more current at step 1 makes the spike there likelier, and that spike empties the neuron.
+# Does the last spike gain or lose by it?
 
 # %%
 def slope(u):
@@ -62,9 +82,12 @@ x = np.array([1.2, 1.6, 0.8])
 u, s = lif_loop(x)
 assert np.allclose(u, [0.6, 1.1, 0.4]) and s.tolist() == [0, 1, 0]
 du2 = slope(0.4)  # ds = 0, 0, 1, and nothing follows the last step
-du1 = (du2 / 2) * (1 - 1) + (du2 / 2) * (0 - 1.1) * slope(1.1)  # it fired: only the way through the spike
-du0 = (du1 / 2) * (1 - 0) + (du1 / 2) * (0 - 0.6) * slope(0.6)
+dh1 = du2 / 2
+du1 = dh1 * (1 - 1) + dh1 * (0 - 1.1) * slope(1.1)  # 1 - 1: it fired, so only the way through the spike is left
+dh0 = du1 / 2
+du0 = dh0 * (1 - 0) + dh0 * (0 - 0.6) * slope(0.6)  # 1 - 0: it did not
 by_hand = np.array([du0, du1, du2]) / 2
+print("the last spike along each current:", by_hand.round(4))
 
 # %% [markdown]
 # **As a loop.** The same lines, from the last step to the first; `dh` is what tutorial 1's bucket `carried`.
@@ -100,9 +123,10 @@ measured = numeric_gradient(lambda x: (ds * lif_loop(x, **twin)[1]).sum(), curre
 assert np.allclose(lif_backward_loop(ds, current, **twin), measured, atol=1e-8)
 
 # %% [markdown]
-# **Second proof: the tape.** The twin says nothing about the hard step, nor about the detached reset. For those,
-# unroll the neuron out of elementary operations, with the step and its surrogate as an operation of its own,
-# and let `Tensor.backward()` find the ways. `detach()` hands on the value and stops the gradient.
+# **Second proof: the tape**, as the engine calls the record of who was made from whom (tutorial 1). The twin says nothing
+# about the hard step, nor about the detached reset. For those, unroll the neuron out of elementary operations, with the
+# step and its surrogate as an operation of its own, and let `Tensor.backward()` find the ways. `detach()` hands on the
+# value and stops the gradient.
 
 # %%
 class Spike(snn.Function):
@@ -158,7 +182,8 @@ for early in range(T):
 # %% [markdown]
 # At a spike just above the threshold the way through the reset multiplies by u sg, about alpha / 2. For the
 # paper's alpha = 2 that is 1 and does no harm; with a steep surrogate and a slow leak the gradient explodes,
-# where the detached one can only fade. So the published code detaches, and that is the engine's default.
+# where the detached one can only fade (in the figure it drops to zero at some step back: by then every neuron has fired,
+# and a spike cuts the past off). The published code detaches, and that is the engine's default.
 
 # %%
 x = snn.Tensor(rng.normal(1.5, 0.6, (40, 2000)), requires_grad=True)  # [T, neurons]
@@ -191,9 +216,28 @@ save_figure("04_backpropagation_through_time",
             "steps back; only the steep surrogate that is not detached explodes.")
 
 # %% [markdown]
+# ## Summary
+#
+# * Unrolled, time is a long graph. The backward loop runs from the last step to the first and carries dh, what the
+#   future says about the potential that was left.
+# * A potential matters in three ways: its spike, what the reset leaves, and the spike that the reset depends on.
+#   `detach_reset` drops the third.
+# * Detached, gradients fade and end at a spike; not detached, they pass it with their sign turned, and may explode
+#   with a steep surrogate.
+# * In the literature of spiking networks all this is *spatio-temporal backpropagation* (STBP).
+#
+# ## Further reading
+#
+# * P. J. Werbos, *Backpropagation Through Time: What It Does and How to Do It*, Proceedings of the IEEE 78 (1990).
+# * Y. Wu et al., *Spatio-Temporal Backpropagation for Training High-Performance Spiking Neural Networks*, Frontiers
+#   in Neuroscience 12 (2018), [arXiv:1706.02609](https://arxiv.org/abs/1706.02609).
+
+# %% [markdown]
 # ## Exercises
 # **1.** The reset is detached, and you know a neuron's spikes s [T]. From which step on does a current count
 # for the spike at step `late` at all?
+#
+# Hint: detached, a spike cuts off everything before it. Does the spike at `late` itself cut anything off?
 
 # %%
 def first_that_counts(s, late):
@@ -210,6 +254,9 @@ exercise(1, check_first_that_counts, first_that_counts)
 # %% [markdown]
 # **2.** With the *soft* reset, h[t] = u[t] - v_threshold s[t], and rest is at 0. Write the backward loop (which
 # of the reset's two slopes change?); the surrogate is ATan(2.0). ds and x are [T, ...], and so is the answer.
+#
+# Hint: h by u is now 1 whether it fired or not, and h by s is -v_threshold. First run the forward loop with the soft
+# reset to get u.
 
 # %%
 def soft_reset_backward(ds, x, tau, v_threshold, detach_reset):

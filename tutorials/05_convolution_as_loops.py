@@ -83,6 +83,8 @@ assert np.allclose(dw, numeric_gradient(lambda w: (dy[:2, :2, :2] * conv_forward
 # **Who sees a pixel?** With all weights and all dy equal to 1, dx just counts the windows that see each pixel.
 # With a 3x3 kernel and padding 1 that is 9 inside, 6 at an edge, 4 in a corner; with stride 2 it is 1, 2 or 4
 # in a checkered pattern.
+#
+# **Before you run it:** which pixel is seen by the most windows, one in a corner, at an edge, or inside?
 
 # %%
 def seen_by(stride, size=8):
@@ -95,19 +97,25 @@ assert seen_by(2)[0, 0] == 1 and seen_by(2)[0, 1] == 2 and seen_by(2)[1, 1] == 4
 
 # %% [markdown]
 # **Counting.** Each meeting costs Cin Cout products. The engine counts too, in a *ledger*, if one is open:
+#
+# **Before you run it:** three channels of 7 x 6 pixels, four of output, a 3 x 3 window with padding 1: more or fewer
+# than 3 * 4 * 9 * 42 = 4,536 products?
 
 # %%
 with ledger() as entries:
     ops.conv2d(snn.Tensor(x[None]), snn.Tensor(w), stride=1, padding=1)
 products = 3 * 4 * len(list(meetings(x.shape, w.shape, 1, 1)))
+print(f"{products} products;", entries[0])
 assert entries[0].mac == products == 3 * 4 * (3 * 7 - 2) * (3 * 6 - 2)  # the first and last window lose one row
 
 # %% [markdown]
 # **As one matrix product.** Loops in Python are slow. Write what each window sees as one
 # row (`im2col`), and the loops become a matrix product, at which processors are best. Pixels lie in memory with
 # their channels side by side, and the weights as [kh, kw, Cin, Cout], so that only whole rows are copied. The
-# engine does it in pieces that fit into the cache. For 3x3 kernels in float32 it goes one further, with Winograd's
-# trick: 36 products for 4x4 outputs in place of 144, paid with a few bits of rounding.
+# engine does it in pieces that fit into the cache (there, pixels lie with their channels side by side, [H, W, C], so that a
+# row can be copied whole). For 3x3 kernels in float32 it goes one further, with Winograd's trick. In one dimension: two
+# neighbouring outputs of a kernel of three cost six products done plainly, and four if one multiplies sums instead (below).
+# In two dimensions, for 4x4 outputs, it is 36 products in place of 144, paid with a few bits of rounding.
 
 # %%
 def conv_by_matrix(x, w):  # stride 1, no padding
@@ -117,6 +125,11 @@ def conv_by_matrix(x, w):  # stride 1, no padding
     return y.T.reshape(len(w), *windows.shape[1:3])
 
 assert np.allclose(conv_by_matrix(x, w), conv_forward(x, w))
+
+d, g = rng.normal(size=4), rng.normal(size=3)  # four inputs, a kernel of three, two outputs
+m = [(d[0] - d[2]) * g[0], (d[1] + d[2]) * (g[0] + g[1] + g[2]) / 2,
+     (d[2] - d[1]) * (g[0] - g[1] + g[2]) / 2, (d[1] - d[3]) * g[2]]  # four products; sums of g are formed once and kept
+assert np.allclose([m[0] + m[1] + m[2], m[1] - m[2] - m[3]], [d[:3] @ g, d[1:] @ g])
 x32, w32 = (rng.normal(size=shape).astype(np.float32) for shape in ((1, 16, 12, 12), (16, 16, 3, 3)))
 y32 = ops.conv2d(snn.Tensor(x32), snn.Tensor(w32), padding=1).data[0, :, 1:-1, 1:-1]
 exact = conv_by_matrix(x32[0].astype(np.float64), w32.astype(np.float64))
@@ -137,6 +150,8 @@ for _ in range(200):
     error.backward()
     errors.append(error.item())
     learned = learned - 0.5 * kernel.grad
+print("errors", [f"{e:.1e}" for e in errors[::50]])
+print(np.round(learned[0, 0], 3))
 assert errors[-1] < 1e-6 * errors[0] and np.allclose(learned, sobel, atol=1e-3)
 
 fig, axes = plt.subplots(1, 5, figsize=(13, 2.9), gridspec_kw={"width_ratios": [1, 1, 1, 1, 1.5]})
@@ -157,9 +172,27 @@ save_figure("05_convolution_as_loops",
             "while the filter is found.")
 
 # %% [markdown]
+# ## Summary
+#
+# * A convolution is one line, y += w x, over all triples of output pixel, kernel tap and input pixel that meet.
+# * Its two gradients are the same meetings with each factor in turn on the left.
+# * Stride and padding only change who meets whom. At borders fewer meet.
+# * Fast convolutions are the same sums in another order: as a matrix product, or with fewer products (Winograd).
+#
+# ## Further reading
+#
+# * V. Dumoulin, F. Visin, *A guide to convolution arithmetic for deep learning*,
+#   [arXiv:1603.07285](https://arxiv.org/abs/1603.07285): animations of stride and padding.
+# * A. Lavin, S. Gray, *Fast Algorithms for Convolutional Neural Networks*,
+#   [arXiv:1509.09308](https://arxiv.org/abs/1509.09308): Winograd's trick.
+
+# %% [markdown]
 # ## Exercises
 # **1.** The input gradient at stride 1 is itself a convolution: of dy, with the kernels turned by 180 degrees and
 # input and output channels exchanged. What padding does it need? Write it with one call of `conv_forward`.
+#
+# Hint: which windows see an input pixel, and through which tap? At padding 0 the corner pixel is seen by one window
+# only, so dy needs k - 1 zeros around it; each ring of padding saves one. k is w.shape[2].
 
 # %%
 def input_gradient(dy, w, padding):
@@ -179,6 +212,9 @@ exercise(1, check_input_gradient, input_gradient)
 # %% [markdown]
 # **2.** Convolutions one behind the other: kernels k[0], k[1], ... (square), strides s[0], s[1], ... How many
 # pixels of the image, along one axis, can one number behind the last of them see?
+#
+# Hint: after a stride of 2, neighbours on the map are two pixels of the image apart; keep track of that distance from
+# layer to layer.
 
 # %%
 def field_of_view(kernels, strides):

@@ -63,16 +63,21 @@ for stride, padding in ((1, 0), (1, 1), (2, 1)):
             engine = ops.conv2d(snn.Tensor(x[None]), snn.Tensor(w), stride, padding, method)
         assert np.array_equal(engine.data[0], y)
     assert entries[0].ac == additions and entries[0].mac == 0
+    print(f"stride {stride}, padding {padding}: {int(x.sum())} spikes of {x.size}, {additions} additions")
+print("an entry of the ledger:", entries[0])
 
 # %% [markdown]
-# **Exact, not estimated.** One usually reads "operations of the dense layer times firing rate". That is right on
+# **Exact, not estimated.** The usual estimate is "operations of the dense layer times firing rate". That is right on
 # average if every window lies inside the image; those that hang over its border see less. On small maps it is
 # not a detail: on 8x8 pixels, 3x3 windows with padding 1 meet (3 * 8 - 2)^2 pixels, not 9 * 8^2.
+#
+# **Before you run it:** on a map of 8 x 8, by how much is the estimate too high?
 
 # %%
 x = random_spikes(0.1, 64, 8, 8)
 counted = event_conv(x, np.zeros((1, 64, 3, 3)), padding=1)[1]
 estimate = x.mean() * 64 * 9 * 8**2
+print(f"counted {counted:,}, estimated {estimate:,.0f}")
 assert 9 * 8**2 == 576 and (3 * 8 - 2) ** 2 == 484
 assert 0.8 * estimate < counted < 0.9 * estimate  # 484 / 576 = 0.84
 
@@ -116,6 +121,8 @@ assert (gradients[0][0][~x] != 0).mean() > 0.9  # silent inputs have a gradient 
 # orderly rows, many at a time, while an event must first be found and its row of weights be fetched, and transforms
 # and borders cost something too. So `method="auto"`, the default, adds up what each way is expected to cost for the
 # shapes and the number of spikes at hand (`minisnn/ops/cost.py`). The picture shows what your machine says just now.
+#
+# **Before you run it:** at which firing rate will the clock on your machine prefer the dense way?
 
 # %%
 assert 0.25 * 9 == 36 / 16
@@ -174,9 +181,26 @@ save_figure("06_only_what_fired",
             "milliseconds measured for event, dense and auto.")
 
 # %% [markdown]
+# ## Summary
+#
+# * Where the input is spikes, a convolution adds the weights of what fired: no products, no work for silence.
+# * The additions can be counted exactly; the estimate by firing rate forgets the borders.
+# * The weight gradient can be had by additions as well; the input gradient cannot, for silent neurons need one too.
+# * Fewer operations are not always less time: find the events, fetch their weights, and compare with the clock.
+#
+# ## Further reading
+#
+# * M. Horowitz, *Computing's Energy Problem (and what we can do about it)*, ISSCC 2014: the 4.6 and 0.9 pJ.
+# * Y. Shan et al., *SynA-ResNet: Spike-driven ResNet Achieved through OR Residual Connection*,
+#   [arXiv:2311.06570](https://arxiv.org/abs/2311.06570), Sections I and IV.
+
+# %% [markdown]
 # ## Exercises
 # **1.** How many additions will the spikes x [Cin, H, W] cause? Count without convolving, borders exact, for any
 # stride and padding. (Whom does a spike meet?)
+#
+# Hint: along one axis, `len(list(seen_at(...)))` says how many windows see a place; a pixel is seen by rows times
+# columns of them. Height and width may differ.
 
 # %%
 def additions_of(x, cout, kernel, stride, padding):
@@ -194,6 +218,8 @@ exercise(1, check_additions_of, additions_of)
 # %% [markdown]
 # **2.** The weight gradient by additions only: dw [Cout, Cin, kh, kw] from dy [Cout, Ho, Wo] and the spikes x. (The dy that
 # you get refuses to be multiplied.)
+#
+# Hint: it is event_conv with another line in the middle: who meets whom stays the same, and the line is dw += dy.
 
 # %%
 def event_weight_gradient(dy, x, w_shape, stride, padding):
@@ -227,6 +253,8 @@ exercise(2, check_event_weight_gradient, event_weight_gradient)
 # %% [markdown]
 # **3.** A conventional network multiplies everything once, at 4.6 pJ. A spiking one runs T steps and adds what
 # fired, at 0.9 pJ. At which firing rate do they cost the same?
+#
+# Hint: T steps times the rate times 0.9 pJ, against 4.6 pJ.
 
 # %%
 def break_even_rate(timesteps):

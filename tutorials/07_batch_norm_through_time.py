@@ -85,10 +85,10 @@ assert all(np.allclose(v.grad, g) for v, g in zip(inputs, (dx, dweight, dbias)))
 assert np.allclose(dx.sum((0, 1, 3, 4)), 0) and np.allclose((dx * x).sum((0, 1, 3, 4)), 0, atol=1e-4)
 
 # %% [markdown]
-# **Why through time?** The weights are the same at every step, and so should be what scales their result. Take
-# digits as in tutorial 6: the neurons fire in waves, none at step 0, many at step 1, few at step 2. A norm over
-# all steps is one straight line: a strong step stays as much stronger as it was. Norms step by step would blow
-# the weak ones up to the same size and destroy what only time tells.
+# **Why through time?** The weights are the same at every step, and so should be what scales their result. Take digits as in
+# tutorial 6, a little darker (divided by 9, so that no pixel reaches 2 and fires all the time): the neurons fire in waves,
+# none at step 0, many at step 1, few at step 2. A norm over all steps is one straight line: a strong step stays as much
+# stronger as it was. Norms step by step would blow the weak ones up to the same size and destroy what only time tells.
 
 # %%
 digits = np.tile(load_digits().images[:64, None] / 9, (8, 1, 1, 1, 1))  # [T, N, C, H, W] = [8, 64, 1, 8, 8]
@@ -102,6 +102,8 @@ def spread(x):
     return x.std((1, 3, 4))  # of each step and channel: [T, C]
 
 ratio = spread(current)[1] / spread(current)[2]  # of the strong step to the weak one
+for name, x_hat in (("as they come", current), ("over all steps", joint), ("step by step", by_step)):
+    print(f"{name:15} the strong step has {(spread(x_hat)[1] / spread(x_hat)[2]).mean():.2f} times the spread of the weak one")
 assert (ratio > 2).all() and np.allclose(spread(joint)[1] / spread(joint)[2], ratio)
 assert np.allclose(spread(by_step)[1] / spread(by_step)[2], 1.0, atol=1e-3)
 
@@ -109,6 +111,8 @@ assert np.allclose(spread(by_step)[1] / spread(by_step)[2], 1.0, atol=1e-3)
 # **A firing rate that can be foretold.** With weight 1 and bias 0 a channel's current has mean 0 and spread 1,
 # whatever the size of the filters. Without the norm the same layer goes from silence to saturation, where every
 # positive current fires at nearly every step:
+#
+# **Before you run it:** multiply all filters by 100. What happens to the firing rate with the norm, and without it?
 
 # %%
 sizes = 10.0 ** np.linspace(-1.5, 2, 15)
@@ -117,6 +121,8 @@ for size in sizes:
     scaled = size * current
     rates["without"].append(ops.lif(snn.Tensor(scaled)).data.mean())
     rates["with"].append(ops.lif(snn.Tensor(normalise(scaled)[0])).data.mean())
+for k in (0, 7, 14):
+    print(f"filters of size {sizes[k]:7.3f}: {rates['without'][k]:.3f} fire without norm, {rates['with'][k]:.3f} with it")
 assert rates["without"][0] == 0 and rates["without"][-1] > 0.9 * (current > 0).mean()
 assert np.ptp(np.array(rates["with"])[sizes > 0.3]) < 1e-3  # of smaller variances eps is no longer a small part
 
@@ -147,15 +153,19 @@ for training in (True, False):
 # %%
 far = (1000 + rng.normal(0, 0.1, (4, 8, 1, 16, 16))).astype(np.float32)
 naive = (far * far).mean() - far.mean() ** 2
+print(f"variance 0.01: naively {naive:.4f}, by the engine's way below")
 assert abs(naive - 0.01) > 0.005  # near a million, neighbouring float32 numbers are 0.06 apart
 one, zero, found = snn.Tensor(np.float32([1])), snn.Tensor(np.float32([0])), np.zeros(1)
 ops.batch_norm(snn.Tensor(far), one, zero, running_mean=np.zeros(1), running_var=found, momentum=1.0)
+print(f"the engine: {found[0]:.5f}")
 assert abs(found[0] - 0.01) < 5e-4
 
 fig = plt.figure(figsize=(12, 3.9))
 grid = fig.add_gridspec(2, 5, width_ratios=[3, 3, 1.2, 1.2, 1.2])
 left, middle = fig.add_subplot(grid[:, 0]), fig.add_subplot(grid[:, 1])
 left.semilogx(sizes, rates["without"], "s--", ms=4, color=ORANGE, label="as they come")
+left.axhline((current > 0).mean(), color="0.3", lw=1, ls=":")
+left.text(sizes[0], (current > 0).mean() * 0.95, "share of positive currents", fontsize=8, va="top")
 left.semilogx(sizes, rates["with"], "o-", ms=4, color=BLUE, label="normalised")
 left.set(title="How often the layer fires", xlabel="size of the filters", ylabel="firing rate (spikes per neuron and step)")
 shown = (("as they come", current, ORANGE, "s--"), ("over all steps", joint, BLUE, "o-"),
@@ -176,9 +186,27 @@ save_figure("07_batch_norm_through_time",
             "step by step. Right: one channel's current at two steps in the three versions.")
 
 # %% [markdown]
+# ## Summary
+#
+# * A threshold is fixed, so currents must have a known size: batch norm gives every channel a mean and a spread that
+#   are learned.
+# * Its statistics run over time too, so that a strong step stays stronger than a weak one. (*tdBN* does the same and
+#   scales by the threshold.)
+# * In training it uses the batch, in evaluation running means; after training it folds into the convolution before
+#   it.
+#
+# ## Further reading
+#
+# * S. Ioffe, C. Szegedy, *Batch Normalization*, [arXiv:1502.03167](https://arxiv.org/abs/1502.03167).
+# * H. Zheng et al., *Going Deeper With Directly-Trained Larger Spiking Neural Networks*, AAAI 2021,
+#   [arXiv:2011.05280](https://arxiv.org/abs/2011.05280): tdBN.
+
+# %% [markdown]
 # ## Exercises
 # **1.** In evaluation the norm is a straight line per channel, and a convolution in front of it can swallow it.
 # Return new weights and a bias for `ops.conv2d`, after which there is no norm.
+#
+# Hint: write out = a x + b for one channel: what are a and b? Then a (w * x) = (a w) * x.
 
 # %%
 def fold(w, weight, bias, mean, var, eps=1e-5):
@@ -199,6 +227,9 @@ exercise(1, check_fold, fold)
 # **2.** Behind a norm with this weight and bias a channel's current is about normally distributed. Which share of
 # its neurons fires at the first step (threshold 1, from rest at 0)? (The share of a standard normal variable that
 # is at least z is erfc(z / sqrt(2)) / 2, with `math.erfc`.)
+#
+# Hint: from rest the potential is current / tau; which current reaches the threshold, and how many spreads above the
+# mean is it?
 
 # %%
 def first_step_rate(weight, bias, tau=2.0):

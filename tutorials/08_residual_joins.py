@@ -20,15 +20,15 @@
 # MS is *membrane shortcut*: what it adds are currents, numbers X, before a neuron has made spikes I of them. SEW is
 # *spike-element-wise*: what it joins are spikes.
 #
-# Here they are in NumPy, with matrices in place of convolutions. Each also returns what the matrices are multiplied with
-# and what g gets, because that is where they differ.
+# In the drawing orange boxes emit spikes. Below they are in NumPy, with matrices in place of convolutions. Each also
+# returns what the matrices are multiplied with and what g gets, because that is where they differ.
 
 # %%
 import matplotlib.pyplot as plt
 import numpy as np
 
 import minisnn as snn
-from helpers import BLUE, GREEN, ORANGE, PINK, SN, exercise, numeric_gradient, save_figure
+from helpers import BLUE, GREEN, ORANGE, PINK, SN, boxes_and_arrows, exercise, numeric_gradient, save_figure
 from minisnn import models, ops
 
 def vanilla(x, W1, W2, g):
@@ -47,7 +47,26 @@ def sew(x, W1, W2, g):
     joined = SN(hidden @ W2), x
     return g(*joined), (x, hidden), joined
 
-JOINS = {  # Table II: x from the main branch, y from the shortcut; on spikes these formulas *are* the logic
+chains = {  # from below: the main branch; the shortcut ends at g
+    "vanilla, Eq. 4": ["I in", "W1", "SN", "W2", "g", "SN ", "I out"],
+    "MS, Eq. 5": ["X in", "SN", "W1", "SN ", "W2", "g", "X out"],
+    "SEW, Eq. 6": ["I in", "W1", "SN", "W2", "SN ", "g", "I out"],
+}
+fig, axes = plt.subplots(1, 3, figsize=(8, 4.6))
+for ax, (title, chain) in zip(axes, chains.items()):
+    places = {name: (0, y, ORANGE if name.startswith(("SN", "I")) else "0.3") for y, name in enumerate(chain)}
+    arrows = [(chain[k - 1], chain[k]) for k in range(1, len(chain))]
+    boxes_and_arrows(ax, places, [*arrows, (chain[0], "g", 0.55)])
+    ax.set(title=title, xlim=(-1, 2.2))
+save_figure("08_residual_joins_blocks",
+            "Three residual blocks from input to output. Vanilla: W1, SN, W2, g, SN. MS: SN, W1, SN, W2, g, and numbers leave. "
+            "SEW: W1, SN, W2, SN, g. In each a shortcut runs from the input to g; only in SEW do spikes meet spikes there.")
+
+# %% [markdown]
+# **Four joins** for g (Table II):
+
+# %%
+JOINS = {  # x from the main branch, y from the shortcut; on spikes these formulas *are* the logic
     "add": lambda x, y: x + y,
     "and": lambda x, y: x * y,
     "iand": lambda x, y: (1 - x) * y,  # the shortcut, unless the main branch forbids it
@@ -66,6 +85,8 @@ for name, g in JOINS.items():
 # blocks W1 and W2 see spikes, if the input is spikes (MS blocks hand each other numbers, and pass them through SN first).
 # But a bitwise g needs spikes on *both* sides, and only SEW offers that; and only SEW's bitwise joins hand spikes on,
 # without a further SN.
+#
+# **Before you run it:** in which of the blocks do all matrices see spikes only, and from which do spikes leave?
 
 # %%
 def is_binary(*arrays):
@@ -85,6 +106,9 @@ assert found["sew", "add"] == (True, True, False) and all(all(found["sew", name]
 # Behind SEW with ADD nothing catches the 2s: the next convolution must multiply. The engine notices: a ledger (it counts
 # additions, AC, and products with additions, MAC, while it is open) shows only MAC behind ADD, and only AC behind the
 # others.
+#
+# **Before you run it:** both branches fire at a rate of 0.1, so a 2 is rare: one entry in a hundred. How much of the
+# convolution after an ADD join has to multiply?
 
 # %%
 main, short = (snn.Tensor(rng.random((4, 2, 8, 6, 6)) < 0.1) for _ in range(2))  # [T, N, C, H, W], spikes
@@ -104,6 +128,8 @@ assert counts["add"][0] == 0 and counts["add"][1] > 4 * counts["or"][0]
 # **Does the input get through?** Let the main branch be silent, as it is where a block has nothing to add. A good join
 # then hands the shortcut on unchanged. ADD, OR and IAND do; AND blocks everything. Vanilla fails for another reason: its
 # last SN asks for u >= 1, and a single spike charges a resting neuron with tau = 2 to 1/2 only.
+#
+# **Before you run it:** the main branch is silent. Through which joins does the shortcut get unchanged?
 
 # %%
 for name, g in JOINS.items():
@@ -123,7 +149,7 @@ assert SN(JOINS["add"](0 * lone, lone)).sum() == 0  # vanilla with a silent main
 #
 # (d: gradient of the output). And since each is *linear* in x, the derivative with respect to x is exactly what flipping
 # that spike changes, g(1, y) - g(0, y): nothing is approximated here. Under OR the main branch learns only where the
-# shortcut is silent: low-level features supplement, they do not amplify. Where both fired neither gets a gradient, since
+# shortcut is silent: a second spike at the same place would change nothing. Where both fired neither gets a gradient, since
 # neither alone made a difference.
 
 # %%
@@ -155,9 +181,11 @@ for name in JOINS:
     for k in range(K + 1):
         values[name].append(z.data.mean())
         start.zero_grad()
-        z.sum().backward(retain_graph=True)
+        z.sum().backward(retain_graph=True)  # the tape is needed again for the next k
         gradients[name].append(start.grad.mean())
         z = ops.join(snn.Tensor(mains[k]), z, how=name) if k < K else z
+for name in JOINS:
+    print(f"{name:5} after {K} joins: mean value {values[name][-1]:.3f}, share of the gradient {gradients[name][-1]:.3f}")
 assert np.allclose(gradients["add"], 1) and np.allclose(gradients["or"], gradients["iand"])
 assert np.allclose(gradients["or"], (1 - p) ** n, atol=5e-3) and np.allclose(gradients["and"], p**n, atol=5e-3)
 assert np.allclose(values["or"], 1 - (1 - r) * (1 - p) ** n, atol=5e-3) and np.allclose(values["add"], r + n * p, atol=5e-3)
@@ -198,9 +226,29 @@ for residual in ("or", "add", "and", "iand", "vanilla"):
     assert is_binary(main, short) == (residual != "vanilla")
 
 # %% [markdown]
+# ## Summary
+#
+# * Three residual blocks differ in where the shortcut joins; only SEW joins spikes with spikes.
+# * ADD leaves {0, 1}: its 2s make the next convolution multiply. AND, IAND and OR are polynomials that stay binary.
+# * Because they are linear in each input, their gradients are exactly what flipping a spike changes.
+# * OR hands the shortcut on unchanged where the main branch is silent, and keeps most of the gradient as long as main
+#   branches fire rarely.
+#
+# ## Further reading
+#
+# * K. He et al., *Deep Residual Learning for Image Recognition*,
+#   [arXiv:1512.03385](https://arxiv.org/abs/1512.03385).
+# * W. Fang et al., *Deep Residual Learning in Spiking Neural Networks*, NeurIPS 2021,
+#   [arXiv:2102.04159](https://arxiv.org/abs/2102.04159): SEW.
+# * Y. Hu et al., *Advancing Spiking Neural Networks towards Deep Residual Learning*,
+#   [arXiv:2112.08954](https://arxiv.org/abs/2112.08954): MS.
+
+# %% [markdown]
 # ## Exercises
 # **1.** Join three branches: out = x OR y OR z, 1 unless all three are silent. Return the three gradients, given the
 # gradient d of the output.
+#
+# Hint: out = 1 - (1 - x)(1 - y)(1 - z). Hold y and z fixed: when does x matter?
 
 # %%
 def or3_gradients(x, y, z, d):
@@ -218,6 +266,8 @@ exercise(1, check_or3_gradients, or3_gradients)
 # %% [markdown]
 # **2.** Any rule for two spikes is a polynomial a + b x + c y + e x y. Given the rule's four values, return a, b, c, e.
 # (Try it on XOR, and read off XOR's gradient.)
+#
+# Hint: set x = y = 0 first, then let one of them be 1, then both.
 
 # %%
 def polynomial(g00, g01, g10, g11):  # g01: the value at x = 0, y = 1

@@ -6,6 +6,12 @@
 #
 # You need: tutorials 2, 3 and 7. Explains: `minisnn/ops/attention.py`. Paper: Section III-D, Figure 1.
 #
+# Why attention? A convolution treats every time step, channel and pixel alike. But in a recording of a gesture some slices hold
+# the movement and others noise, and of a hundred channels a few matter for a given image. Attention lets a network turn the
+# rest down, for each sample anew, at the price of a few small products. The paper uses two kinds: MA (*multi-dimensional
+# attention*) turns things down smoothly on the main branch; IA (*inhibitory attention*) is a gate on the shortcut, open or
+# shut. Together it calls them *synergistic* attention, SynA.
+#
 # A batch norm hands its neurons a current x, [T, N, C, H, W]. Attention looks at the whole of it, gives every time step
 # (or channel, or pixel) a score, and scales x by the score before the neurons see it. To see "the whole of it" cheaply,
 # it pools: for each place, the mean and the maximum over everything else.
@@ -109,6 +115,9 @@ for dim in "tcs":
 # **What they learn.** A made-up task: eight frames of noise, a signal in three of them, and the target is the signal's
 # frames unchanged and nothing elsewhere. All gates start open. We train MA, IA, and IA with Eq. 10 as it is printed,
 # without the ReLU, out of elementary operations.
+#
+# **Before you run it:** the target is the signal's three frames and nothing elsewhere. Which of the three learns it
+# exactly, and which one fails?
 
 # %%
 def batch(rng):
@@ -140,6 +149,8 @@ def learn(kind, rounds=120):
     return losses, scores(z, "t", kind != "MA").mean(0)
 
 learned = {kind: learn(kind) for kind in ("MA", "IA", "IA without ReLU")}
+for kind, (losses, w) in learned.items():
+    print(f"{kind:16} error {losses[0]:.4f} -> {losses[-1]:.4f}, scores of the eight steps {np.round(w, 2)}")
 assert learned["IA without ReLU"][0][-1] == 0 and learned["IA without ReLU"][1].tolist() == [0, 0, 0, 1, 1, 1, 0, 0]
 assert learned["MA"][0][-1] < 0.01 < 10 * learned["IA"][0][0] < learned["IA"][0][-1] and not learned["IA"][1].any()
 
@@ -192,9 +203,29 @@ for unit in (stage.main[0], stage.shortcut):
     assert np.array_equal(unit(x).data, SN(attention(current, "t", *weights, spiking=unit.attention.spiking)))
 
 # %% [markdown]
+# ## Summary
+#
+# * Attention pools, computes a score per time step, channel or pixel, and scales by it.
+# * MA's scores are sigmoids on the main branch; IA's are spikes on the shortcut: gates.
+# * With the ReLU that the code has and the equation has not, a shut gate passes no gradient: it can close, but it
+#   cannot learn to open again.
+# * Each sample starts from rest, so that its result does not depend on its batch.
+#
+# ## Further reading
+#
+# * M. Yao et al., *Attention Spiking Neural Networks*, IEEE TPAMI 45 (2023),
+#   [arXiv:2209.13929](https://arxiv.org/abs/2209.13929): MA.
+# * S. Woo et al., *CBAM: Convolutional Block Attention Module*, ECCV 2018,
+#   [arXiv:1807.06521](https://arxiv.org/abs/1807.06521): pooling by mean and maximum.
+# * Y. Shan et al., *SynA-ResNet: Spike-driven ResNet Achieved through OR Residual Connection*,
+#   [arXiv:2311.06570](https://arxiv.org/abs/2311.06570), Section III-D.
+
+# %% [markdown]
 # ## Exercises
 # **1.** The gate's own gradient: out = relu(w x) with one score per sample and step. Given the gradient d of out, return
 # that of w, [N, T]. (d, x: [T, N, C, H, W]; w: [N, T].)
+#
+# Hint: a product's slope along w is x, where the ReLU lets through; then sum over everything that shares the score.
 
 # %%
 def gate_gradient(d, x, w):
@@ -212,6 +243,9 @@ exercise(1, check_gate_gradient, gate_gradient)
 # %% [markdown]
 # **2.** Find weights with which IA over channels lets channel k through and no other, when all channels are equally
 # active: mean 1, maximum 1. Return squeeze [8, C] and excite [C, 8].
+#
+# Hint: let one hidden unit be the mean over the channels, 1 here; it comes twice, for the mean and for the maximum.
+# From rest, z has to reach tau times the threshold.
 
 # %%
 def only_channel(k, C):

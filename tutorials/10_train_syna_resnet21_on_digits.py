@@ -96,6 +96,14 @@ def network(v_threshold=1.0, gain=1.5):
             module.options["v_threshold"] = v_threshold
     return net
 
+print(network())
+
+# %% [markdown]
+# That is the whole network, by the names that every table and figure uses: a stem, four features, three stages, each of a
+# main branch, a shortcut, their join and two more layers, and a linear layer. Our loop above and the command's give the
+# same numbers:
+
+# %%
 digits = data.load("digits", timesteps=4, augment=False)  # 8x8 pixels, enlarged to 16x16, values 0 to 1
 print(digits.note)
 few = data.limited(digits.train, 64, seed=0)
@@ -110,8 +118,8 @@ for row, other in zip(mine, theirs):
         assert np.isclose(row[name], other[name])
 
 # %% [markdown]
-# **A run.** To be done in seconds we keep the digits 0 to 3 only, 8 channels in the stem and T = 4. Whoever knows
-# nothing but how frequent each class is, and answers with that, has the loss in the next cell: the line to be below.
+# **A run.** To be done in seconds we keep the digits 0 to 3 only, 8 channels in the stem and T = 4. An answer that
+# ignores the image and knows only how frequent each class is has the loss that the next cell computes: the line to be below.
 # (`minisnn train` by itself takes all ten, more channels and more epochs.)
 
 # %%
@@ -132,6 +140,9 @@ assert good[-1]["train_loss"] < nothing / 2 and good[-1]["test_accuracy"] > 0.8
 # less: at times the network answers with digits that it was never shown. *Silent*: with a threshold of 6 no neuron ever
 # fires, since tau halves what the batch norm hands on. Then the score is the last layer's bias, whatever the image: the
 # loss sinks *to* the line and no further, quietly, with no error message. Only the firing rate tells.
+#
+# **Before you run it:** one run learns a thousand times too fast, in the other no neuron ever fires. What do their
+# losses look like against the line?
 
 # %%
 some = data.limited(part, 256, seed=0)
@@ -188,9 +199,28 @@ save_figure("10_train_syna_resnet21_on_digits",
             "of the good run.")
 
 # %% [markdown]
+# ## Summary
+#
+# * A training step: scores, loss, backward, Adam, the next learning rate. An epoch ends with a look at samples that
+#   were not trained on.
+# * Compare the loss with what an answer scores that ignores the image. A silent network stops at that line, without
+#   an error message; the firing rate tells.
+# * `net.train()` and `net.eval()` matter: the statistics of batch norm depend on them.
+#
+# ## Further reading
+#
+# * D. P. Kingma, J. Ba, *Adam: A Method for Stochastic Optimization*,
+#   [arXiv:1412.6980](https://arxiv.org/abs/1412.6980).
+# * I. Loshchilov, F. Hutter, *SGDR: Stochastic Gradient Descent with Warm Restarts*,
+#   [arXiv:1608.03983](https://arxiv.org/abs/1608.03983): the cosine.
+# * A. Karpathy, [A Recipe for Training Neural Networks](https://karpathy.github.io/2019/04/25/recipe/) (2019).
+
+# %% [markdown]
 # ## Exercises
 # **1.** How many samples of each class there are: `counts`. Return the know-nothing loss: the smallest mean squared
 # error to the one-hot labels that one answer for all samples can have.
+#
+# Hint: the best single answer to 0s and 1s is their mean p, and its mean squared error is their variance.
 
 # %%
 def know_nothing_loss(counts):
@@ -209,6 +239,8 @@ exercise(1, check_know_nothing_loss, know_nothing_loss)
 # **2.** Read a run: given the training loss of each epoch, the firing rate of each epoch and the know-nothing loss,
 # answer "silent" if at the end fewer than one neuron in a thousand fires, whatever the loss; else "learns" if the loss
 # ended below the line, and "too fast" if it did not.
+#
+# Hint: in which order do you ask? A silent network can end on either side of the line.
 
 # %%
 def diagnose(losses, firing_rates, nothing):

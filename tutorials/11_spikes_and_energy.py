@@ -83,6 +83,9 @@ assert ledger_count(seen, 4, 1, 2) == 16 and ledger_count(unseen, 4, 1, 2) == 0
 # **A whole network.** `energy.measure` runs a network in evaluation mode and collects what every layer wrote down. Ours
 # is untrained, but its batch norms have seen data (one pass in training mode with momentum 1), so it fires. What it costs
 # does not depend on whether its answers are right.
+#
+# **Before you run it:** which part of this small network costs the most energy: the stem, the 19 convolutions that
+# only add, or the batch norms?
 
 # %%
 def network(residual, gain=1.0):
@@ -198,9 +201,27 @@ save_figure("11_spikes_and_energy",
             "neuron, the paper's network is at 0.8.")
 
 # %% [markdown]
+# ## Summary
+#
+# * A convolution's energy is counted spike by spike, or estimated by Eq. 11 from firing rates, which forgets borders
+#   and strides.
+# * In a small network the parts that multiply, the stem and the batch norms, weigh more than the spikes.
+# * Spikes pay below 5.1 per neuron and inference, in the arithmetic of convolutions; neurons' updates and memory come
+#   on top, and are seldom counted.
+#
+# ## Further reading
+#
+# * M. Horowitz, *Computing's Energy Problem (and what we can do about it)*, ISSCC 2014.
+# * E. Lemaire et al., *An Analytical Estimation of Spiking Neural Networks Energy Efficiency*,
+#   [arXiv:2210.13107](https://arxiv.org/abs/2210.13107): with memory and neurons.
+
+# %% [markdown]
 # ## Exercises
 # **1.** On an n x n map where everything fires: which share of Eq. 11's additions does a k x k convolution (k odd,
 # padding k // 2, stride 1, n at least k) really do?
+#
+# Hint: along one axis, how many taps of all n windows fall outside? Rows and columns are independent: the share is a
+# square.
 
 # %%
 def share_inside(n, k):
@@ -217,6 +238,8 @@ exercise(1, check_share_inside, share_inside)
 # %% [markdown]
 # **2.** The paper's DVS Gesture runs T = 32 steps. Up to which firing rate do its convolutions need less energy than one
 # pass of a network without spikes?
+#
+# Hint: T times the rate times 0.9 pJ may reach 4.6 pJ; and can a rate exceed 1?
 
 # %%
 def highest_rate(T):

@@ -235,9 +235,27 @@ save_figure("12_natural_pruning",
             "steps fade smoothly over 60 batches. Right: additions in stage 2 before and after pruning.")
 
 # %% [markdown]
+# ## Summary
+#
+# * A gate of IA that shuts passes no gradient; its shortcut may fall silent for good. Whether it does depends on the
+#   seed.
+# * Adam goes on moving weights for some tens of batches after their last gradient.
+# * Silence in evaluation may be an artefact of running statistics; look at training mode, and at the training set and
+#   the test set.
+# * With OR and ADD a silent shortcut can go, and every score stays the same to the last bit.
+#
+# ## Further reading
+#
+# * Y. Shan et al., *SynA-ResNet: Spike-driven ResNet Achieved through OR Residual Connection*,
+#   [arXiv:2311.06570](https://arxiv.org/abs/2311.06570), Section V-B3.
+# * Y. LeCun, J. S. Denker, S. A. Solla, *Optimal Brain Damage*, NeurIPS 1989: what can go from a trained network.
+
+# %% [markdown]
 # ## Exercises
 # **1.** Which shortcuts can go without changing an answer? Given the join and the firing rates of each shortcut on
 # the training and the test set, as {number: rate}, return the numbers in order.
+#
+# Hint: which joins give back the main branch when the shortcut is 0? Silent means 0, not nearly.
 
 # %%
 def can_go(join, train_rates, test_rates):
@@ -254,6 +272,8 @@ exercise(1, check_can_go, can_go)
 # %% [markdown]
 # **2.** How many parameters does shortcut k (1, 2 or 3) hold, with IA over channels, in a network of this width? (1x1
 # convolution from width 2^(k-1) to width 2^k channels, batch norm, attention with 8 hidden units.)
+#
+# Hint: three parts: a 1x1 convolution without bias, weight and bias of the norm, and the two matrices of attention.
 
 # %%
 def shortcut_parameters(k, width):

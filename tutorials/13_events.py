@@ -41,12 +41,13 @@ S, H, W = 40, 4, 32
 position = np.linspace(4, 26, S + 1)[:, None, None]  # a bright bar, 4 pixels wide, moves to the right
 film = 1.1 * np.clip(3 - np.abs(np.arange(W) - position), 0, 1) + np.zeros((1, H, 1))
 events = watch(film, duration=100_000)
+print(len(events), "events; the first three (x, y, t, p):", *events[:3].tolist())
 assert np.array_equal(events["x"][events["p"]][:4] > 4, [True] * 4)  # brighter: in front of the bar
 for p, side in ((1, 1), (0, -1)):  # on in front of its middle, off behind it
     middle = np.interp(events["t"] / 100_000, np.linspace(0, 1, S + 1), position[:, 0, 0])
     assert np.all(side * (events["x"] - middle)[events["p"] == p] > 0)
 assert len(watch(film[[20] * 5], 10_000)) == 0  # nothing moves: no data
-assert len(watch(film + 7, 100_000)) == len(events)  # e^7 = 1097 times more light, 28 levels: the same events
+assert len(watch(film + 7, 100_000)) == len(events)  # e^7 = 1097 times more light, 7 / 0.25 = 28 levels: the same events
 
 theirs = gestures.film_events(film, 100_000, np.zeros((H, W)))  # the engine's, without the loops
 order = lambda e: e[np.lexsort((e["p"], e["y"], e["x"], e["t"]))]
@@ -94,6 +95,9 @@ else:
 # hand in each slice? About at the mean place of its events; the sign of the area that this place sweeps around its
 # centre is the direction. (Clockwise is said from the person, who faces the camera: there it is mirrored.) With the
 # slices in random order the same rule guesses.
+#
+# **Before you run it:** the same arm circles in two directions. If you may look at the frames but not at their order,
+# can you tell which?
 
 # %%
 CLOCKWISE, COUNTER = (gestures.CLASSES.index(f"right arm {how}") for how in ("clockwise", "counter-clockwise"))
@@ -134,6 +138,8 @@ for tau in (1.0, 2.0):
     net.train()(x)  # sets the statistics
     net.eval()
     scores[tau] = net(x).data, net(x[::-1]).data
+for tau, (forward, back) in scores.items():
+    print(f"tau {tau:g}: scores forwards and backwards differ by up to {np.abs(forward - back).max():.4f}")
 assert np.allclose(*scores[1.0]) and not np.allclose(*scores[2.0], atol=0.01)
 
 # %% [markdown]
@@ -175,10 +181,26 @@ save_figure("13_events",
             "on less off events in eight slices.")
 
 # %% [markdown]
+# ## Summary
+#
+# * An event camera reports changes of the logarithm of light: nothing moves, nothing is sent; sun and shade look
+#   alike.
+# * Frames count events per pixel and polarity in T slices.
+# * Direction is order. An average over T does not know it; a neuron's memory does.
+#
+# ## Further reading
+#
+# * G. Gallego et al., *Event-based Vision: A Survey*, IEEE TPAMI 44 (2022),
+#   [arXiv:1904.08405](https://arxiv.org/abs/1904.08405).
+# * A. Amir et al., *A Low Power, Fully Event-Based Gesture Recognition System*, CVPR 2017: DVS Gesture.
+
+# %% [markdown]
 # ## Exercises
 # **1.** Slice by time instead of by count: given the times t of the events in order (whole microseconds) and T,
 # return each event's slice, 0 to T - 1, for T equally long slices. The recording lasts from the first event's
 # microsecond to the last one's, both included.
+#
+# Hint: if both ends count, how long is a recording from microsecond 0 to microsecond 4?
 
 # %%
 def slice_by_time(t, T):
@@ -198,6 +220,8 @@ exercise(1, check_slice_by_time, slice_by_time)
 # %% [markdown]
 # **2.** Play a recording backwards: given its events and duration, return the events of the film run backwards, in
 # the order of time. (Mirrored times may be off by two microseconds.)
+#
+# Hint: three things change: the order, the times, and what happened at a pixel that grew brighter.
 
 # %%
 def backwards(events, duration):

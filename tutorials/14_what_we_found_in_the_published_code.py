@@ -192,10 +192,27 @@ save_figure("14_what_we_found_in_the_published_code",
 # one: the code. Eq. 10 has no ReLU, the code has (tutorial 9 shows what it does): the code. The scripts leave out one
 # addition per output, charge a shortcut the rate of another layer, and add attention's products only after the energy is
 # computed: the engine counts what happens, and `energy.published` keeps these rules under that name.
+
+# %% [markdown]
+# ## Summary
 #
+# * *The same alone and in any batch*: one sentence, one test, and it finds leaks whose place you do not know.
+# * A neuron remembers between calls, so a branch that runs twice is not the same branch twice.
+# * A number typed by hand is a fact in a second place; read it off the network instead.
+# * Checking works in both directions: most of what the paper says about energy stands.
+#
+# ## Further reading
+#
+# * The published code: [Ym-Shan/ORRC-SynA-natural-pruning](https://github.com/Ym-Shan/ORRC-SynA-natural-pruning).
+# * J. Pineau et al., *Improving Reproducibility in Machine Learning Research*, JMLR 22 (2021),
+#   [arXiv:2003.12206](https://arxiv.org/abs/2003.12206).
+
+# %% [markdown]
 # ## Exercises
 # **1.** Write the test: does f, which maps logits [N, K] to scores [N, K], give every sample the same scores alone and in
 # this batch?
+#
+# Hint: what does 'alone' mean for sample n? Do it for every sample, and compare with the whole batch.
 
 # %%
 def same_alone(f, z):
@@ -220,6 +237,8 @@ exercise(1, check_same_alone, same_alone)
 
 # %% [markdown]
 # **2.** Mend the join: given the two branches (functions that may remember) and their input, return the OR.
+#
+# Hint: call each branch once and keep what it returned.
 
 # %%
 def or_join(main, short, x):

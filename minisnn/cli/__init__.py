@@ -43,7 +43,7 @@ COMMANDS = {
     "report": "write a run up as one HTML file",
     "bench": "time the engine on this machine",
     "compile": "compile every kernel ahead, on all cores",
-    "show": "draw a sample of a data set",
+    "show": "draw a sample of a data set, or list the layers of a network",
 }
 
 MOST_HELPERS = 7  # processes that compile beside the program; of a few dozen kernels more would mostly compile what others have

@@ -1,6 +1,7 @@
 """`minisnn show`."""
 
 import os
+from typing import Any
 
 from .. import data
 from ..catalogue import CATALOGUE, NAMES
@@ -8,15 +9,23 @@ from ..data.frames import EventSamples, slice_edges
 from ..errors import UsageError
 from ..files import replace
 from ..kinds import path, whole
+from ..models.presets import SYSTEMS
 from ..options import EVENT_OPTIONS
 from ..terminal import say
 from .declared import add_declared, given_for_data
 
+MODEL = "model"  # what shows a network instead of a sample
 SHORTEST = 40  # milliseconds that each picture of the animation is shown
 
 
 def add_arguments(parser):
-    parser.add_argument("dataset", choices=NAMES, metavar="DATASET", help=f"one of {', '.join(NAMES)}")
+    parser.add_argument("dataset", choices=(*NAMES, MODEL), metavar="WHAT", help=f"one of {', '.join(NAMES)}, or {MODEL}")
+    of_model = parser.add_argument_group(f"show {MODEL}: the layers of a network, what they compute and what leaves them")
+    of_model.add_argument("--dataset", dest="of", choices=NAMES, metavar="NAME", help="for which data set (default: digits)")
+    of_model.add_argument("--model", choices=SYSTEMS, metavar="NAME", help=f"one of {', '.join(SYSTEMS)} (default: syna-t)")
+    of_model.add_argument(
+        "--width", type=whole(8, multiple=8), metavar="W", help="channels of the stem (default: as in training)"
+    )
     parser.add_argument("--index", type=whole(0), default=0, metavar="I", help="number of the sample, from 0")
     parser.add_argument(
         "--part", choices=("train", "test"), help="of the data set (default: train, or test if there is no other)"
@@ -41,6 +50,37 @@ def add_arguments(parser):
 
 
 def run(options):
+    for flag in ("--out", "--gif", "--part", "--data-dir") if options.dataset == MODEL else ("--dataset", "--model", "--width"):
+        name = "of" if flag == "--dataset" else flag.removeprefix("--").replace("-", "_")
+        if getattr(options, name) is not None:
+            raise UsageError(f"{flag} does not go with `minisnn show {options.dataset}`; omit it")
+    return show_model(options) if options.dataset == MODEL else show_sample(options)
+
+
+def show_model(options):
+    """The plan of a network, as a table."""
+    from .. import models
+    from ..energy import label
+
+    name = options.of or "digits"
+    row = CATALOGUE[name]
+    network: dict[str, Any] = dict(
+        width=options.width or row.recipe.width, timesteps=options.timesteps or row.recipe.timesteps, seed=0
+    )
+    net = models.build(name, **(SYSTEMS[options.model or "syna-t"] | network))
+    for line in repr(net).splitlines():
+        say(line)
+    layers = [{"name": label(r.name), "what": r.what, "output": r.output, "parameters": r.parameters} for r in net.plan()]
+    return {
+        "dataset": name,
+        "model": options.model or "syna-t",
+        "layers": layers,
+        "parameters": sum(r.parameters for r in net.plan()),
+    }
+
+
+def show_sample(options):
+    """A sample of a data set, as a figure."""
     name, index = options.dataset, options.index
     out = options.out or f"{name}-{index}.png"
     kind = ending(out, "--out", (".png", ".pdf", ".svg"))

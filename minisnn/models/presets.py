@@ -18,6 +18,7 @@ __all__ = [
     "NEURON_NAMES",
     "SYSTEMS",
     "Config",
+    "label",
 ]
 
 
@@ -135,3 +136,14 @@ class Config:
             raise ValueError(f"removed is {self.removed}; the shortcuts are numbered 1, 2 and 3")
         if self.removed and not RESIDUALS[self.residual].neutral:
             raise ValueError(f"residual '{self.residual}' cannot do without a shortcut: its join has no neutral input")
+
+
+def label(name: str) -> str:
+    """A layer's dotted name in words: "stages.0.main.1" -> "stage 1 main 2"."""
+    words: list[str] = []
+    for part in name.split("."):
+        if part.isdigit() and words:
+            words.append(str(int(part) + 1))
+        else:
+            words.append({"features": "feature", "stages": "stage", "last_lif": "last LIF", "head": "linear"}.get(part, part))
+    return " ".join(words)

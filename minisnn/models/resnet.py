@@ -16,7 +16,7 @@ two are built from their equations on the same plan.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from ..catalogue import CATALOGUE
 from ..engine import Tensor, generator
 from ..ops.attention import DIMENSIONS
 from ..ops.residual import ADD
-from .presets import FIRST, JOINED, RESIDUALS, SHORTCUTS, Config
+from .presets import FIRST, JOINED, RESIDUALS, SHORTCUTS, Config, label
 
 __all__ = ["build", "ResNet21", "Stage", "Unit"]
 
@@ -81,8 +81,17 @@ class Stage(nn.Module):
         return self.after(out)
 
 
+class Row(NamedTuple):
+    """A line of the plan of a network."""
+
+    name: str  # dotted, as in a ledger and in reports
+    what: str  # in words, in the order in which it computes
+    output: tuple[int, ...]  # channels, height, width of what leaves it, or (classes,)
+    parameters: int
+
+
 class ResNet21(nn.Module):
-    """See ``build``. ``net(x)``: [T, N, C, H, W] -> class scores [N, classes], the mean over T."""
+    """See ``build``. ``net(x)``: [T, N, C, H, W] -> class scores [N, classes], the mean over T; ``print(net)`` shows it."""
 
     def __init__(self, config: Config, rng: np.random.Generator | None = None) -> None:
         self.config = c = config
@@ -123,6 +132,62 @@ class ResNet21(nn.Module):
         self.dropout = nn.Dropout(c.dropout) if c.dropout else None
         self.head = nn.Linear(8 * w, stem.classes, **make)
         self.name_parts()
+
+    def plan(self, size: int | None = None) -> list[Row]:
+        """Its layers in order, for images of ``size`` (default: those of the data set), with what leaves each."""
+        c, stem = self.config, CATALOGUE[self.config.preset].stem
+        size = self.pool_first.size if self.pool_first is not None else size or stem.size
+        rows = []
+
+        def unit(name: str, part: Any, side: int) -> int:
+            conv = part.conv
+            cout, cin, k, _ = conv.weight.shape
+            words = [f"conv {k}x{k}" + (f" stride {conv.stride}" if conv.stride > 1 else "") + f", {cin} to {cout}", "norm"]
+            if part.attention is not None:
+                words.append(("IA-" if part.attention.spiking else "MA-") + part.attention.dim.upper())
+            if part.lif is not None:
+                words.insert(0 if part.neurons_first else len(words), type(part.lif).__name__)
+            side = (side + 2 * conv.padding - k) // conv.stride + 1
+            rows.append(Row(name, ", ".join(words), (cout, side, side), sum(p.size for p in part.parameters())))
+            return side
+
+        size = unit("stem", self.stem, size)
+        if self.max_pool is not None:
+            window: Any = self.max_pool.window
+            kernel, stride, padding = window
+            size = (size + 2 * padding - kernel) // stride + 1
+            rows.append(Row("max pool", f"maximum of {kernel}x{kernel}, stride {stride}", (c.width, size, size), 0))
+        for k, part in enumerate(self.features):
+            size = unit(f"features.{k}", part, size)
+        for k, stage in enumerate(self.stages):
+            before, cout = size, c.width << (k + 1)
+            for i, part in enumerate(stage.main):
+                size = unit(f"stages.{k}.main.{i}", part, size)
+            if stage.shortcut is not None:
+                unit(f"stages.{k}.shortcut", stage.shortcut, before)
+                then = "" if stage.lif is None else f", {type(stage.lif).__name__}"
+                rows.append(Row(f"stages.{k}.join", f"main {stage.join.how.upper()} shortcut{then}", (cout, size, size), 0))
+            for i, part in enumerate(stage.after):
+                size = unit(f"stages.{k}.after.{i}", part, size)
+        classes, features = self.head.weight.shape
+        words = [f"mean over the map, {features} to {classes}, mean over T"]
+        words[:0] = [] if self.last_lif is None else [type(self.last_lif).__name__]
+        rows.append(Row("head", ", ".join(words), (classes,), sum(p.size for p in self.head.parameters())))
+        return rows
+
+    def __repr__(self) -> str:
+        """The plan as a table."""
+        c, rows = self.config, self.plan()
+        attention = f", attention over {DIMENSIONS[c.attention].words} at position {c.position}" if c.attention else ""
+        total = sum(p.size for p in self.parameters())
+        head = f"{c.preset}: {c.residual} network{attention}, width {c.width}, T {c.timesteps}, {total:,} parameters"
+        lines = [("layer", "what", "output", "parameters")]
+        for row in rows:
+            output = " x ".join(map(str, row.output))
+            lines.append((label(row.name), row.what, output, f"{row.parameters:,}" if row.parameters else ""))
+        wide = [max(map(len, column)) for column in zip(*lines)]
+        table = [f"{a:{wide[0]}}  {b:{wide[1]}}  {o:>{wide[2]}}  {n:>{wide[3]}}".rstrip() for a, b, o, n in lines]
+        return "\n".join([head, "", table[0], "-" * len(table[0]), *table[1:]])
 
     def forward(self, x: Any) -> Tensor:
         return self.steps(x).mean(0)  # [N, classes]

@@ -66,6 +66,14 @@ class Module:
     def _run(self, *inputs, **options):
         return self.forward(*inputs, **options)
 
+    def __repr__(self) -> str:
+        """The tree of parts: names, classes, shapes of parameters, constants."""
+        lines = [f"{type(self).__name__}({', '.join(facts(self))})"]
+        for name, child in self.named_children():
+            first, *rest = repr(child).splitlines()
+            lines += [f"  {name}: {first}", *("  " + line for line in rest)]
+        return "\n".join(lines)
+
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """(name, module) of each direct part. Raises TypeError if some are hidden in a plain list, tuple or dict."""
         for name, value in vars(self).items():
@@ -175,6 +183,17 @@ class Module:
         for name, module in self.named_layers():
             module._name = name
         return self
+
+
+def facts(module):
+    """Words for what a module was made with: shapes of its own parameters, and its constants."""
+    for name, value in vars(module).items():
+        if isinstance(value, Parameter):
+            yield f"{name} {list(value.shape)}"
+        elif name == "options":
+            yield from (f"{key}={constant!r}" for key, constant in value.items() if isinstance(constant, (int, float)))
+        elif not name.startswith("_") and isinstance(value, (int, float, str, tuple)) and not isinstance(value, bool):
+            yield f"{name}={value!r}"
 
 
 def check_for_modules(name, value):
