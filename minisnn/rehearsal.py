@@ -180,7 +180,7 @@ class Helpers:
 
     def __exit__(self, *error: object) -> None:
         for process in self.processes:
-            process.kill()
+            process.terminate()
             process.communicate()
 
 
