@@ -9,6 +9,7 @@ compared too, also where finite differences cannot tell: at the hard step of a n
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -1434,17 +1435,29 @@ def attention_row():
     )
 
 
-def composition(y, weight, bias, *attention, mean, var, training=True, dim=None, spiking=False, **neuron):
+def composition(y, weight, bias, *attention, mean, var, training=True, dim=None, spiking=False, learned=False, **neuron):
     """lif(attention(batch_norm(y))), by the definitions of the three."""
+    if learned:
+        *attention, w = attention
+        neuron = neuron | dict(leak=w.sigmoid())
     z = batch_norm_definition(y, weight, bias, mean, var, training)
     return unrolled(attention_definition(z, *attention, dim=dim, spiking=spiking) if dim else z, **neuron)
 
 
-def norm_fire_counts(out, y, weight, bias, *attention, mean, var, training=True, dim=None, spiking=False, **neuron):
+def norm_fire_counts(
+    out, y, weight, bias, *attention, mean, var, training=True, dim=None, spiking=False, learned=False, leak=None, **neuron
+):
     """What its three parts write down, one after another."""
     with ledger.ledger() as entries:
         z = ops.batch_norm(*map(Tensor, (y, weight, bias)), *running(y, mean, var), training)
-        ops.lif(ops.attention(z, dim, *map(Tensor, attention), spiking=spiking) if dim else z, **neuron)
+        if learned:
+            *attention, w = attention
+            fire = functools.partial(ops.plif, w=Tensor(w))
+            neuron = {k: v for k, v in neuron.items() if k != "tau"}
+        else:
+            fire = ops.lif if leak is None else ops.if_
+            neuron = neuron if leak is None else {k: v for k, v in neuron.items() if k not in ("tau", "decay_input")}
+        fire(ops.attention(z, dim, *map(Tensor, attention), spiking=spiking) if dim else z, **neuron)
     return {name: sum(getattr(entry, name) for entry in entries) for name in ("spikes", "neurons", "ac", "mac")}
 
 
@@ -1473,20 +1486,28 @@ def norm_fire_row():
         surrogate=ATan(),
         dim=None,
         spiking=False,
+        learned=False,
+        leak=None,
         **constants,
     ):
+        n, w = ops.neuron(y.dtype, **constants), None
+        if learned:
+            *attention, w = attention
+        elif leak is not None:
+            n = n._replace(leak=n.zero)
         return ops.norm_fire(
             y,
             weight,
             bias,
             *running(y, mean, var),
-            ops.neuron(y.dtype, **constants),
+            n,
             surrogate,
             training,
             momentum,
             dim=dim,
             attention=attention,
             spiking=spiking,
+            w=w,
         )
 
     def case(shape, dim, spiking, training, seed=0, whole=False):
@@ -1498,10 +1519,21 @@ def norm_fire_row():
     def drawn(draw, seed):
         shape = draw(st.sampled_from([(4, 2, 3, 3, 2), (2, 3, 8, 4, 5), (3, 1, 2, 7, 6), (1, 2, 8, 3, 3)]))
         inputs, options = case(shape, *draw(st.sampled_from(list(kinds))), draw(st.booleans()), seed)
-        return inputs, options | draw(constants)
+        w = (np.array(draw(st.sampled_from([-1.0, 0.3]))),) if draw(st.booleans()) else ()
+        return (*inputs, *w), options | draw(constants) | dict(learned=bool(w))
 
     def samples(name, shape, training, whole=False, **flags):
         return tuple(Sample(f"{kind}, {name}", *case(shape, *of, training, whole=whole), **flags) for of, kind in kinds.items())
+
+    def others():
+        """PLIF after each kind of attention, and IF."""
+        for of, kind in kinds.items():
+            inputs, options = case((4, 2, 8, 6, 5), *of, True)
+            through = dict(learned=True, detach_reset=False, v_reset=None, decay_input=not of[1])
+            yield Sample(f"{kind}, learned", (*inputs, np.array(0.3)), options | through)
+        inputs, options = case((4, 2, 8, 6, 5), None, False, True)
+        yield Sample("learned, from rest below 0", (*inputs, np.array(-0.7)), options | dict(learned=True, v_reset=-0.2))
+        yield Sample("no leak", inputs, options | dict(leak=0.0, tau=1.0, decay_input=False))
 
     inputs, options = case((4, 2, 3, 3, 2), None, False, True)
     return Operation(
@@ -1515,12 +1547,14 @@ def norm_fire_row():
         + samples("more than a block", (3, 2, 64, 10, 9), True)
         + samples("large", (3, 5, 8, 9, 7), True, large=True)
         + samples("large in evaluation", (3, 5, 8, 9, 7), False, large=True)
+        + tuple(others())
         + (Sample("spikes", (fired(4, 2, 3, 3, 2), *inputs[1:]), options),),
         samples_of(drawn),
         (
             Refusal(r"give \[T, N, C, H, W\]", (one(2, 3, 4, 4), one(3), one(3)), options),
             Refusal("weight has shape", (inputs[0], one(4), one(4)), options),
             Refusal("momentum", inputs, options | dict(momentum=2)),
+            Refusal(r"w has shape \(3,\)", (*inputs, one(3)), options | dict(learned=True)),
             Refusal("surrogate", inputs, options | dict(surrogate="atan"), TypeError),
             Refusal(r"attention over time.*give \[hidden, 4\]", (*inputs, one(1, 3), one(3, 1)), options | dict(dim="t")),
             *(Refusal(words, inputs, options | wrong) for wrong, words in OUT_OF_RANGE),

@@ -4,15 +4,17 @@ import dataclasses
 import functools
 
 import numpy as np
+import pytest
 from checks import close
 
 from minisnn import Tensor, ledger, nn
 
 
-def test_a_layer_of_neurons_takes_the_fused_way_and_counts_the_same():
+@pytest.mark.parametrize("kind", [nn.LIF, nn.IF, nn.PLIF])
+def test_a_layer_of_neurons_takes_the_fused_way_and_counts_the_same(kind):
     rng = np.random.default_rng(0)
     x = Tensor(rng.normal(0, 3, (4, 2, 8, 5, 5)), dtype=np.float32)
-    norm, neurons, gate = nn.BatchNorm2d(8), nn.LIF(), nn.Attention("c", 4, 8, rng=rng)
+    norm, neurons, gate = nn.BatchNorm2d(8), kind(), nn.Attention("c", 4, 8, rng=rng)
     nn.Sequential(norm, neurons, gate).name_parts()
     for attention in (None, gate):
         counts, outputs = [], []
@@ -22,5 +24,5 @@ def test_a_layer_of_neurons_takes_the_fused_way_and_counts_the_same():
             counts.append(sorted(dataclasses.astuple(e) for e in entries))
             outputs.append(out.data)
         assert np.array_equal(*outputs) and counts[0] == counts[1]
-    smooth = nn.LIF(smooth=True)
+    smooth = kind(smooth=True)
     close(smooth.after(norm, gate, x).data, smooth(gate(norm(x))).data)

@@ -147,6 +147,50 @@ class Neurons(Layer):
         x = norm(x)
         return self(x if attention is None else attention(x))
 
+    def fused(
+        self, norm: Module, attention: Module | None, x: Tensor, w: Tensor | None = None, leak: float | None = None, **more: Any
+    ) -> Tensor:
+        """``after`` by ``ops.norm_fire``, or as above where that does not know these constants: smooth, or for each channel.
+
+        Args:
+            norm, attention, x: as for ``after``.
+            w: PLIF's parameter.
+            leak: in place of 1 / tau.
+            **more: constants for ``ops.neuron`` besides the options.
+        """
+        if self.options["smooth"] or any(np.ndim(value) for value in self.options.values()) or (w is not None and w.ndim):
+            return Neurons.after(self, norm, attention, x)
+        constants = {k: v for k, v in self.options.items() if k not in ("surrogate", "smooth")}
+        n = ops.neuron(x.dtype, **constants, **more)
+        if leak is not None:
+            n = n._replace(leak=x.dtype.type(leak))
+        gate: dict[str, Any] = {}
+        names = {"norm": norm._name}
+        if attention is not None:
+            gate = dict(dim=attention.dim, attention=attention.weights, spiking=attention.spiking)
+            names["attention"] = attention._name
+
+        def fire(**state):
+            with ledger.scope(self._name, **names):
+                return ops.norm_fire(
+                    x,
+                    norm.weight,
+                    norm.bias,
+                    norm.running_mean,
+                    norm.running_var,
+                    n,
+                    self.options["surrogate"],
+                    norm.training,
+                    norm.momentum,
+                    norm.eps,
+                    **gate,
+                    **state,
+                    w=w,
+                )
+
+        kept = states.running()
+        return fire() if kept is None else kept.step(self, lambda state: fire(h0=state, return_state=True))
+
     def _run(self, *inputs, **options):
         inputs = self.tensors(inputs)
         check_time(f"nn.{type(self).__name__}", inputs[0])
@@ -192,34 +236,7 @@ class LIF(Neurons):
 
     def after(self, norm: Module, attention: Module | None, x: Tensor) -> Tensor:
         """The same, by the fused operation."""
-        if self.options["smooth"] or self.each:
-            return super().after(norm, attention, x)
-        constants = {k: v for k, v in self.options.items() if k not in ("surrogate", "smooth")}
-        gate: dict[str, Any] = {}
-        names = {"norm": norm._name}
-        if attention is not None:
-            gate = dict(dim=attention.dim, attention=attention.weights, spiking=attention.spiking)
-            names["attention"] = attention._name
-
-        def fire(**state):
-            with ledger.scope(self._name, **names):
-                return ops.norm_fire(
-                    x,
-                    norm.weight,
-                    norm.bias,
-                    norm.running_mean,
-                    norm.running_var,
-                    ops.neuron(x.dtype, **constants),
-                    self.options["surrogate"],
-                    norm.training,
-                    norm.momentum,
-                    norm.eps,
-                    **gate,
-                    **state,
-                )
-
-        kept = states.running()
-        return fire() if kept is None else kept.step(self, lambda state: fire(h0=state, return_state=True))
+        return self.fused(norm, attention, x)
 
 
 class IF(Neurons):
@@ -246,6 +263,10 @@ class IF(Neurons):
 
     def forward(self, x: Tensor, h0: Tensor | None = None, return_state: bool = False) -> Any:
         return ops.if_(x, **self.options, h0=h0, return_state=return_state)
+
+    def after(self, norm: Module, attention: Module | None, x: Tensor) -> Tensor:
+        """The same, by the fused operation."""
+        return self.fused(norm, attention, x, leak=0.0, tau=1.0, decay_input=False)
 
 
 class PLIF(Neurons):
@@ -299,6 +320,10 @@ class PLIF(Neurons):
 
     def forward(self, x: Tensor, h0: Tensor | None = None, return_state: bool = False) -> Any:
         return ops.plif(x, self.w, **self.options, h0=h0, return_state=return_state)
+
+    def after(self, norm: Module, attention: Module | None, x: Tensor) -> Tensor:
+        """The same, by the fused operation."""
+        return self.fused(norm, attention, x, w=self.w)
 
 
 class ALIF(Neurons):

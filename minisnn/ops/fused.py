@@ -24,7 +24,8 @@ from ..surrogate import Surrogate, derivative_kernel
 from .attention import DIMENSIONS, attention_scores, check_attention, feature_gradient_rows, record_attention
 from .batch_norm import batch_norm_backward, check_batch_norm, input_gradient_terms, mean_and_variance, real_array
 from .layout import channels_first_view, channels_last
-from .lif import Neuron, charge, check_neurons, check_potentials, fires, reset, uncharge, unfire
+from .lif import Neuron, charge, check_neurons, check_potentials, fires, reset, uncharge, unfire, unleak
+from .plif import sigmoid
 
 __all__ = ["norm_fire", "NormFire"]
 
@@ -118,6 +119,14 @@ def unfire_all(du, dh, ds, sg, u, n):
 
 
 @kernel
+def unleak_all(dleak, du, before, x, begins, n):
+    # before: the potentials of the step before, unless this is the first
+    for i in range(du.size):
+        h = n.v_rest if begins else reset(before[i], fires(before[i], n), n)
+        dleak[i] += unleak(du[i], h, x[i], n)
+
+
+@kernel
 def uncharge_all(dh, du, n):
     # du becomes dx
     for i in range(dh.size):
@@ -207,8 +216,9 @@ def norm_fire_forward(s, finite, state, y, a, b, w, gated, n, by_time, by_pixel)
 
 
 @parallel_kernel
-def norm_fire_backward(dz, dw, sums, ds, y, a, b, mean, w, gated, n, kind, alpha, by_time, by_pixel):
+def norm_fire_backward(dz, dw, dleak, sums, ds, y, a, b, mean, w, gated, n, kind, alpha, by_time, by_pixel):
     # dz, ds, y: [T, N, P * C]; dw: float64 [N, PARTS, G, C], zero, w: [N, G, C], both where gated; a, b, mean: [C]
+    # dleak: float64 [N * PARTS], zero, becomes the gradient of the leak; [0] if nobody asks
     # sums: float64 [N * PARTS, 2, C], of dz and of dz * (y - mean), which batch norm's gradient needs
     T, N, C = y.shape[0], y.shape[1], a.size
     P = y.shape[2] // C
@@ -218,6 +228,7 @@ def norm_fire_backward(dz, dw, sums, ds, y, a, b, mean, w, gated, n, kind, alpha
         last = P * (part + 1) // PARTS
         potentials, block = np.empty((T, step * C), y.dtype), np.empty((8, step * C), y.dtype)
         totals = np.zeros((2, step * C), y.dtype)  # of dz and of dz * (y - mean)
+        leaks = np.zeros(step * C, y.dtype)
         score_totals = np.zeros((T if by_time else 1, step * C), y.dtype)
         for first in range(P * part // PARTS, last, step):
             i, M = first * C, min(step, last - first) * C
@@ -238,10 +249,13 @@ def norm_fire_backward(dz, dw, sums, ds, y, a, b, mean, w, gated, n, kind, alpha
                 u, yt = potentials[t, :M], y[t, k, i : i + M]
                 derivative_kernel(kind, alpha, u, n.v_threshold, sg)
                 unfire_all(du, dh, ds[t, k, i : i + M], sg, u, n)
+                if gated and by_time:
+                    scores_of(wt, w[k], t, first, by_time, by_pixel)
+                if dleak.size > 0:
+                    current_of(x, yt, at, bt, wt, gated, n.zero)
+                    unleak_all(leaks[:M], du, potentials[max(0, t - 1), :M], x, t == 0, n)
                 uncharge_all(dh, du, n)
                 if gated:
-                    if by_time:
-                        scores_of(wt, w[k], t, first, by_time, by_pixel)
                     scale_and_shift(x, yt, at, bt)
                     ungate(du, score_totals[t * by_time, :M], x, wt, n.zero)
                 add_all(totals[0, :M], du)
@@ -250,6 +264,9 @@ def norm_fire_backward(dz, dw, sums, ds, y, a, b, mean, w, gated, n, kind, alpha
             if gated and by_pixel:
                 copy(dw[k, part, first : first + M // C].reshape(-1), score_totals[0, :M])
                 score_totals[0] = 0
+        if dleak.size > 0:
+            for i in range(leaks.size):
+                dleak[task] += leaks[i]
         for which in range(2):
             sums[task, which] = 0
             add_pixels(sums[task, which], totals[which])
@@ -281,9 +298,16 @@ class NormFire(Function):
     makes_spikes = True
     op = "lif"
 
+    learned = 0  # inputs after those of attention
+
     def forward(
         self, y, weight, bias, *attention, running_mean, running_var, training, momentum, eps, n, surrogate, dim, spiking, state
     ):
+        if self.learned:
+            self.leak = sigmoid(attention[-1])
+            attention = attention[:-1]
+            leak = y.dtype.type(self.leak)
+            n = n._replace(leak=leak, gain=leak if n.decays else n.one)
         last = channels_last(y)
         y = last.reshape(last.shape[0], last.shape[1], -1, last.shape[-1])
         rows, real = y.reshape(-1, y.shape[-1]), y.dtype.type
@@ -332,11 +356,13 @@ class NormFire(Function):
         ds, dz = channels_last(grad).reshape(y.shape), np.empty_like(y)
         sums = np.empty((N * PARTS, 2, C))
         dw = np.zeros((N, PARTS) + self.w.shape[1:])
+        dleak = np.zeros(N * PARTS if self.learned else 0)
         flat = (T, N, P * C)
         gated = dimension is not None
         norm_fire_backward(
             dz.reshape(flat),
             dw,
+            dleak,
             sums,
             ds.reshape(flat),
             y.reshape(flat),
@@ -370,7 +396,8 @@ class NormFire(Function):
             lift = real_array(a * davg + (by_std * mean - by_mean), real)
             norm_attention_backward(dz, y, a, b, real_array(by_std, real), lift, self.tops, a * dtop, *self.strides)
         dweight = real_array(sums[1] / np.sqrt(self.var + self.eps), real)
-        return (channels_first_view(dz.reshape(self.shape)), dweight, real_array(sums[0], real), *attention)
+        learned = (np.asarray(dleak.sum() * self.leak * (1 - self.leak), y.dtype),) if self.learned else ()
+        return (channels_first_view(dz.reshape(self.shape)), dweight, real_array(sums[0], real), *attention, *learned)
 
     def feature_sums(self, davg, dtop, mean):
         """The features' share of the sums that batch norm needs, of dz and of dz * (y - mean): [1, 2, C].
@@ -381,6 +408,19 @@ class NormFire(Function):
         by_mean = davg * float(entries) + dtop * ties
         by_std = davg * (y_sums - entries * mean.astype(np.float64)) + dtop * ties * (y_tops - mean)
         return np.stack([by_mean.sum((0, 1)), by_std.sum((0, 1))])[None]
+
+
+class NormFireIF(NormFire):
+    """See ``norm_fire``: neurons without a leak."""
+
+    op = "if"
+
+
+class NormFirePLIF(NormFire):
+    """See ``norm_fire``: neurons with a learned leak."""
+
+    op = "plif"
+    learned = 1
 
 
 def norm_fire(
@@ -399,6 +439,7 @@ def norm_fire(
     spiking: bool = False,
     h0: Tensor | np.ndarray | None = None,
     return_state: bool = False,
+    w: Tensor | None = None,
 ) -> Any:
     """lif(attention(batch_norm(y))), or lif(batch_norm(y)) if ``dim`` is None, in one operation.
 
@@ -410,6 +451,7 @@ def norm_fire(
         weight, bias, running_mean, running_var, training, momentum, eps: as for ``batch_norm``.
         n, surrogate: constants of the neurons (``lif.neuron``) and their surrogate.
         dim, attention, spiking: dimension, weights and kind of attention, as for ``attention``.
+        w: of shape [], makes it ``plif`` with that parameter, whatever the leak of ``n``; a leak of 0 makes it ``if_``.
         h0, return_state: as for ``lif``, but only where no gradient is recorded: the backward loop begins at rest.
 
     Returns:
@@ -425,7 +467,10 @@ def norm_fire(
     check_neurons(y, surrogate)
     if dim is not None:
         check_attention(y.shape, dim, attention)
-    inputs = (y, weight, bias, *attention)
+    if w is not None and w.shape != ():
+        raise ValueError(f"norm_fire: w has shape {w.shape}; give one number, or call the three operations")
+    inputs = (y, weight, bias, *attention, *(() if w is None else (w,)))
+    kind = NormFirePLIF if w is not None else NormFireIF if n.leak == 0 else NormFire
     state = np.empty((0, 0), y.dtype)  # of neurons that begin at rest, and whose last potentials nobody asks for
     if h0 is not None or return_state:
         if is_grad_enabled() and any(t.requires_grad for t in inputs):
@@ -436,7 +481,7 @@ def norm_fire(
             if np.shape(h0) != y.shape[1:]:
                 raise ValueError(f"norm_fire: h0 has shape {np.shape(h0)}; for y of shape {y.shape} give {y.shape[1:]}")
             state[...] = channels_last(np.asarray(h0, y.dtype))
-    s = NormFire.apply(
+    s = kind.apply(
         *inputs,
         running_mean=running_mean,
         running_var=running_var,
