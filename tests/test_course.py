@@ -1,5 +1,6 @@
 """The course as a web site and as notebooks: made of the scripts, no warning, every link good, every figure described."""
 
+import importlib
 import importlib.util
 import json
 import os
@@ -10,7 +11,11 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+import minisnn as snn
+from minisnn import ops
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "tutorials"
@@ -135,6 +140,30 @@ def test_every_link_of_the_site_is_good(site):
                 assert anchor in pages[target].anchors, f"{path.name} leads to {link}"
     for path in TUTORIALS:
         assert "\\begin" not in (site / f"{path.stem}.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+@pytest.mark.parametrize("values", [{}, {"tau": 8, "threshold": 0.5, "current": 2.5}])
+def test_the_sliders_draw_what_the_loop_computes(values, tmp_path, monkeypatch):
+    """In a browser, as the script draws it, and as it is drawn without a script; and both are tutorial 2's loop."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    sliders = importlib.import_module("sliders")
+    page, query = tmp_path / "page.html", "&".join(f"{name}={value}" for name, value in values.items())
+    page.write_text(f"<!doctype html><title>x</title>{sliders.neuron()}", encoding="utf-8")
+    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}", "--dump-dom"]
+    drawn = subprocess.run([*command, f"{page.as_uri()}?{query}"], capture_output=True, text=True, timeout=120).stdout
+    settings = sliders.START | values
+    points = re.compile(r'points="([^"]*)"')
+    numbers = [
+        [float(v) for v in points.search(text)[1].replace(",", " ").split()] for text in (drawn, sliders.drawing(**settings))
+    ]
+    assert np.allclose(*numbers, atol=0.11)
+    current = np.zeros(sliders.STEPS)
+    current[sliders.PULSES] = settings["current"]
+    fired = ops.lif(snn.Tensor(current), tau=settings["tau"], v_threshold=settings["threshold"]).data
+    assert np.flatnonzero(fired).tolist() == sliders.simulate(**settings)[1]
+    bars = re.search(r"<g .*?</g>", drawn, re.DOTALL)[0]
+    assert bars.count("<rect") == fired.sum() and f">{int(fired.sum())} spikes<" in drawn and 'class="controls">' in drawn
 
 
 @pytest.mark.slow

@@ -92,6 +92,8 @@ assert fired.shape == current.shape and fired.is_spikes and fired.storage.itemsi
 # little at first, but that for long. Summed over all time the pulse counts fully, whatever tau is. So tau = 2 reports
 # coincidences (two pulses in a row), tau = 8 reports what lasts.
 #
+# On the web site sliders move this neuron.
+#
 # **Before you run it:** the same pulses, one alone, a pair, one alone, then twelve in a row, go into a neuron with
 # tau 2 and one with tau 8. Which one notices the pair?
 

@@ -89,6 +89,8 @@ else:
     assert held[0] < len(odd) == held[1]
 
 # %% [markdown]
+# ![Eight slices of events of an arm that circles counter-clockwise, moving](images/gesture.gif)
+#
 # **A gesture.** `gestures.simulate` films two arms in the 11 classes of DVS Gesture. Take an arm that circles,
 # clockwise or counter-clockwise. Run a film backwards and each event comes back at the mirrored time with its
 # polarity swapped, so both directions leave the same marks. What tells them apart is the order alone. Where is the

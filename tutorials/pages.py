@@ -19,6 +19,7 @@ from pathlib import Path
 FOLDER = Path(__file__).resolve().parent
 REPOSITORY = "minisnn/minisnn"
 SOURCE = re.compile(r"(?<!\[)`((?:minisnn|tutorials)/[\w/.]+\.py)`")
+SLIDERS = "On the web site sliders move this neuron."
 COLORS = 64  # of a figure in a notebook: a third of the bytes, and nobody sees it
 SETUP = f"""# This notebook needs minisnn, and helpers.py from the folder above.
 import sys
@@ -106,7 +107,8 @@ def notebook_cells(path):
     title, _, below = first.partition("\n")
     yield kind, f"{title}\n\n{badge(path)}\n{below}", metadata
     yield "code", SETUP, {"tags": ["hide-input"]}
-    yield from rest
+    for kind, source, metadata in rest:
+        yield kind, source.replace("](images/", "](../images/") if kind == "markdown" else source, metadata
 
 
 def notebook(page):
@@ -123,10 +125,18 @@ def notebook(page):
     })
 
 
+def with_sliders(page):
+    """The cells, with the picture that moves where a paragraph speaks of it."""
+    import sliders
+
+    for kind, source, metadata in page:
+        yield kind, source.replace(SLIDERS, f"{SLIDERS}\n\n{sliders.neuron()}") if kind == "markdown" else source, metadata
+
+
 def read(text):
     """Sphinx: notebook of a script's text, with links to the pages of sources."""
     path = next(path for path in scripts() if path.read_text(encoding="utf-8") == text)
-    return notebook(cells(path, lambda name: f"source:{name.removesuffix('.py')}"))
+    return notebook(with_sliders(cells(path, lambda name: f"source:{name.removesuffix('.py')}")))
 
 
 def smaller(png):
