@@ -33,6 +33,8 @@ def test_a_spike_is_emitted_at_the_threshold():
     x = Tensor([[2.0, np.nextafter(2.0, 0), -5.0]], dtype=np.float64)
     assert ops.lif(x).data.tolist() == [[1, 0, 0]]
     assert ops.lif(Tensor([[1.0], [1.0]]), decay_input=False).data.tolist() == [[1], [1]]
+    of_channels = ops.lif(Tensor(x.data.reshape(1, 1, 3)), tau=np.array([2.0, 2.0, 3.0]), v_threshold=np.ones(3))
+    assert of_channels.data.tolist() == [[[1, 0, 0]]]
 
 
 def test_by_hand():
