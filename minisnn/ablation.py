@@ -252,7 +252,9 @@ def check_cell(found):
         or not all(isinstance(k, int) for k in found["silent"])
     ):
         raise ValueError(f"silent is {str(found.get('silent'))[:40]!r}")
-    if found.get("pruned") is not None:
+    if "pruned" not in found:
+        raise ValueError("pruned is missing")
+    if found["pruned"] is not None:
         if not isinstance(found["pruned"], dict):
             raise ValueError(f"pruned is {str(found['pruned'])[:40]!r}")
         numbers(found["pruned"], (*TOTALS, "parameters"))
