@@ -29,6 +29,7 @@ __all__ = [
     "HOLDS",
     "DOES_NOT_HOLD",
     "CANNOT_TELL",
+    "LEAST",
     "Difference",
     "within",
     "quantile",
@@ -38,6 +39,7 @@ __all__ = [
 ]
 
 CLAIMS = ("higher", "lower", "same")
+LEAST = 3  # pairs for a verdict: two that happen to agree, as shares of a few hundred samples do, have an interval of no width
 HOLDS, DOES_NOT_HOLD, CANNOT_TELL = "holds", "does not hold", "cannot tell"
 
 

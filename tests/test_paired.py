@@ -98,6 +98,15 @@ def test_the_command_its_table_and_its_json(tmp_path, capsys):
     assert [float(row["difference"]) for row in rows] == pytest.approx([0.02, -16])
 
 
+@pytest.mark.parametrize("pairs, said", [(1, CANNOT_TELL), (2, CANNOT_TELL), (3, HOLDS)])
+def test_two_pairs_that_happen_to_agree_are_too_few(tmp_path, capsys, pairs, said):
+    rows = [f"{system}-seed{k},{k},{accuracy},\n" for k in range(pairs) for system, accuracy in (("or", 0.5), ("ms", 0.75))]
+    (tmp_path / "cells.csv").write_text("cell,seed,accuracy,error\n" + "".join(rows), encoding="utf-8")
+    assert cli.main(["compare", str(tmp_path), "--against", "or", "--measures", "accuracy", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out.splitlines()[-1])["table"]
+    assert row["verdict"] == said and row["pairs"] == pairs
+
+
 @pytest.mark.parametrize(
     "text, words, word",
     [

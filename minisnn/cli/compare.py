@@ -5,11 +5,12 @@ import math
 from .. import files
 from ..errors import UsageError
 from ..kinds import path, real
-from ..paired import CLAIMS, Cells, difference, verdict
+from ..paired import CANNOT_TELL, CLAIMS, LEAST, Cells, difference, verdict
 
 DESCRIPTION = (
     "Compare the systems of an ablation with one of them, seed by seed: the mean of the paired differences, its interval by "
-    "Student's t, and whether a claim holds, does not hold, or cannot be told from so many seeds."
+    "Student's t, and whether a claim holds, does not hold, or cannot be told from so many seeds; from fewer than "
+    f"{LEAST} it never can."
 )
 COLUMNS = ("system", "against", "measure", "pairs", "difference", "low", "high", "verdict")
 
@@ -61,7 +62,8 @@ def run(options):
         for measure in options.measures:
             pair = cells.values(system, measure), cells.values(options.against, measure)
             found = difference(*pair, options.confidence, options.relative)
-            said = verdict(options.claim or ("lower" if found.mean < 0 else "higher"), found.low, found.high, options.margin)
+            claim = options.claim or ("lower" if found.mean < 0 else "higher")
+            said = CANNOT_TELL if found.pairs < LEAST else verdict(claim, found.low, found.high, options.margin)
             values = (system, options.against, measure, found.pairs, found.mean, finite(found.low), finite(found.high), said)
             rows.append(dict(zip(COLUMNS, values)))
     print(markdown(rows, options.relative, options.confidence, options.claim))
