@@ -30,6 +30,7 @@ from . import energy, models, nn, ops, optim
 from .engine import Tensor, no_grad
 from .jit import recording
 from .ops import winograd
+from .ops.linear import multiply_in_parts
 
 __all__ = ["rehearse", "compile_all", "Helpers"]
 
@@ -92,6 +93,13 @@ def further():
     for pool in (nn.MaxPool2d(3, 2, 1), nn.AvgPool2d(2), nn.AdaptiveAvgPool2d(2)):
         out = pool(maps)
         out.backward(out.data)
+    features = Tensor(numbers(T, N, WIDTH), requires_grad=True)
+    for layer in (nn.Linear(WIDTH, 8, **make), nn.Recurrent(nn.Linear(WIDTH, WIDTH, **make), nn.LIF())):
+        for given in (features, nn.LIF()(features)):
+            out = layer(given)
+            out.backward(out.data)
+    flat, table = numbers(WIDTH), numbers(1, WIDTH)
+    multiply_in_parts(np.empty((WIDTH, WIDTH), np.float32), flat, 1, 1, table)  # as wide layers are multiplied
     fired = nn.LIF()(maps)
     with no_grad():
         nn.MaxPool2d(3, 2, 1)(fired)

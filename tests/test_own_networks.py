@@ -5,6 +5,7 @@ import pytest
 from checks import close
 
 from minisnn import Function, Tensor, data, energy, ledger, nn, ops, optim, train
+from minisnn.surrogate import ATan
 
 
 def numbers(*shape, seed=0, dtype=np.float32):
@@ -221,6 +222,18 @@ def test_a_product_on_the_tape_is_counted():
         with ledger.ledger() as entries:
             Tensor(given) @ w
         assert [(e.kind, e.ac, e.mac) for e in entries] == [("linear", ac, mac)]
+
+
+def test_the_example_of_the_docstring_runs():
+    import textwrap
+
+    text = nn.Neurons.__doc__.split("their spikes:\n\n")[1].split("    Neurons that carry")[0]
+    names = dict(Function=Function, nn=nn, ATan=ATan)
+    exec(textwrap.dedent(text), names)
+    net, x = nn.Sequential(names["Thresholds"](), nn.Linear(8, 3)), Tensor(numbers(2, 3, 8), requires_grad=True)
+    net(x).sum().backward()
+    report = energy.measure(net, x)
+    assert x.grad.any() and [row.kind for row in report.layers] == ["Threshold", "linear"] and report.mac == 0
 
 
 # ---- recurrence ----------------------------------------------------------------------------------------------------------

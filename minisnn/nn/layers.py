@@ -131,6 +131,21 @@ class Neurons(Layer):
     shape. Other numbers of axes are refused: [N, F] and [N, C, H, W] have no time steps, and N would silently be taken for T.
     (The operations, such as ``ops.lif``, take any [T, ...].) A network accepts any of them, by its name in NEURONS.
 
+    Neurons of your own are a Function that returns Booleans, and a layer that applies it. They are counted like any others
+    (``energy.measure``), and the next layer adds weights for their spikes:
+
+        class Threshold(Function):
+            def forward(self, x):
+                self.x = x
+                return x >= 1                                           # Booleans: spikes
+
+            def backward(self, grad):
+                return grad * ATan().derivative(self.x - 1)
+
+        class Thresholds(nn.Neurons):
+            def forward(self, x):
+                return Threshold.apply(x)
+
     Neurons that carry something from step to step also take ``h0``, their state before the first step (None: at rest), and
     ``return_state``, with which they return (spikes, state): then ``nn.Stream`` can run them step by step.
     """
