@@ -12,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from minisnn import ablation, cli
@@ -221,3 +222,50 @@ def test_the_commands_of_the_study_are_understood():
         Options(**given(options))
         assert ablation.grid(options.models, options.positions, options.seeds)
         assert options.folds is None or max(options.seeds) < options.folds
+
+
+@pytest.fixture
+def engines(monkeypatch):
+    """(growing.py, the reader's empty mine.py, its solution)."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    growing = importlib.import_module("growing")
+    modules = []
+    for path in (FOLDER / "mine.py", FOLDER / "solutions" / "mine.py"):
+        specification = importlib.util.spec_from_file_location("an_engine", path)
+        modules.append(importlib.util.module_from_spec(specification))
+        specification.loader.exec_module(modules[-1])
+    return growing, *modules
+
+
+def test_an_engine_of_ones_own_grows(engines, capsys):
+    growing, empty, solved = engines
+    checks = sum(map(len, growing.ADDED.values()))
+    assert growing.grown(empty) == (True, 0) and capsys.readouterr().out.count("to do") == checks
+    assert growing.grown(solved) == (True, checks)
+    assert "100.0%" not in capsys.readouterr().out  # the digits that count were not trained on
+    for name, function in vars(empty).items():
+        if inspect.isfunction(function):
+            assert inspect.signature(function) == inspect.signature(getattr(solved, name))
+
+
+@pytest.mark.parametrize(
+    ("name", "page", "wrong"),
+    [
+        ("linear_backward", 1, lambda d, x, w: (d @ w.T, d.T @ x)),
+        ("neuron", 2, lambda x, tau=2.0: (x / tau, (x / tau > 1) * 1.0)),
+        ("surrogate", 3, lambda u, alpha=2.0: alpha / 2 / (1 + (np.pi / 2 * alpha * u) ** 2)),
+        ("neuron_backward", 4, lambda ds, u, s, tau=2.0: ds / tau),
+        ("conv", 5, lambda x, w, stride=1, padding=0: x),
+        ("batch_norm", 7, lambda x, weight, bias, eps=1e-5: x),
+        ("join", 8, lambda x, y: x + y),
+        ("join_backward", 8, lambda d, x, y: (d, d)),
+        ("attention", 9, lambda x, squeeze, excite, spiking: x),
+        ("block", 10, lambda x, main, shortcut: x),
+    ],
+)
+def test_a_wrong_part_of_it_is_found(name, page, wrong, engines, monkeypatch, capsys):
+    growing, _, solved = engines
+    monkeypatch.setattr(solved, name, wrong)
+    monkeypatch.setitem(growing.ADDED, 4, growing.ADDED[4][:1])  # training takes longer
+    assert not growing.grown(solved, (page,))[0]
+    assert name in capsys.readouterr().out

@@ -25,8 +25,8 @@ os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
 project, author, html_title = "minisnn", "The minisnn authors", "minisnn"
 language, root_doc, html_theme = "en", "index", "furo"
 extensions = ["myst_nb", "sphinx.ext.autodoc"]
-exclude_patterns = ["_build", "README.md", "conf.py", "exercises.py", "helpers.py", "pages.py", "solutions", "results",
-                    "figures", "images", "notebooks", "**/.jupyter_cache"]
+exclude_patterns = ["_build", "README.md", "[a-z]*.py", "solutions", "results", "figures", "images", "notebooks",
+                    "**/.jupyter_cache"]
 html_static_path, html_css_files = ["_static"], ["course.css"]
 html_show_sourcelink = html_copy_source = False
 
