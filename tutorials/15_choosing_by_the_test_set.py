@@ -171,9 +171,27 @@ save_figure("15_choosing_by_the_test_set", "Left: distribution of one score, of 
             "CIFAR10-DVS, nothing on MNIST. Right: spikes of one batch against all samples, a few percent off with 32.")
 
 # %% [markdown]
+# ## Summary
+#
+# * A printed accuracy gives away its denominator, and so how it was measured.
+# * The highest of many scores lies above their mean even where nothing is learned: by four points on 512 of 1,000
+#   samples.
+# * That lifts all rows of a table alike; one run on few test samples is what hides differences.
+# * Score all samples, and let something other than the test set choose the epoch.
+#
+# ## Further reading
+#
+# * J. Dodge et al., *Show Your Work: Improved Reporting of Experimental Results*,
+#   [arXiv:1909.03004](https://arxiv.org/abs/1909.03004): the highest of so many runs.
+# * B. Recht et al., *Do ImageNet Classifiers Generalize to ImageNet?*,
+#   [arXiv:1902.10811](https://arxiv.org/abs/1902.10811).
+
+# %% [markdown]
 # ## Exercises
 # **1.** A score takes the values (ascending) with these probabilities. What is the mean of the highest of so many
 # scores?
+#
+# Hint: the highest is at most s exactly if all scores are. Sum the shares up, raise to a power, and take differences.
 
 # %%
 def mean_of_the_highest(values, shares, epochs):
@@ -189,6 +207,9 @@ exercise(1, check_mean_of_the_highest, mean_of_the_highest)
 
 # %% [markdown]
 # **2.** Which of the denominators fit all of these percentages, which are printed with two decimals?
+#
+# Hint: a percentage fits a denominator n if some whole number of n, as a percentage with two decimals, prints the
+# same.
 
 # %%
 def fitting(printed, denominators):

@@ -26,7 +26,7 @@ from minisnn.paired import CANNOT_TELL, DOES_NOT_HOLD, Cells, difference, quanti
 
 RESULTS = Path(helpers.__file__).parent / "results"
 cells = Cells(RESULTS / "digits_cells.csv")
-with open(RESULTS / "digits_epochs.csv", newline="") as file:
+with open(RESULTS / "digits_epochs.csv", newline="", encoding="utf-8") as file:
     table = list(csv.DictReader(file))
 print({system: sorted(runs) for system, runs in cells.systems.items()})
 
@@ -133,7 +133,7 @@ assert rates[3] > 0.95 * max(rates)
 # `minisnn prune` removes whole shortcuts only.
 
 # %%
-with open(RESULTS / "digits_gates.csv", newline="") as file:
+with open(RESULTS / "digits_gates.csv", newline="", encoding="utf-8") as file:
     by_step = list(csv.DictReader(file))
 steps = np.array([[float(row[f"step {t}"]) for t in (1, 2, 3, 4)] for row in by_step]).reshape(5, 3, 4)
 assert [row["cell"] for row in by_step[::3]] == runs and (steps == 0).sum() == 15 and (steps == 0).any((1, 2)).all()
@@ -189,8 +189,25 @@ assert round(100 * np.mean(list(last.values())), 1) == 98.6
 assert round(sum(comb(5, k) for k in (0, 1)) / 2**5, 2) == 0.19
 
 # %% [markdown]
+# ## Summary
+#
+# * Compare systems by pairs of runs, give the mean difference Student's interval, and let a rule written before the
+#   runs say what it answers.
+# * Few runs say little; *cannot tell* is an answer.
+# * Results that contradict the paper, or that leave its question open, stay on the page like the others.
+#
+# ## Further reading
+#
+# * Student (W. S. Gosset), *The Probable Error of a Mean*, Biometrika 6 (1908).
+# * X. Bouthillier et al., *Accounting for Variance in Machine Learning Benchmarks*,
+#   [arXiv:2103.03098](https://arxiv.org/abs/2103.03098).
+
+# %% [markdown]
 # ## Exercises
 # **1.** The 95 % interval of the mean difference between two lists of results, pair by pair.
+#
+# Hint: differences first, pair by pair; then their mean, their sample deviation, and the quantile of Student's t with
+# n - 1 degrees of freedom.
 
 # %%
 def interval(ours, theirs):
@@ -205,6 +222,8 @@ exercise(1, check_interval, interval)
 
 # %% [markdown]
 # **2.** From which epoch on (counted from 1) did a shortcut stay silent to the end? None if it fired in the last one.
+#
+# Hint: walk back from the last epoch as long as the rate is 0.
 
 # %%
 def silent_since(firing):
