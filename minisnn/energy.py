@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from . import ledger
+from . import ledger, parallel
 from .catalogue import CATALOGUE
 from .engine import Tensor
 from .ledger import E_AC, E_MAC
@@ -197,7 +197,9 @@ def price(rows, e_mac, e_ac):
         row.share = row.energy_mj / total if total else 0.0
 
 
-def measure(net: Module, x: Any, e_mac: float = E_MAC, e_ac: float = E_AC, fold_norm: bool = False) -> Report:
+def measure(
+    net: Module, x: Any, e_mac: float = E_MAC, e_ac: float = E_AC, fold_norm: bool = False, shared: bool = False
+) -> Report:
     """Spikes, operations and energy per sample that ``net`` actually spends on ``x``, in evaluation mode.
 
     Eq. 11 (in the module docstring) with counts instead of estimates: an addition is an AC if a layer adds a weight
@@ -214,6 +216,7 @@ def measure(net: Module, x: Any, e_mac: float = E_MAC, e_ac: float = E_AC, fold_
             alone or as the first element of a tuple.
         e_mac, e_ac: energy of one MAC, of one AC, pJ.
         fold_norm: omit batch norm, as folded into the weights.
+        shared: ``x`` is this rank's share (parallel.py), and the report that of all ranks, the same one on each.
 
     Returns:
         Report.
@@ -243,6 +246,8 @@ def measure(net: Module, x: Any, e_mac: float = E_MAC, e_ac: float = E_AC, fold_
                 net(batch if isinstance(batch, Tensor) else Tensor(batch, dtype=dtype))
             for entry in entries:
                 add_entry(rows, steps, entry, fold_norm)
+    if shared:
+        rows, steps, fired, samples, timesteps = of_all_ranks(rows, steps, fired, samples, timesteps)
     if not samples:
         raise ValueError("there is nothing to measure: no samples")
     for name, row in rows.items():
@@ -255,6 +260,22 @@ def measure(net: Module, x: Any, e_mac: float = E_MAC, e_ac: float = E_AC, fold_
     rates = {row.name: row.firing_rate for row in ordered}
     joined = [fired[k][0] / fired[k][1] if k in fired else rates.get(f"stages.{k}.main.1") for k, _ in enumerate(stages)]
     return Report("measured", timesteps, samples, ordered, joined, e_mac, e_ac)
+
+
+def of_all_ranks(*own):
+    """(rows, steps, fired, samples, timesteps) of all ranks; what is counted is whole, so that no rounding depends on them."""
+    (rows, steps, fired, samples, timesteps), *others = parallel.gathered(own)
+    for more_rows, more_steps, more_fired, more_samples, T in others:
+        for name, row in more_rows.items():
+            mine = rows.setdefault(name, Layer(name, row.kind))
+            mine.spikes, mine.ac, mine.mac = mine.spikes + row.spikes, mine.ac + row.ac, mine.mac + row.mac
+        for name, count in more_steps.items():
+            steps[name] = steps.get(name, 0) + count
+        for k, (total, entries) in more_fired.items():
+            before = fired.get(k, (0, 0))
+            fired[k] = before[0] + total, before[1] + entries
+        samples, timesteps = samples + more_samples, timesteps or T
+    return rows, steps, fired, samples, timesteps
 
 
 def join_spikes(fired, k, inputs, out):

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from . import data, energy, engine, files, journal, ledger, locks, models, nn, ops, optim, stopping, terminal, threads
+from . import data, energy, engine, files, journal, ledger, locks, models, nn, ops, optim, parallel, stopping, terminal, threads
 from .data import Loader
 from .data.base import Samples
 from .engine import Tensor
@@ -65,7 +65,10 @@ def evaluate(
         dict: accuracy (0 to 1), loss, confusion (int64 [K, K], rows the true class, columns the predicted one), class_accuracy
         ([K], NaN for a class without samples), report (``energy.Report``: spikes, operations, energy per sample, firing rates).
     """
-    loader = Loader(samples, batch_size, seed=seed, limit=limit)
+    samples = data.limited(samples, limit, seed)
+    whole = parallel.size() == 1
+    own = samples if whole else data.Subset(samples, np.arange(len(samples))[parallel.share(len(samples))])
+    loader = Loader(own, batch_size, seed=seed)
     heard: list[np.ndarray] = []  # scores, batch by batch
     seen: list[np.ndarray] = []  # labels
 
@@ -75,9 +78,11 @@ def evaluate(
             yield x
 
     with nn.listen(net, lambda _, out: heard.append(out.data)):
-        report = energy.measure(net, batches())
+        report = energy.measure(net, batches(), shared=not whole)
     if any(out.ndim != 2 for out in heard):
         raise ValueError(f"evaluate: the network returned scores {heard[0].shape}; let it return their mean over T, [N, K]")
+    if not whole:  # a rank without samples has neither
+        heard, seen = ([part for parts in parallel.gathered(own_parts) for part in parts] for own_parts in (heard, seen))
     scores, labels = np.concatenate(heard), np.concatenate(seen)
     classes = scores.shape[1]
     confusion = np.zeros((classes, classes), np.int64)
@@ -216,9 +221,10 @@ class Training:
         arrays, facts = self.arrays(), self.facts()
         if not all(np.isfinite(array).all() for array in arrays.values()):
             raise NotFinite(f"weights or the optimizer's means are NaN or infinite after epoch {self.epoch}")
-        run.save("last", arrays, facts)
+        if parallel.rank() == 0:
+            run.save("last", arrays, facts)
         self.saved = self.epoch
-        if self.best is not None and self.best["epoch"] == self.epoch:
+        if self.best is not None and self.best["epoch"] == self.epoch and parallel.rank() == 0:
             run.save("best", arrays, facts)
 
     def repair(self, run):
@@ -230,7 +236,7 @@ class Training:
     def run_epoch(self, bar):
         """One pass over the training samples; returns (mean loss, accuracy, seconds, share of the time waiting for data)."""
         o, net = self.options, self.net.train()
-        loader = Loader(self.samples, o.batch_size, o.seed, self.epoch, shuffle=True)
+        loader = Loader(self.samples, o.batch_size, o.seed, self.epoch, shuffle=True, shared=True)
         total, right, seen = 0.0, 0, 0
         self.fired = {}
         started = time.perf_counter()
@@ -239,14 +245,18 @@ class Training:
             self.optimizer.zero_grad()
             try:
                 check_finite([("", x)], "input")  # before spikes swallow it
-                with ledger.ledger() if k % LISTEN_EVERY == 0 else contextlib.nullcontext() as entries:
+                with (
+                    parallel.part(loader.size(k)) as part,
+                    ledger.ledger() if k % LISTEN_EVERY == 0 else contextlib.nullcontext() as entries,
+                ):
                     steps = net.steps(x) if o.loss == "tet" else None
                     scores = net(x) if steps is None else steps.mean(0)
-                loss = loss_of(scores if steps is None else steps, labels, o.loss)
-                value = loss.item()
-                if not math.isfinite(value):
-                    raise FloatingPointError(f"the loss is {value}")
-                loss.backward()
+                    loss = loss_of(scores if steps is None else steps, labels, o.loss)
+                    value = loss.item()
+                    if not math.isfinite(value):
+                        raise FloatingPointError(f"the loss is {value}")
+                    (loss if part.mine == part.total else ops.mul(loss, part.mine / part.total)).backward()
+                parallel.add_gradients(self.optimizer.parameters)
                 if o.clip is not None:
                     optim.clip_gradients(self.optimizer.parameters, o.clip)
                 self.optimizer.step()
@@ -258,18 +268,23 @@ class Training:
                 share = min(o.ema, (1 + self.optimizer.steps) / (10 + self.optimizer.steps))  # at first, forget the start
                 for name, array in net.state_dict().items():
                     self.average[name] += (1 - share) * (array - self.average[name])
-            total, seen = total + value * len(labels), seen + len(labels)
-            right += int((scores.data.argmax(1) == labels).sum())
-            if entries:
+            if part.mine:
+                total, seen = total + value * len(labels), seen + len(labels)
+                right += int((scores.data.argmax(1) == labels).sum())
+            if entries and part.mine:
                 self.firing_rate = ledger.firing_rate(entries)
                 for entry in entries:
                     if entry.kind == "neurons":
                         count = self.fired.setdefault(entry.layer, [0, 0])
                         count[0], count[1] = count[0] + entry.spikes, count[1] + entry.neurons
             bar.set_postfix_str(
-                f"loss {total / seen:.4f}, accuracy {right / seen:.1%}, firing rate {self.firing_rate:.3f}", refresh=False
+                f"loss {total / max(seen, 1):.4f}, accuracy {right / max(seen, 1):.1%}, firing rate {self.firing_rate:.3f}",
+                refresh=False,
             )
-            bar.update(len(labels))
+            bar.update(part.total)
+        if parallel.size() > 1:
+            total, right, seen = map(sum, zip(*parallel.gathered((total, right, seen))))
+            self.fired = added(parallel.gathered(self.fired))
         return total / seen, right / seen, time.perf_counter() - started, loader.waiting
 
     def step(self, bar):
@@ -329,9 +344,15 @@ class Training:
         """The statistics of batch norm for an evaluation, over the first batches of the epoch, if the options ask for it."""
         o = self.options
         if o.recalibrate:
-            loader = Loader(self.samples, o.batch_size, o.seed, self.epoch, shuffle=True)
+            loader = Loader(self.samples, o.batch_size, o.seed, self.epoch, shuffle=True, shared=True)
+
+            def shares():
+                for k, (x, _) in enumerate(itertools.islice(iter(loader), o.recalibrate)):
+                    with parallel.part(loader.size(k)):
+                        yield x
+
             try:
-                recalibrate(self.net, (x for x, _ in itertools.islice(iter(loader), o.recalibrate)))
+                recalibrate(self.net, shares())
             except FloatingPointError as error:
                 raise NotFinite(f"{error}: in the recalibration after epoch {self.epoch + 1}") from error
 
@@ -349,6 +370,16 @@ class Training:
         except FloatingPointError as error:
             raise NotFinite(f"{error}: in the evaluation after epoch {self.epoch + 1}") from error
         return found
+
+
+def added(counts):
+    """The sums of several {layer: [spikes, neuron-steps]}."""
+    total: dict[str, list[int]] = {}
+    for each in counts:
+        for layer, (spikes, neurons) in each.items():
+            before = total.get(layer, [0, 0])
+            total[layer] = [before[0] + spikes, before[1] + neurons]
+    return total
 
 
 def copied(arrays):
@@ -410,7 +441,7 @@ def train(
     """
     limit_threads(options.threads)
     journal.check(options.log)
-    dataset = options.load()
+    dataset = parallel.first(options.load)
     check_parts(dataset)
     net, config = new_network(options, dataset)
     config = {
@@ -421,10 +452,16 @@ def train(
         "parameters": sum(p.size for p in net.parameters()),
         "versions": versions(),
     }
-    folder = new_folder(out) if out else next_folder("runs", f"{options.dataset}-{options.model}")
-    with locks.holding(folder):
-        run = Run.create(folder, config)
-        files.remove_parts(folder)  # left by a process that was killed before it had written config.json
+    if parallel.size() > 1:
+        config["ranks"] = parallel.size()
+    folder = parallel.agreed(
+        lambda: new_folder(out) if out else next_folder("runs", f"{options.dataset}-{options.model}")  # one folder for all
+    )
+    with held(folder):
+        run = parallel.agreed(lambda: Run.create(folder, config))
+        if parallel.rank() == 0:
+            files.remove_parts(folder)  # left by a process that was killed before it had written config.json
+        progress, say = progress and parallel.rank() == 0, say if parallel.rank() == 0 else silent
         say(dataset.note)
         say(
             f"{options.model}, width {options.width}, T {options.timesteps}: {config['parameters']:,} parameters; run folder "
@@ -460,8 +497,10 @@ def resume(
             f"{run.path} was written by `{run.untrained}` and is not trained further; continue the run that it came from, "
             "or train a new one"
         )
-    with locks.holding(run.path):
-        files.remove_parts(run.path)
+    with held(run.path):
+        if parallel.rank() == 0:
+            files.remove_parts(run.path)
+        progress, say = progress and parallel.rank() == 0, say if parallel.rank() == 0 else silent
         options = options_of(run, thread_count)
         journal.check(options.log)
         options.data_dir = data_dir or options.data_dir
@@ -472,7 +511,7 @@ def resume(
             arrays, facts = run.load("last")
             net = run.new_network()
             run.fill(net, arrays, "last")
-        dataset = options.load(run.held_out)
+        dataset = parallel.first(lambda: options.load(run.held_out))
         check_parts(dataset)
         if not started:
             net = begin_again(run, options, dataset)
@@ -486,13 +525,26 @@ def resume(
                     "or train again"
                 ) from None
             try:
-                training.repair(run)
+                if parallel.rank() == 0:
+                    training.repair(run)
             except OSError as error:
-                raise UsageError(not_written(run, training, error, again or run.again)) from None
+                raise UsageError(not_written(run, training, error, again or parallel.command(run.again))) from None
         say(dataset.note)
         left = "" if training.epoch < options.epochs else "; nothing is left to do"
         say(f"{run.path}: {training.epoch} of {options.epochs} epochs are done{left}")
         return finish(run, training, progress, say, again)
+
+
+@contextlib.contextmanager
+def held(folder):
+    """Within the ``with`` statement the folder of a run belongs to this process, or to the ranks of which this is one."""
+    with locks.holding(folder) if parallel.rank() == 0 else contextlib.nullcontext():
+        parallel.agreed(lambda: None)  # the others wait until rank 0 has it
+        yield
+
+
+def silent(line=""):
+    """What a rank other than 0 says."""
 
 
 def options_of(run, thread_count=None):
@@ -534,17 +586,20 @@ def begin_again(run, options, dataset):
 
 def finish(run, training, progress, say, again=None):
     """Train the remaining epochs, then print the summary."""
-    options, started, again = training.options, time.perf_counter(), again or run.again
+    options, started = training.options, time.perf_counter()
+    again = again or parallel.command(run.again)
     try:
         # An overflow shows in the loss, which reports it once; NumPy would report it wherever it spreads.
         bar = progress_bar(training, progress)
-        with np.errstate(all="ignore"), bar, journal.JOURNALS[options.log](run.path, training.epoch) as log:
+        write = journal.JOURNALS[options.log if parallel.rank() == 0 else None]
+        with np.errstate(all="ignore"), bar, write(run.path, training.epoch) as log:
             while training.epoch < options.epochs:
                 training.step(bar)
                 training.save(run)
                 training.tell(log)
                 try:
-                    run.write_tables(training.facts())
+                    if parallel.rank() == 0:
+                        run.write_tables(training.facts())
                 except PermissionError as error:  # Windows, while a spreadsheet program has it open
                     if training.epoch == options.epochs:
                         raise

@@ -20,6 +20,7 @@ FLOORS = [
         "states",
         "catalogue",
         "kinds",
+        "parallel",
         "types",
         "stopping",
         "terminal",

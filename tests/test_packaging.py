@@ -15,6 +15,7 @@ import minisnn
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 OPTIONAL = {
+    "mpi4py",
     "nir",
     "tensorboardX",
     "tonic",

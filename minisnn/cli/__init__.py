@@ -22,7 +22,7 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from .. import files, stopping
+from .. import files, parallel, stopping
 from ..errors import UsageError
 from ..kinds import whole
 from ..terminal import STANDARD_OUTPUT, shown, streams
@@ -76,7 +76,8 @@ class Parser(argparse.ArgumentParser):
         super().__init__(**options, formatter_class=HelpFormatter, allow_abbrev=False)
 
     def error(self, message):
-        print(shown(f"{self.prog}: {message}; see {self.prog} --help"), file=sys.stderr)
+        if parallel.speaks():
+            print(shown(f"{self.prog}: {message}; see {self.prog} --help"), file=sys.stderr)
         sys.exit(2)
 
 
@@ -100,25 +101,35 @@ def usage():
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
+    status = 1
     with streams():
         try:
-            with stopping.listening():
-                status = dispatch(list(sys.argv[1:] if arguments is None else arguments))
-                sys.stdout.flush()  # here, where a full disk is still one line
-                return status
-        except KeyboardInterrupt as stop:
-            complain(str(stop) or "stopped")
-            return getattr(stop, "status", 130)
-        except (UsageError, FloatingPointError) as error:
-            complain(error)
-        except OSError as error:
-            name = f"{error.filename}: " if error.filename else ""
-            complain(f"{name}{error.strerror or error}; {files.remedy(error)}")
-            if error.filename == STANDARD_OUTPUT:
-                drop_output()
-        except MemoryError:
-            complain("out of memory; lower --batch-size, --timesteps or --width")
-        return 2
+            status = attempt(list(sys.argv[1:] if arguments is None else arguments))
+        finally:
+            parallel.end(status)
+    return status
+
+
+def attempt(arguments):
+    """The exit status of a command line; an error is said in one line."""
+    try:
+        with stopping.listening():
+            status = dispatch(arguments)
+            sys.stdout.flush()  # here, where a full disk is still one line
+            return status
+    except KeyboardInterrupt as stop:
+        complain(str(stop) or "stopped")
+        return getattr(stop, "status", 130)
+    except (UsageError, FloatingPointError) as error:
+        complain(error)
+    except OSError as error:
+        name = f"{error.filename}: " if error.filename else ""
+        complain(f"{name}{error.strerror or error}; {files.remedy(error)}")
+        if error.filename == STANDARD_OUTPUT:
+            drop_output()
+    except MemoryError:
+        complain("out of memory; lower --batch-size, --timesteps or --width")
+    return 2
 
 
 def dispatch(arguments):
@@ -140,6 +151,8 @@ def dispatch(arguments):
 
 
 def complain(text):
+    if not parallel.speaks():
+        return
     with contextlib.suppress(OSError):  # nowhere to say it
         print(f"minisnn: {shown(text)}", file=sys.stderr, flush=True)
 
@@ -159,17 +172,29 @@ def run(command, arguments):
     except SystemExit as stop:  # argparse has said what there is to say
         return stop.code or 0
     options.arguments = arguments
+    check_launch(command, options)
     from .. import jit, memory, threads
 
     memory.keep_freed_memory()
     with contextlib.ExitStack() as stack:
         on_first = None
-        if command == "train":
+        if command == "train" and not options.mpi:
             from .. import rehearsal
 
             on_first = stack.enter_context(rehearsal.Helpers(min(threads.get_num_threads() - 1, MOST_HELPERS))).begin
-        stack.enter_context(jit.announcing_compilation(on_first))
+        if parallel.launched()[1] == 0:
+            stack.enter_context(jit.announcing_compilation(on_first))
         return carry_out(module, options)
+
+
+def check_launch(command, options):
+    """Raise UsageError where several processes were started that would all do the same."""
+    count, _ = parallel.launched()
+    if count > 1 and not getattr(options, "mpi", False):
+        raise UsageError(
+            f"mpiexec started {count} processes; "
+            + ("add --mpi, with which they share the work" if command == "train" else f"start `{command}` without it")
+        )
 
 
 def carry_out(module, options):
@@ -182,6 +207,6 @@ def carry_out(module, options):
         except ValueError as error:
             raise UsageError(f"--threads: {error}") from None
     result = module.run(options)
-    if options.json:
+    if options.json and parallel.rank() == 0:
         print(json.dumps(result), flush=True)
     return module.status(result) if hasattr(module, "status") else 0

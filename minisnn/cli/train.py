@@ -20,11 +20,21 @@ def add_arguments(parser):
     where.add_argument(
         "--resume", type=path, metavar="DIR", help="continue the run in DIR after its last finished epoch, bit for bit"
     )
+    parser.add_argument_group("several processes").add_argument(
+        "--mpi",
+        action="store_true",
+        help="under `mpiexec -n N`: N processes, on one machine or many that see the same folders, each take a share of every "
+        "batch, and --threads each; needs minisnn[mpi]",
+    )
 
 
 def run(options):
-    from .. import train
+    from .. import parallel, threads, train
 
+    if options.mpi:
+        parallel.begin()
+        if options.threads is None:  # the cores of a machine are divided among its ranks
+            options.threads = max(1, threads.get_num_threads() // parallel.local_ranks())
     chosen = given(options)
     if options.resume is not None:
         chosen.pop("data_dir", None)

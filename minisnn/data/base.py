@@ -49,6 +49,10 @@ class Samples:
         """
         raise NotImplementedError(f"{type(self).__name__} does not define batch")
 
+    def rows(self, indices: Sequence[int] | np.ndarray, rng: np.random.Generator | None, rows: slice) -> np.ndarray:
+        """``batch(indices, rng)[:, rows]``, which is what one of several ranks needs of it. A subclass makes only those."""
+        return self.batch(indices, rng)[:, rows]
+
 
 class Arrays(Samples):
     """Samples from arrays of your own, for ``Loader`` and ``train.evaluate``.
@@ -100,6 +104,9 @@ class Subset(Samples):
 
     def batch(self, indices: Sequence[int] | np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
         return self.samples.batch(self.indices[indices], rng)
+
+    def rows(self, indices: Sequence[int] | np.ndarray, rng: np.random.Generator | None, rows: slice) -> np.ndarray:
+        return self.samples.rows(self.indices[indices], rng, rows)
 
 
 class ShuffledTime(Samples):

@@ -126,6 +126,14 @@ def to_frames(
     return np.minimum(counts, MOST).astype(np.uint8).reshape(timesteps, 2, H, W)
 
 
+def drawn(moves, H, W, rng):
+    """(dy, dx, radians, scale, mirror) of one random move of frames."""
+    limits = (int(share * side + 1e-6) for share, side in zip(moves.shift, (H, W)))
+    dy, dx = (int(rng.integers(-limit, limit + 1)) for limit in limits)
+    turn, scale = np.deg2rad(rng.uniform(-moves.degrees, moves.degrees)), 1 + rng.uniform(-moves.zoom, moves.zoom)
+    return dy, dx, turn, scale, -1 if moves.flip and rng.random() < 0.5 else 1
+
+
 def moved(frames: np.ndarray, moves: Moves, rng: np.random.Generator) -> np.ndarray:
     """Frames moved at random, in the same way for all of a sample's time steps: each pixel takes the counts of the pixel
     nearest to where it comes from, or 0.
@@ -136,10 +144,7 @@ def moved(frames: np.ndarray, moves: Moves, rng: np.random.Generator) -> np.ndar
         rng: the generator that draws them.
     """
     H, W = frames.shape[-2:]
-    limits = (int(share * side + 1e-6) for share, side in zip(moves.shift, (H, W)))
-    dy, dx = (int(rng.integers(-limit, limit + 1)) for limit in limits)
-    turn, scale = np.deg2rad(rng.uniform(-moves.degrees, moves.degrees)), 1 + rng.uniform(-moves.zoom, moves.zoom)
-    mirror = -1 if moves.flip and rng.random() < 0.5 else 1
+    dy, dx, turn, scale, mirror = drawn(moves, H, W, rng)
     y, x = np.arange(H)[:, None] - (H - 1) / 2 - dy, np.arange(W) - (W - 1) / 2 - dx  # from the middle
     from_y = np.rint((np.cos(turn) * y - np.sin(turn) * x) / scale + (H - 1) / 2).astype(np.int64)
     from_x = np.rint(mirror * (np.sin(turn) * y + np.cos(turn) * x) / scale + (W - 1) / 2).astype(np.int64)
@@ -232,12 +237,19 @@ class EventSamples(Samples):
         return self.parts[k][1:] if self.parts[k][1] is not None else None
 
     def batch(self, indices: Sequence[int] | np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
-        x = np.empty((self.timesteps, len(indices)) + self.size, np.float32)
-        for place, k in enumerate(indices):
-            frames = self.frames(int(k))
-            if rng is not None and self.moves is not None:
-                frames = moved(frames, self.moves, rng)
-            x[:, place] = frames
+        return self.rows(indices, rng, slice(None))
+
+    def rows(self, indices: Sequence[int] | np.ndarray, rng: np.random.Generator | None, rows: slice) -> np.ndarray:
+        wanted = {k: place for place, k in enumerate(range(len(indices))[rows])}
+        x = np.empty((self.timesteps, len(wanted)) + self.size, np.float32)
+        for number, k in enumerate(indices):
+            if number in wanted:
+                frames = self.frames(int(k))
+                if rng is not None and self.moves is not None:
+                    frames = moved(frames, self.moves, rng)
+                x[:, wanted[number]] = frames
+            elif rng is not None and self.moves is not None:  # so that the next one moves as it does in the whole batch
+                drawn(self.moves, self.size[1], self.size[2], rng)
         return x
 
 

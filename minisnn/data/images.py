@@ -97,10 +97,13 @@ class Images(Samples):
         self.size, self.white, self.moves = (1, size, size), np.float32(white), moves
 
     def batch(self, indices: Sequence[int] | np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
-        x, size = self.pixels[indices], self.size[1]
+        return self.rows(indices, rng, slice(None))
+
+    def rows(self, indices: Sequence[int] | np.ndarray, rng: np.random.Generator | None, rows: slice) -> np.ndarray:
+        x, size = self.pixels[indices[rows]], self.size[1]
         scale = x.shape[1] / size
         if rng is not None and self.moves is not None:
-            x = warp(x, random_matrices(rng, len(x), self.moves, size, scale), size)
+            x = warp(x, random_matrices(rng, len(indices), self.moves, size, scale)[rows], size)
         elif size != x.shape[1]:
             x = warp(x, np.array([[[scale, 0, 0], [0, scale, 0]]]), size)
         x = np.divide(x, self.white, dtype=np.float32)[:, None]

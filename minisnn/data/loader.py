@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import parallel
 from .base import Samples, limited
 
 __all__ = ["Loader", "batches"]
@@ -30,6 +31,7 @@ class Loader:
         seed, epoch: of order and augmentation.
         shuffle: a random order with augmentation, for training; otherwise in order and as they are.
         limit: take only that many samples, the same ones in every epoch.
+        shared: of each batch, only this rank's rows (parallel.py); all of them where there is one rank.
 
     Attributes:
         waited: seconds that the consumer has waited for batches.
@@ -37,10 +39,17 @@ class Loader:
     """
 
     def __init__(
-        self, samples: Samples, batch_size: int, seed: int = 0, epoch: int = 0, shuffle: bool = False, limit: int | None = None
+        self,
+        samples: Samples,
+        batch_size: int,
+        seed: int = 0,
+        epoch: int = 0,
+        shuffle: bool = False,
+        limit: int | None = None,
+        shared: bool = False,
     ) -> None:
         self.samples, self.batch_size = limited(samples, limit, seed), batch_size
-        self.seed, self.epoch, self.shuffle = seed, epoch, shuffle
+        self.seed, self.epoch, self.shuffle, self.shared = seed, epoch, shuffle, shared and parallel.size() > 1
         self.waited = self.elapsed = 0.0
 
     def __len__(self) -> int:
@@ -61,7 +70,14 @@ class Loader:
         """Batch number ``k``."""
         indices = order[k * self.batch_size : (k + 1) * self.batch_size]
         rng = np.random.default_rng([self.seed, self.epoch, k]) if self.shuffle else None
+        if self.shared:
+            rows = parallel.rows_of(len(indices)).rows
+            return self.samples.rows(indices, rng, rows), self.samples.labels[indices[rows]]
         return self.samples.batch(indices, rng), self.samples.labels[indices]
+
+    def size(self, k: int) -> int:
+        """Samples in batch number ``k``, those of other ranks included."""
+        return min(self.batch_size, len(self.samples) - k * self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Any, np.ndarray]]:
         ready: queue.Queue[Any] = queue.Queue(AHEAD)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import ledger, ops, states
+from .. import ledger, ops, parallel, states
 from ..engine import Tensor, generator
 from ..ops.attention import attention_scores, dimension_of, pooled
 from ..ops.lif import constant
@@ -605,7 +605,8 @@ class Dropout(Layer):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.share == 0:
             return x
-        kept = generator().random((1, *x.shape[1:])) >= self.share
+        count, rows = parallel.whole_batch(x.shape[1])
+        kept = generator().random((1, count, *x.shape[2:]))[:, rows] >= self.share
         return ops.mul(x, Tensor((kept / (1 - self.share)).astype(x.dtype)))
 
 

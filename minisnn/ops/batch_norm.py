@@ -14,7 +14,7 @@ import math
 
 import numpy as np
 
-from .. import ledger
+from .. import ledger, parallel
 from ..engine import Function, Tensor
 from ..jit import parallel_kernel, prange
 from .layout import channels_first_view, channels_last
@@ -80,13 +80,13 @@ def statistics(rows):
     return shift + off, np.maximum(square - off * off, 0.0)
 
 
-def input_gradient_terms(sums: np.ndarray, a: np.ndarray, var: np.ndarray, eps: float, rows: int) -> tuple[np.ndarray, ...]:
+def input_gradient_terms(sums: np.ndarray, rows: int, a: np.ndarray, var: np.ndarray, eps: float) -> tuple[np.ndarray, ...]:
     """What the statistics' dependence on x subtracts from dx: ``by_mean`` and ``by_std`` of ``batch_norm_backward``, float64.
 
     Args:
         sums: over the rows of a channel, of dout and of dout * (x - mean), [2, C].
-        a, var: as in the module docstring, [C].
         rows: R.
+        a, var: as in the module docstring, [C].
     """
     return a * sums[0] / rows, a * sums[1] / rows / (var + eps)
 
@@ -114,7 +114,7 @@ class BatchNorm(Function):
         sums = parts.sum(0)
         by_mean, by_std = np.zeros_like(sums)
         if self.training:
-            by_mean, by_std = input_gradient_terms(sums, self.a, self.var, self.eps, len(dout))
+            by_mean, by_std = input_gradient_terms(*parallel.sums(sums, len(dout)), self.a, self.var, self.eps)
         dx = np.empty_like(dout)
         batch_norm_backward(dx, dout, self.x, *(real_array(v, real) for v in (self.a, self.mean, by_mean, by_std)))
         dweight = real_array(sums[1] / np.sqrt(self.var + self.eps), real)
@@ -138,13 +138,14 @@ def mean_and_variance(
     if not training:
         return running_mean.astype(np.float64), running_var.astype(np.float64)
     mean, var = statistics(rows)
+    mean, var, count = parallel.moments(mean, var, len(rows))
     broken = np.flatnonzero(~np.isfinite(mean + var))
     if len(broken):
         raise FloatingPointError(
             f"batch_norm: channel {broken[0]} of its input holds NaN, infinity, or numbers too large to "
             "square; look for them in the network's input and in the preceding weights"
         )
-    update_running(running_mean, running_var, mean, var, len(rows), momentum)
+    update_running(running_mean, running_var, mean, var, count, momentum)
     return mean, var
 
 
@@ -202,7 +203,7 @@ def check_batch_norm(shape, weight, bias, running_mean, running_var, training, m
             )
     if 0 in shape:
         raise ValueError(f"batch_norm: x of shape {shape} is empty")
-    if training and math.prod(shape) == C:
+    if training and math.prod(shape) == C and parallel.size() == 1:
         raise ValueError(
             f"batch_norm: x of shape {shape} has one value per channel, which has no variance to train with; give "
             "more time steps, samples or pixels, or use evaluation mode"

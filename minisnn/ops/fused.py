@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import ledger
+from .. import ledger, parallel
 from ..engine import Function, Tensor, is_grad_enabled
 from ..jit import kernel, parallel_kernel, prange
 from ..surrogate import Surrogate, derivative_kernel
@@ -388,7 +388,7 @@ class NormFire(Function):
         sums, rows, real = sums.sum(0), y.size // C, y.dtype.type
         by_mean, by_std = np.zeros_like(sums)
         if self.training:
-            by_mean, by_std = input_gradient_terms(sums, self.a, self.var, self.eps, rows)
+            by_mean, by_std = input_gradient_terms(*parallel.sums(sums, rows), self.a, self.var, self.eps)
         if not gated:
             flat = dz.reshape(rows, C)
             batch_norm_backward(flat, flat, y.reshape(rows, C), a, mean, real_array(by_mean, real), real_array(by_std, real))
