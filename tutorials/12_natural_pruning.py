@@ -40,10 +40,10 @@ for size, is_open in ((0.01, False), (1.0, True)):  # the excite weights scale t
 
 # %% [markdown]
 # **In a network.** We train SynA-C on the digits 0 to 3 as in tutorial 10, twice: as it is, and with the gates of shortcut
-# 2 shut by hand before training (tiny excite weights). Whether a shortcut falls silent by itself is up to chance and
-# training: of the seeds 0 to 11 three do it within three epochs (6, 7 and 9), and we take 7. While it trains we listen to
-# the three shortcuts, note in which batches the third one's convolution gets a gradient, and how far the optimizer moves
-# its weights.
+# 2 shut by hand before training (tiny excite weights). Whether a shortcut falls silent by itself is up to chance: about
+# one seed in four does it early in three epochs, and which ones, the rounding of your CPU decides too. So we try one seed
+# after another until it happens. While a network trains we listen to the three shortcuts, note in which batches each one's
+# convolution gets a gradient, and how far the optimizer moves its weights.
 #
 # **Before you run it:** a shut gate passes no gradient. Do the weights behind it stand still from that batch on?
 
@@ -52,18 +52,19 @@ digits = data.load("digits", timesteps=4, augment=False)
 part, test = (data.Subset(s, np.flatnonzero(s.labels < 4)) for s in (digits.train, digits.test))
 part = data.limited(part, 400, seed=0)
 
-def network():
-    net = models.build("digits", attention="c", width=8, timesteps=4, seed=7)
+def network(seed):
+    net = models.build("digits", attention="c", width=8, timesteps=4, seed=seed)
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.weight.data[...] = 1.5
     return net
 
 def fit(net, epochs=3, batch_size=16):
-    """The loop of tutorial 10; returns what was seen: lists with one entry per epoch, or per batch."""
+    """The loop of tutorial 10; returns what was seen: per epoch, and per batch for the weights of each shortcut."""
     adam, batches = optim.Adam(net.parameters(), lr=0.01), -(-len(part) // batch_size)
     schedule = optim.CosineAnnealing(adam, epochs * batches, warmup=batches)
-    seen, weight = {"training": [], "report": [], "gradient": [], "moved": []}, net.stages[2].shortcut.conv.weight
+    weights = {k: stage.shortcut.conv.weight for k, stage in enumerate(net.stages, 1) if stage.shortcut}
+    seen = {"training": [], "report": [], "gradient": {k: [] for k in weights}, "moved": {k: [] for k in weights}}
     for epoch in range(epochs):
         net.train()
         fired = {k: [] for k in (1, 2, 3)}
@@ -75,11 +76,12 @@ def fit(net, epochs=3, batch_size=16):
                 loss = ops.mse_loss(net(x), ops.one_hot(labels, 10))
                 net.zero_grad()
                 loss.backward()
-                before = weight.data.copy()
+                before = {k: weight.data.copy() for k, weight in weights.items()}
                 adam.step()
                 schedule.step()
-                seen["gradient"].append(bool(weight.grad.any()))
-                seen["moved"].append(np.abs(weight.data - before).max())
+                for k, weight in weights.items():
+                    seen["gradient"][k].append(bool(weight.grad.any()))
+                    seen["moved"][k].append(np.abs(weight.data - before[k]).max())
         seen["training"].append({k: np.mean(rates) for k, rates in fired.items() if rates})
         found = train.evaluate(net, test)
         seen["report"].append(found["report"])
@@ -87,15 +89,25 @@ def fit(net, epochs=3, batch_size=16):
     print(f"test accuracy {found['accuracy']:.1%}, silent shortcuts: {found['report'].silent_shortcuts or 'none'}")
     return seen
 
-free, shut = network(), network()
+def fell_silent(run):
+    """The shortcuts that fired in the first epoch and not once in the others, nor at the end in evaluation."""
+    first, *others = run["training"]
+    return [k for k in run["report"][-1].silent_shortcuts if first[k] > 0 == max(rates[k] for rates in others)]
+
+for seed in (7, 6, 9, *range(10, 40)):
+    free = network(seed)
+    runs = {"free": fit(free)}
+    if fell_silent(runs["free"]):
+        break
+shut = network(seed)
 shut.stages[1].shortcut.attention.excite.data *= 0.01
 never_there = pruning.without(shut, (2,))  # for later: a copy without that shortcut, before training
 before = shut.state_dict()
-runs = {"free": fit(free), "shut by hand": fit(shut)}
+runs["shut by hand"] = fit(shut)
 after = shut.state_dict()
 
 # %% [markdown]
-# **It happens.** Shortcut 3 of the free network fires for a while, falls silent within the first epoch, and stays silent:
+# **It happens.** A shortcut of the free network fires for a while, falls silent within the first epoch, and stays silent:
 # in training mode, in evaluation mode, for good.
 
 # %%
@@ -104,17 +116,18 @@ for name, run in runs.items():
         evaluated = {k: run["report"][epoch].rates[f"stages.{k - 1}.shortcut"] for k in (1, 2, 3)}
         print(f"{name:12} epoch {epoch + 1}: in training", *(f"{k}: {r:.4f}" for k, r in run["training"][epoch].items()),
               "  in evaluation", *(f"{k}: {r:.4f}" for k, r in evaluated.items()))
-assert list(runs["free"]["report"][-1].silent_shortcuts) == [3]
-assert runs["free"]["training"][0][3] > 0 == runs["free"]["training"][1][3] == runs["free"]["training"][2][3]
+gone = fell_silent(runs["free"])[-1]
+print("fell silent:", gone)
 
 # %% [markdown]
-# **A trap in that table.** After the first epoch *all* shortcuts seem silent in evaluation, although each of them fired in
+# **A trap in that table.** After the first epoch shortcuts seem silent in evaluation that fired all the time in
 # training. They were never shut. Evaluation uses the running statistics of the batch norms (tutorial 7), after 25 batches
 # they lag behind weights that move fast, and through 20 layers the lag adds up. So look at training mode before you call a
 # shortcut dead (firing_rates.csv of a run has both), and prune after training, not before.
 
 # %%
-assert all(runs["free"]["report"][0].rates[f"stages.{k}.shortcut"] < 0.1 * runs["free"]["training"][0][k + 1] for k in range(2))
+first = [(run["training"][0], run["report"][0].rates) for run in runs.values()]
+assert any(rates[f"stages.{k - 1}.shortcut"] < 0.1 * fired[k] for fired, rates in first for k in fired if fired[k] > 0.05)
 
 # %% [markdown]
 # **It coasts.** From some batch on the silent shortcut gets no gradient at all. Its weights move on nevertheless: Adam
@@ -124,7 +137,7 @@ assert all(runs["free"]["report"][0].rates[f"stages.{k}.shortcut"] < 0.1 * runs[
 # is final.
 
 # %%
-gradient, moved = np.array(runs["free"]["gradient"]), np.array(runs["free"]["moved"])
+gradient, moved = np.array(runs["free"]["gradient"][gone]), np.array(runs["free"]["moved"][gone])
 last = np.flatnonzero(gradient)[-1]
 print(f"the last gradient in batch {last + 1} of {len(gradient)}; largest step of a weight {moved[last]:.1e} in that batch, "
       f"{moved[last + 10]:.1e} ten batches later, {moved[-1]:.1e} in the last one")
@@ -156,7 +169,7 @@ assert np.array_equal(smaller.eval()(images).data, shut.eval()(images).data)  # 
 # on the *training* set may still fire on the test set. It must not go then.
 
 # %%
-for name, net, k in (("free", free, 3), ("shut by hand", shut, 2)):
+for name, net, k in (("free", free, gone), ("shut by hand", shut, 2)):
     found = pruning.prune(net, lambda: [part.batch(np.arange(len(part)))], lambda: [images])
     assert k in found.removed and found.identical
     print(f"{name:12} firing rates on the training set", *(f"{k}: {r:.4f}" for k, r in found.train_rates.items()),
@@ -218,7 +231,7 @@ left.legend(fontsize=8, title="shortcut, mode")
 batch = np.arange(1, len(moved) + 1)
 middle.semilogy(batch[gradient], moved[gradient], "o", ms=4, color=BLUE, label="with a gradient")
 middle.semilogy(batch[~gradient], np.maximum(moved[~gradient], 1e-12), "x", ms=5, color=ORANGE, label="without: Adam coasts")
-middle.set(title="Shortcut 3: largest step of a weight", xlabel="batch", ylabel="size of the step")
+middle.set(title=f"Shortcut {gone}: largest step of a weight", xlabel="batch", ylabel="size of the step")
 middle.legend(fontsize=8)
 rows = [row for row in costs["before"].layers if row.name.startswith("stages.1")]
 left_over = {row.name: row.ac for row in costs["after"].layers}
@@ -230,8 +243,8 @@ right.set(title="Additions in stage 2", xlabel="AC per image (thousands)")
 right.invert_yaxis()
 right.legend(fontsize=8)
 save_figure("12_natural_pruning",
-            "Left: firing rate of the three shortcuts over three epochs, in training and in evaluation; the third falls "
-            "to 0. Middle: largest step of a weight of the third shortcut in each batch; after the last gradient the "
+            "Left: firing rate of the three shortcuts over three epochs, in training and in evaluation; one of them "
+            "falls to 0. Middle: largest step of a weight of that shortcut in each batch; after the last gradient the "
             "steps fade smoothly over 60 batches. Right: additions in stage 2 before and after pruning.")
 
 # %% [markdown]

@@ -30,7 +30,7 @@ from .. import files, nn, ops
 from ..engine import Function, Tensor
 from ..errors import UsageError
 from ..ops.layout import output_size
-from ..types import Path
+from ..types import DType, Path
 from .arrays import needed
 
 if TYPE_CHECKING:
@@ -422,7 +422,15 @@ class Network(nn.Module):
         dtype: of its numbers.
     """
 
-    def __init__(self, parts, sources, size, ends, dt, dtype):
+    def __init__(
+        self,
+        parts: dict[str, nn.Module],
+        sources: dict[str, tuple[str, ...]],
+        size: tuple[int, ...],
+        ends: tuple[str, str],
+        dt: float,
+        dtype: DType,
+    ) -> None:
         self.size, self.dt, self.dtype = size, dt, dtype
         self.input, self.output = ends
         self.parts, self.sources = parts, sources
