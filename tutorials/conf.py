@@ -117,9 +117,10 @@ def readable(app, what, name, obj, options, lines):
 
 
 def sources(app):
-    """A page for each file of the package, with an anchor at each line."""
+    """A page for each file of the package, and of what the course is made of beside its pages, with an anchor at each line."""
     formatter = HtmlFormatter(linenos="inline", lineanchors="line", anchorlinenos=True, cssclass="highlight")
-    for path in sorted((ROOT / "minisnn").rglob("*.py")):
+    beside = [path for path in FOLDER.rglob("*.py") if path.parent != FOLDER or not path.name[0].isdigit()]
+    for path in sorted([*(ROOT / "minisnn").rglob("*.py"), *beside]):
         name = path.relative_to(ROOT).as_posix()
         code = highlight(path.read_text(encoding="utf-8"), PythonLexer(), formatter)
         yield f"source/{name.removesuffix('.py')}", {"title": name, "body": f"<h1>{name}</h1>{code}"}, "page.html"
