@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ..engine import no_grad
 
-__all__ = ["listen", "heard", "evaluating"]
+__all__ = ["listen", "heard", "evaluating", "all_evaluating"]
 
 
 class _Listening(threading.local):
@@ -35,14 +35,20 @@ def listen(module: Any, callback: Callable[[tuple, Any], Any]) -> Iterator[None]
         _listening.callbacks = before
 
 
-@contextlib.contextmanager
-def evaluating(net: Any) -> Iterator[None]:
+def evaluating(net: Any) -> contextlib.AbstractContextManager:
     """Within the ``with`` statement: evaluation mode and no tape; afterwards every part returns to its own mode."""
-    modes = [(module, module.training) for module in net.modules()]
-    net.eval()
+    return all_evaluating(net.modules())
+
+
+@contextlib.contextmanager
+def all_evaluating(modules: Sequence[Any]) -> Iterator[None]:
+    """The same for modules that have been listed already, of which the parts are among them."""
+    modes = [module.training for module in modules]
+    for module in modules:
+        module.training = False
     try:
         with no_grad():
             yield
     finally:
-        for module, mode in modes:
+        for module, mode in zip(modules, modes):
             module.training = mode

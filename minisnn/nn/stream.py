@@ -10,7 +10,7 @@ import numpy as np
 from .. import states
 from ..engine import Tensor
 from .layers import Neurons
-from .listening import evaluating
+from .listening import all_evaluating
 from .module import Module
 
 __all__ = ["Stream"]
@@ -35,7 +35,8 @@ class Stream:
     ``nn.Neurons`` that takes ``h0`` and ``return_state``.
 
     Args:
-        net: from [T, N, ...] to scores, [N, classes] if it averages over T itself, or [T, N, classes].
+        net: from [T, N, ...] to scores, [N, classes] if it averages over T itself, or [T, N, classes]; with the layers that it
+            has now.
 
     Raises:
         ValueError: a layer cannot stream; it is named.
@@ -49,7 +50,8 @@ class Stream:
             takes = inspect.signature(module.forward).parameters
             if isinstance(module, Neurons) and not {"h0", "return_state"} <= set(takes):
                 raise ValueError(f"Stream: {what} cannot continue from a state; its forward needs h0=None, return_state=False")
-        self.net = net.name_parts()
+        self.net, self.modules = net.name_parts(), net.modules()  # listed once: a step takes milliseconds
+        self.dtype = next((p.dtype for p in net.parameters()), None)
         self.reset()
 
     def reset(self) -> None:
@@ -72,8 +74,7 @@ class Stream:
             ValueError: no steps or samples, or another number or size of samples than before. Whatever the network raises.
             The stream is then where it was before this call.
         """
-        parameters = self.net.parameters()
-        x = x if isinstance(x, Tensor) else Tensor(np.asarray(x), dtype=parameters[0].dtype if parameters else None)
+        x = x if isinstance(x, Tensor) else Tensor(np.asarray(x), dtype=self.dtype)
         if x.ndim < 2 or 0 in x.shape:
             raise ValueError(f"Stream: the new steps have shape {x.shape}; give [t, N, ...], with t of at least 1")
         if self.steps and x.shape[1:] != self.shape:
@@ -82,7 +83,7 @@ class Stream:
                 f"{', '.join(map(str, self.shape))}]; call reset() to begin anew"
             )
         kept, total = states.States(dict(self.kept)), self.total
-        with evaluating(self.net), states.run_with(kept):
+        with all_evaluating(self.modules), states.run_with(kept):
             for t in range(len(x)):
                 kept.begin()
                 scores = self.net(x[t : t + 1]).data
