@@ -9,9 +9,8 @@
 #
 # The questions, and the rule by which each is answered, were written down before the runs: `tutorials/study.md`. The
 # commands are in `tutorials/results/study.sh`, and beside it the tables that this page reads. The study is not
-# finished. So far there are five runs of SynA-T on digits, and a single one of OR to compare them with: that answers
-# question 5 and half of 8, and nothing about which of the two is better. What follows says so by rule, and will say
-# more as the tables grow.
+# finished: so far there are five runs of SynA-T on digits and three of OR, and nothing on other data. That answers
+# question 5, half of question 8, and leaves the rest open, with bounds.
 
 # %%
 import csv
@@ -22,7 +21,7 @@ import numpy as np
 
 import helpers
 from helpers import BLUE, ORANGE, exercise, save_figure
-from minisnn.paired import CANNOT_TELL, DOES_NOT_HOLD, Cells, difference, quantile, verdict
+from minisnn.paired import CANNOT_TELL, DOES_NOT_HOLD, HOLDS, Cells, difference, quantile, verdict
 
 RESULTS = Path(helpers.__file__).parent / "results"
 cells = Cells(RESULTS / "digits_cells.csv")
@@ -72,8 +71,9 @@ QUESTIONS = [  # question, system and measure, against system and measure, claim
     ("Q4", "syna-t-a", "energy_mj", "or", "energy_mj", "lower", 0.05, True),
     ("Q4", "syna-t-a", "energy without attention", "or", "energy without attention", "lower", 0.05, True),
     ("Q8", "syna-t-a", "highest_accuracy", "syna-t-a", "accuracy", "higher", 0.005, False),
+    ("Q8", "or", "highest_accuracy", "or", "accuracy", "higher", 0.005, False),
 ]
-answers = {}
+answers, intervals = {}, {}
 for question, system, measure, other, base, claim, margin, relative in QUESTIONS:
     words, pairs = f"{question}: {measure} of {system} {claim} against {base} of {other}", 0
     if {system, other} <= set(cells.systems):
@@ -82,17 +82,35 @@ for question, system, measure, other, base, claim, margin, relative in QUESTIONS
     if pairs < 3:
         print(f"{words}: {pairs} pairs, no answer")
         continue
-    answers[question, measure] = verdict(claim, found.low, found.high, margin)
+    answers[question, system, measure] = verdict(claim, found.low, found.high, margin)
+    intervals[question, system, measure] = found
     unit = "%" if relative else "points"
     print(f"{words}: {100 * found.mean:+.2f} {unit} ({100 * found.low:+.2f} to {100 * found.high:+.2f}, {pairs} pairs):",
-          answers[question, measure])
-assert answers == {("Q8", "highest_accuracy"): CANNOT_TELL}
+          answers[question, system, measure])
 
 # %% [markdown]
-# So on digits, with a schedule that ends at rate 0 and statistics that are recalibrated, the best of thirty epochs is
-# 0.3 points above the last, and that could be nothing or more than half a point. Where the test set is a random part
-# anew in each epoch, tutorial 15 has the answer without an interval: four points.
+# About SynA-T against OR no claim is refuted and none is confirmed: "cannot tell" each time. That is what three pairs
+# can say, but it is not nothing. The interval of the accuracy reaches from -1.2 to +1.2 points: gains like
+# CIFAR10-DVS's 4.5 to 8.6 are excluded here (digits leave only 1.3 to gain), and so are losses of six points, which a
+# table after six epochs had shown. For the energy, neither 13 % more nor 9 % less is excluded; savings of 43 %, as
+# between OR and SynA-T on MNIST in the paper, are.
 #
+# One claim holds: the best of OR's thirty epochs is 0.3 to 1.1 points above its last. So a table of best test epochs
+# would have OR half a point before SynA-T, 99.4 to 98.9, where the last epochs have them level. Where the test set is a
+# random part anew in each epoch, tutorial 15 has the answer without an interval: four points.
+
+# %%
+best_of_or = "Q8", "or", "highest_accuracy"
+assert {key for key, answer in answers.items() if answer != CANNOT_TELL} == {best_of_or} and answers[best_of_or] == HOLDS
+bounds = {key: (round(100 * found.low, 1), round(100 * found.high, 1)) for key, found in intervals.items()}
+assert bounds["Q3", "syna-t-a", "accuracy"] == (-1.2, 1.2) and bounds[best_of_or] == (0.3, 1.1)
+saving = intervals["Q4", "syna-t-a", "energy_mj"]
+assert -0.1 < saving.low < -0.09 and 0.13 < saving.high < 0.14 and round(1 - 0.265 / 0.469, 2) == 0.43
+level = {(name, measure): round(100 * np.mean(list(cells.values(name, measure).values())), 1)
+         for name in ("or", "syna-t-a") for measure in ("accuracy", "highest_accuracy")}
+assert list(level.values()) == [98.7, 99.4, 98.6, 98.9]
+
+# %% [markdown]
 # ## 3. Do shortcuts fall silent?
 #
 # The table of epochs has the firing rate of each layer after each epoch, on the test samples, and while the epoch was
@@ -174,9 +192,9 @@ save_figure("16_does_the_paper_hold",
 # %% [markdown]
 # ## 4. What not to conclude
 #
-# * Nothing about SynA against OR, here or in general: the pairs are not there. An older table, with six epochs in place
-#   of thirty and no recalibration, had SynA-T at 91.4 % and OR at 97.3 on these digits; after thirty SynA-T is at 98.6.
-#   A difference at too small a budget is a difference in speed of learning.
+# * Not that SynA-T and OR are alike: 1.2 points either way is most of what digits leave to gain. An older table, with
+#   six epochs in place of thirty and no recalibration, had SynA-T at 91.4 % and OR at 97.3 on these digits; after
+#   thirty both are at 98.6 to 98.7. A difference at too small a budget is a difference in speed of learning.
 # * Nothing about the paper's data. Digits are 8 x 8 pixels, and the same at each time step, so that attention in time
 #   can only tell steps apart by what the network itself has done before.
 # * Not that one in five is a rate: with five runs, a true rate of one in two would give at most one silent run in 19 %
@@ -185,7 +203,6 @@ save_figure("16_does_the_paper_hold",
 # %%
 from math import comb
 
-assert round(100 * np.mean(list(last.values())), 1) == 98.6
 assert round(sum(comb(5, k) for k in (0, 1)) / 2**5, 2) == 0.19
 
 # %% [markdown]
