@@ -24,6 +24,24 @@ import minisnn as snn
 from helpers import BLUE, GREEN, ORANGE, SN, exercise, numeric_gradient, save_figure
 from minisnn import models, nn, ops, optim
 
+relu = lambda x: np.maximum(x, 0)
+
+def attention_over_time(x, squeeze, excite):
+    """x: [T, N, C, H, W], squeeze: [hidden, T], excite: [T, hidden] -> x, each step turned down by its score."""
+    avg, top = x.mean((2, 3, 4)).T, x.max((2, 3, 4)).T  # [N, T]: what each step of each sample looks like, in two numbers
+    z = relu(avg @ squeeze.T) @ excite.T + relu(top @ squeeze.T) @ excite.T  # [N, T]: a small network looks at all steps
+    w = 1 / (1 + np.exp(-z))  # scores between 0 and 1
+    return relu(w.T[..., None, None, None] * x)
+
+frames = np.ones((4, 1, 2, 3, 3)) * np.array([0.1, 2.0, 0.1, 2.0])[:, None, None, None, None]  # weak and strong steps in turn
+louder = attention_over_time(frames, np.array([[-1.0, 1.0, -1.0, 1.0]]), np.array([[-1.0], [1.0], [-1.0], [1.0]]))
+print("each step is multiplied by", (louder / frames)[:, 0, 0, 0, 0].round(3))
+
+# %% [markdown]
+# Six lines: pool, look, score, scale. (With weights made by hand it turns every other step down; weights are learned.) The
+# same over channels and over space needs only other axes:
+
+# %%
 def pooled(x, dim):
     """x: [T, N, C, H, W] -> mean and maximum for each place: [N, T] for t, [N, C] for c, [N, H, W] for s."""
     axes = {"t": (2, 3, 4), "c": (0, 3, 4), "s": (0, 2)}[dim]
@@ -50,8 +68,6 @@ def pooled(x, dim):
 # that is z >= 2.
 
 # %%
-relu = lambda x: np.maximum(x, 0)
-
 def logits(x, dim, *weights):
     """Weights: squeeze [hidden, K] and excite [K, hidden], or for space one kernel [1, 2, k, k]."""
     avg, top = pooled(x, dim)
@@ -98,6 +114,8 @@ for dim in "tcs":
         assert np.allclose(mine, theirs, rtol=1e-10, atol=1e-12) and 0 < np.count_nonzero(theirs) < theirs.size
         alone = ops.attention(snn.Tensor(x[:, 1:2]), dim, *map(snn.Tensor, weights[dim]), spiking=spiking).data
         assert np.array_equal(theirs[:, 1:2], alone)
+        if dim == "t" and not spiking:
+            assert np.allclose(attention_over_time(x, *weights["t"]), theirs)
     assert np.all(scores(logits(0 * x, dim, *weights[dim]), dim, spiking=False) == 0.5)
     assert np.all(scores(logits(0 * x, dim, *weights[dim]), dim, spiking=True) == 0)
 
