@@ -83,6 +83,23 @@ def test_plots_are_taken_apart(pages):
     ]
 
 
+def test_text_alone_needs_no_run(pages, tmp_path, monkeypatch):
+    monkeypatch.setattr(pages, "FOLDER", tmp_path)
+    page = tmp_path / "99_page.py"
+    page.write_text("# %% [markdown]\n# # A page\n#\n# old words\n\n# %%\nx = 1\n", encoding="utf-8")
+    (tmp_path / "notebooks").mkdir()
+    target = tmp_path / "notebooks" / "99_page.ipynb"
+    ran = [{"cell_type": "code", "source": source, "outputs": [source], "metadata": {}} for source in (pages.SETUP, "x = 1")]
+    pages.save(target, {"cells": ran})
+    page.write_text(page.read_text(encoding="utf-8").replace("old", "new"), encoding="utf-8")
+    assert pages.reword(page)
+    made = json.loads(target.read_text(encoding="utf-8"))["cells"]
+    assert [cell["cell_type"] for cell in made] == ["markdown", "code", "code"] and "new words" in made[0]["source"]
+    assert made[2]["outputs"] == ["x = 1"]
+    page.write_text(page.read_text(encoding="utf-8").replace("x = 1", "x = 2"), encoding="utf-8")
+    assert not pages.reword(page)
+
+
 class Links(HTMLParser):
     """Where a page leads, what it can be led to, and what it shows."""
 

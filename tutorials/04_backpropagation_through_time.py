@@ -162,7 +162,7 @@ for detach_reset in (True, False):
 # **Detached or not?** Look at all slopes of one neuron: how each spike depends on each current before it.
 # Detached, every step back multiplies by (1 - 1/tau) (1 - s): the gradient fades, and a spike ends it. Not
 # detached, it gets past a spike with its sign turned: more current makes that spike likelier, and the reset
-# behind it takes away from the next one.
+# after it takes away from the next one.
 
 # %%
 T = 24

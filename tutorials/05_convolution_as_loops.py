@@ -210,8 +210,8 @@ def check_input_gradient(input_gradient):
 exercise(1, check_input_gradient, input_gradient)
 
 # %% [markdown]
-# **2.** Convolutions one behind the other: kernels k[0], k[1], ... (square), strides s[0], s[1], ... How many
-# pixels of the image, along one axis, can one number behind the last of them see?
+# **2.** Convolutions one after another: kernels k[0], k[1], ... (square), strides s[0], s[1], ... How many
+# pixels of the image, along one axis, can one number after the last of them see?
 #
 # Hint: after a stride of 2, neighbours on the map are two pixels of the image apart; keep track of that distance from
 # layer to layer.

@@ -83,7 +83,7 @@ assert 0.8 * estimate < counted < 0.9 * estimate  # 484 / 576 = 0.84
 
 # %% [markdown]
 # **Only spikes.** A layer whose input holds other numbers must multiply: the first one, which sees brightness,
-# and any that stands behind an ADD join, where 1 + 1 = 2 (tutorial 8). The engine refuses to pretend, and the
+# and any that follows an ADD join, where 1 + 1 = 2 (tutorial 8). The engine refuses to pretend, and the
 # ledger says `mac` (multiply-accumulate). The paper's Section IV charges 4.6 pJ for a MAC and 0.9 pJ for an addition, figures
 # of Horowitz (2014) for 32-bit floats in a 45 nm process: 3.7 pJ for the product, 0.9 pJ for the sum.
 
@@ -197,7 +197,7 @@ save_figure("06_only_what_fired",
 # %% [markdown]
 # ## Exercises
 # **1.** How many additions will the spikes x [Cin, H, W] cause? Count without convolving, borders exact, for any
-# stride and padding. (Whom does a spike meet?)
+# stride and padding. (Which windows does a spike meet?)
 #
 # Hint: along one axis, `len(list(seen_at(...)))` says how many windows see a place; a pixel is seen by rows times
 # columns of them. Height and width may differ.

@@ -4,7 +4,7 @@
 # After this page you can write batch norm forward and backward, say why a spiking network needs it more than
 # others do and why its statistics run over time, and fold it away when training is over.
 #
-# You need: tutorials 2 and 5. Explains: `minisnn/ops/batch_norm.py`. Paper: Table IX (a BN behind every
+# You need: tutorials 2 and 5. Explains: `minisnn/ops/batch_norm.py`. Paper: Table IX (a BN after every
 # convolution); Section II on normalisation in spiking networks (tdBN).
 #
 # A neuron's threshold is a fixed number, 1. What a convolution sends it is not: its size depends on weights,
@@ -203,7 +203,7 @@ save_figure("07_batch_norm_through_time",
 
 # %% [markdown]
 # ## Exercises
-# **1.** In evaluation the norm is a straight line per channel, and a convolution in front of it can swallow it.
+# **1.** In evaluation the norm is a straight line per channel, and a convolution before it can absorb it.
 # Return new weights and a bias for `ops.conv2d`, after which there is no norm.
 #
 # Hint: write out = a x + b for one channel: what are a and b? Then a (w * x) = (a w) * x.
@@ -224,7 +224,7 @@ def check_fold(fold):
 exercise(1, check_fold, fold)
 
 # %% [markdown]
-# **2.** Behind a norm with this weight and bias a channel's current is about normally distributed. Which share of
+# **2.** After a norm with this weight and bias a channel's current is about normally distributed. Which share of
 # its neurons fires at the first step (threshold 1, from rest at 0)? (The share of a standard normal variable that
 # is at least z is erfc(z / sqrt(2)) / 2, with `math.erfc`.)
 #

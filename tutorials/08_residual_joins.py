@@ -103,8 +103,8 @@ assert found["vanilla", "add"] == (True, False, True) and found["ms", "add"] == 
 assert found["sew", "add"] == (True, True, False) and all(all(found["sew", name]) for name in ("or", "and", "iand"))
 
 # %% [markdown]
-# Behind SEW with ADD nothing catches the 2s: the next convolution must multiply. The engine notices: a ledger (it counts
-# additions, AC, and products with additions, MAC, while it is open) shows only MAC behind ADD, and only AC behind the
+# After SEW with ADD nothing catches the 2s: the next convolution must multiply. The engine notices: a ledger (it counts
+# additions, AC, and products with additions, MAC, while it is open) shows only MAC after ADD, and only AC after the
 # others.
 #
 # **Before you run it:** both branches fire at a rate of 0.1, so a 2 is rare: one entry in a hundred. How much of the
@@ -165,11 +165,11 @@ for name, g in JOINS.items():
     assert snn.gradcheck(lambda a, b: ops.join(a, b, how=name), (a, b))  # polynomials hold between 0 and 1 too
 
 # %% [markdown]
-# **In depth.** Put K blocks behind each other, each with a main branch that fires at random at rate p = 0.1 beside an
+# **In depth.** Put K blocks in a row, each with a main branch that fires at random at rate p = 0.1 beside an
 # input of rate 0.2. Along the shortcuts the share of the gradient that survives is 1 for ADD, (1-p)^K for OR and IAND,
 # p^K for AND. The values: ADD climbs without end, OR levels off at 1 (it is the probability of "any of them"), IAND and
 # AND fade. So OR keeps the gradient *and* the binary signal, if its main branches fire rarely. The paper's attention
-# (tutorial 9) sees to that.
+# (tutorial 9) is there for that.
 
 # %%
 K, p, r, n = 12, 0.1, 0.2, np.arange(13)
@@ -213,8 +213,8 @@ save_figure("08_residual_joins",
 
 # %% [markdown]
 # **In the network.** Every shortcut of SynA-ResNet21 halves the map, so it is not the bare input but a 1x1 convolution of
-# stride 2 with batch norm and neurons. A stage of the engine is Eq. 6 with two more units behind; taken apart and joined
-# by hand it gives the same spikes. (`residual="vanilla"` and `"ms"` build the other two.)
+# stride 2 with batch norm and neurons. A stage of the engine is Eq. 6 with two more units (convolution, norm, neurons)
+# after it; taken apart and joined by hand it gives the same spikes. (`residual="vanilla"` and `"ms"` build the other two.)
 
 # %%
 x = snn.Tensor(rng.random((4, 2, 8, 8, 8)) < 0.3)

@@ -61,7 +61,7 @@ def pooled(x, dim):
 # W_S &= \text{SN}(f_{k \times k} [\text{MaxPool}(X); \text{AvgPool}(X)]) && \text{(Eq. 9)}
 # \end{aligned}$$
 #
-# MA is the same with a sigmoid in place of SN. What SN gets, and a sigmoid too, is called the logit z.
+# MA is the same with a sigmoid in place of SN. The input of SN, or of the sigmoid, is called the logit z.
 #
 # In time SN integrates along T, from rest for each sample: score t depends on the logits up to t. In channels and space,
 # T has been pooled away, so the neuron has a single step: u = z / tau, and it fires where z >= tau times the threshold,
@@ -92,10 +92,10 @@ assert scores(np.full((1, 6), 1.5), "t", spiking=True).tolist() == [[0, 1, 0, 1,
 #
 # $$X_\text{out} = W_d X_\text{in}, \quad d \in \{T, C, S\} \qquad \text{(Eq. 10)}$$
 #
-# The equation has no ReLU of that product; the published code takes one, and so does the engine. The neurons behind
+# The equation has no ReLU of that product; the published code takes one, and so does the engine. The neurons after
 # attention never see a negative current, and have only their leak to calm them. Each sample starts from rest, so its
 # result is the same alone and in any batch. (In the published code it is not: tutorial 14.) And the two kinds treat
-# silence differently. Where x is 0, z is 0: MA gives the score 1/2, for want of a bias, IA gives 0.
+# silence differently. Where x is 0, z is 0: MA gives the score 1/2, since it has no bias, and IA gives 0.
 
 # %%
 def attention(x, dim, *weights, spiking=False):
@@ -209,7 +209,7 @@ save_figure("09_synergistic_attention",
             "score, its IA score of 0 and 1.")
 
 # %% [markdown]
-# **In the network** attention stands between batch norm and neurons: MA in the main branch, at one of four positions
+# **In the network** attention is placed between batch norm and neurons: MA in the main branch, at one of four positions
 # (Table V), IA on the shortcuts. The engine computes all three in one go (`minisnn/ops/fused.py`), with the same spikes.
 
 # %%

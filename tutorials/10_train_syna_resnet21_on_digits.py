@@ -118,7 +118,7 @@ for row, other in zip(mine, theirs):
         assert np.isclose(row[name], other[name])
 
 # %% [markdown]
-# **A run.** To be done in seconds we keep the digits 0 to 3 only, 8 channels in the stem and T = 4. An answer that
+# **A run.** So that this takes seconds, we keep the digits 0 to 3 only, 8 channels in the stem and T = 4. An answer that
 # ignores the image and knows only how frequent each class is has the loss that the next cell computes: the line to be below.
 # (`minisnn train` by itself takes all ten, more channels and more epochs.)
 

@@ -103,7 +103,7 @@ print(report)
 
 # %% [markdown]
 # The numbers are per image. Most of the energy is not the spikes: with 8 channels the stem and the batch norms, both MAC,
-# weigh two thirds. (A batch norm can be folded into the weights in front of it, tutorial 7; then it is free:
+# weigh two thirds. (A batch norm can be folded into the weights before it, tutorial 7; then it is free:
 # `fold_norm=True`.) Now the estimate by Eq. 11 for each convolution, from its input's rate:
 
 # %%

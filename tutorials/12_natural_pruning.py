@@ -8,7 +8,7 @@
 #
 # The paper reports that in training some shortcuts stop firing and never start again, without harm: "natural
 # pruning". Why never again? IA puts out relu(w x) with a score w of 0 or 1 (tutorial 9). Where w = 0 the ReLU's input
-# is 0, its gradient is taken to be 0 there, and nothing behind it learns: a valve.
+# is 0, its gradient is taken to be 0 there, and no layer before it learns through it: a valve.
 
 # %%
 import contextlib
@@ -45,7 +45,7 @@ for size, is_open in ((0.01, False), (1.0, True)):  # the excite weights scale t
 # after another until it happens. While a network trains we listen to the three shortcuts, note in which batches each one's
 # convolution gets a gradient, and how far the optimizer moves its weights.
 #
-# **Before you run it:** a shut gate passes no gradient. Do the weights behind it stand still from that batch on?
+# **Before you run it:** a shut gate passes no gradient. Do the weights that feed it stand still from that batch on?
 
 # %%
 digits = data.load("digits", timesteps=4, augment=False)
@@ -132,7 +132,7 @@ assert any(rates[f"stages.{k - 1}.shortcut"] < 0.1 * fired[k] for fired, rates i
 # %% [markdown]
 # **It coasts.** From some batch on the silent shortcut gets no gradient at all. Its weights move on nevertheless: Adam
 # steps along running *means* of gradients (tutorial 10), which fade by a tenth with each batch. So the valve is one of the
-# gradient; for some tens of batches the weights behind it drift as the last gradients told them, and a gate just shut could
+# gradient; for some tens of batches the weights that feed it drift as the last gradients told them, and a gate just shut could
 # drift open again. (With plain gradient descent they would stand still at once.) Once the means have faded to nothing, it
 # is final.
 

@@ -7,7 +7,7 @@
 # You need: tutorials 8, 9 and 11. Explains: the lines "Differs from the authors' code" in `minisnn/ops/attention.py` and
 # `minisnn/ops/residual.py`, and the rules of `minisnn.energy.published`. Paper: Sections III-C, III-D and IV, Table III.
 #
-# Whoever publishes code lets others look, and without it this course could not exist. Each of the three is easy to make:
+# Publishing code lets others look, and without it this course could not exist. Each of the three is easy to make:
 # two come from a neuron's memory, one from a number typed by hand. What the first two did to the accuracies in the paper
 # we cannot tell without training all of it again, and do not claim.
 #
@@ -16,7 +16,7 @@
 # IA's scores come from spiking neurons. A multi-step neuron integrates along axis 0, whatever lies there. The published
 # IA puts the *batch* there, so the potential leaks from one sample into the next: equal samples get unequal results. So
 # the published network's answer for a sample depends on its neighbours, on their order and on the batch size. (It is not
-# noise that averages out: the first sample of each batch has nobody in front of it.)
+# noise that averages out: the first sample of each batch has no sample before it.)
 
 # %%
 import matplotlib.pyplot as plt
@@ -236,7 +236,7 @@ def check_same_alone(same_alone):
 exercise(1, check_same_alone, same_alone)
 
 # %% [markdown]
-# **2.** Mend the join: given the two branches (functions that may remember) and their input, return the OR.
+# **2.** Fix the join: given the two branches (functions that may remember) and their input, return the OR.
 #
 # Hint: call each branch once and keep what it returned.
 

@@ -2,6 +2,7 @@
 
     python pages.py                    # run every page and write notebooks/NAME.ipynb
     python pages.py 08 12              # these pages only
+    python pages.py --text             # where only the text has changed: take it over without running the code
 
 ``read`` is what Sphinx (conf.py) calls for each script. Everything but ``read`` and ``write`` needs the standard library
 only, so that a test can hold notebooks to their scripts wherever the tests run.
@@ -163,16 +164,39 @@ def write(path):
         for output in cell.get("outputs", []):
             if "image/png" in output.get("data", {}):
                 output["data"] = {"image/png": smaller(output["data"]["image/png"]), "text/plain": words(cell.source)}
-    target = folder / f"{path.stem}.ipynb"
+    save(folder / f"{path.stem}.ipynb", made)
+    return (folder / f"{path.stem}.ipynb").stat().st_size
+
+
+def save(target, made):
     temporary = target.with_suffix(".new")
     temporary.write_text(json.dumps(made, indent=1, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
     temporary.replace(target)
-    return target.stat().st_size
+
+
+def reword(path):
+    """Take over a page's text into its notebook without running it; False where its code has changed, or never ran."""
+    target, now = FOLDER / "notebooks" / f"{path.stem}.ipynb", list(notebook_cells(path))
+    old = json.loads(target.read_text(encoding="utf-8")) if target.exists() else {"cells": []}
+    code = [cell for cell in old["cells"] if cell["cell_type"] == "code"]
+    if [cell["source"] for cell in code] != [source for kind, source, _ in now if kind == "code"]:
+        return False
+    ran, made = iter(code), []
+    for number, (kind, source, metadata) in enumerate(now):
+        cell = next(ran) if kind == "code" else {"cell_type": kind, "metadata": metadata}
+        made.append({**cell, "id": f"cell-{number}", "source": source})
+    old["cells"] = made
+    save(target, old)
+    return True
 
 
 if __name__ == "__main__":
     os.environ["PYTHONPATH"] = os.pathsep.join([str(FOLDER.parent), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
+    asked = [word for word in sys.argv[1:] if word != "--text"]
     for page in scripts():
-        if page.stem[:2] in sys.argv[1:] or len(sys.argv) == 1:
-            print(f"{page.stem}: {write(page):,} bytes", flush=True)
+        if page.stem[:2] in asked or not asked:
+            if "--text" in sys.argv:
+                print(f"{page.stem}: {'the text of today' if reword(page) else 'its code has changed: run it'}")
+            else:
+                print(f"{page.stem}: {write(page):,} bytes", flush=True)
