@@ -143,7 +143,7 @@ def test_the_command_resumes_with_another_number_of_ranks(tmp_path):
     ],
 )
 def test_a_mistake_is_said_once(words, said, status, tmp_path):
-    (tmp_path / "file").write_text("x")
+    (tmp_path / "file").write_text("x", encoding="utf-8")
     code, _, err = done(2, "-m", "minisnn", *words, cwd=tmp_path)
     lines = lines_of(err)
     assert code == status and len(lines) == 1 and said in lines[0], err
