@@ -69,9 +69,10 @@ def test_networks_of_any_join_stream(join):
 
 
 def test_soft_reset_and_constants_of_channels_stream():
-    each = np.linspace(1.5, 4, 8)
+    each, rng = np.linspace(1.5, 4, 8), np.random.default_rng(0)
     for neurons in (nn.LIF(v_reset=None), nn.LIF(tau=each, v_reset=-0.3), nn.PLIF(per_channel=True, channels=8)):
-        net = nn.Sequential(nn.Linear(6, 8), neurons, nn.Dropout(), neurons, nn.Linear(8, 3))  # a layer twice has two states
+        linear = nn.Linear(6, 8, rng), nn.Linear(8, 3, rng)
+        net = nn.Sequential(linear[0], neurons, nn.Dropout(), neurons, linear[1])  # a layer twice has two states
         holds(net, 3 * frames(T, 2, 6))
 
 
