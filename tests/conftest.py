@@ -1,10 +1,13 @@
-"""What all tests share: on a first start, a second process compiles beside them."""
+"""What all tests share: initial weights that do not depend on the tests before; on a first start, a second process compiles
+beside them.
+"""
 
 import os
 
 import compile_beside
 import pytest
 
+import minisnn
 from minisnn.jit import LOOPS
 
 MANY = 500  # tests, from which on it pays
@@ -19,3 +22,8 @@ def compiled_beside(request):
     yield
     process.kill()
     process.communicate()
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    minisnn.manual_seed(0)
