@@ -131,3 +131,5 @@ def test_smallest_potentials_change_no_spike():
     x = Tensor(np.array([[tiny], [2.0 - 2 * tiny], [2.0]]))
     assert ops.lif(x).data.ravel().tolist() == [0.0, 1.0, 1.0]
     assert ops.lif(x, surrogate=ATan()).is_spikes
+    kept = [ops.lif(Tensor(np.array([[u]])), decay_input=False, return_state=True)[1].item() for u in (tiny, tiny / 2)]
+    assert kept == [tiny, 0.0]  # the smallest normal number is kept, those below count as 0
