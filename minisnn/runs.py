@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Run", "versions", "WHICH", "COLUMNS", "VALIDATED"]
 
+ZOO = "zoo:"  # begins the name of a run that comes with the package
 CONFIG, METRICS, RATES = "config.json", "metrics.csv", "firing_rates.csv"
 IN_TRAINING = " in training"  # end of a column's name
 COLUMNS = (
@@ -99,11 +100,15 @@ class Run:
 
     @classmethod
     def open(cls, path: Path) -> Run:
-        """The run in a folder.
+        """The run in a folder, or one that comes with the package, by its name after "zoo:".
 
         Raises:
             UsageError: the folder holds no run, or its config.json is damaged.
         """
+        if str(path).startswith(ZOO):
+            from . import zoo
+
+            path = zoo.unpacked(str(path).removeprefix(ZOO))
         path = pathlib.Path(path).expanduser()
         try:
             config = files.read_json(path / CONFIG, "restore it or train again")

@@ -33,7 +33,7 @@ FLOORS = [
     {"optim"},
     {"nn", "data"},
     {"models"},
-    {"energy", "pruning", "anytime", "runs", "journal", "options", "interop", "rehearsal", "train", "bench", "growth"},
+    {"energy", "pruning", "anytime", "runs", "journal", "options", "interop", "zoo", "rehearsal", "train", "bench", "growth"},
     {"figures"},
     {"ablation"},
     {"cli"},

@@ -10,7 +10,7 @@ from .declared import add_declared, given_for_data
 
 
 def add_arguments(parser):
-    parser.add_argument("run", type=path, metavar="RUN", help="folder of the run")
+    parser.add_argument("run", type=path, metavar="RUN", help="folder of the run, or zoo:NAME")
     parser.add_argument("--dataset", choices=NAMES, metavar="NAME", help=f"a data set other than the run's: {', '.join(NAMES)}")
     parser.add_argument("--data-dir", type=path, metavar="DIR", help="where the data is (default: as for the run)")
     of_run.add_checkpoint(parser)

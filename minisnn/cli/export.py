@@ -17,7 +17,7 @@ DESCRIPTION = (
 
 
 def add_arguments(parser):
-    parser.add_argument("run", type=path, metavar="RUN", help="folder of the run")
+    parser.add_argument("run", type=path, metavar="RUN", help="folder of the run, or zoo:NAME")
     of_run.add_checkpoint(parser)
     parser.add_argument("--to", required=True, choices=("safetensors", "nir"), help="format of the file")
     parser.add_argument("--out", required=True, type=path, metavar="FILE", help="file to write; an old one is replaced")

@@ -15,7 +15,7 @@ __all__ = ["add_arguments", "add_checkpoint", "opened", "test_samples"]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """RUN, and which checkpoint and samples of it."""
-    parser.add_argument("run", type=path, metavar="RUN", help="folder of the run")
+    parser.add_argument("run", type=path, metavar="RUN", help="folder of the run, or zoo:NAME")
     add_checkpoint(parser)
     parser.add_argument(
         "--data-dir", type=path, metavar="DIR", help="folder of the data sets (default: where the run found its own)"

@@ -25,6 +25,19 @@ __all__ = ["load_arrays", "save_safetensors", "load_safetensors", "read_safetens
 COUNTER = "num_batches_tracked"  # PyTorch's batch norm counts its batches; nothing here depends on it
 BUFFERS = ("running_mean", "running_var")  # the last part of a buffer's name, here and in PyTorch
 ORDER = "order"
+# The types of safetensors that NumPy has.
+DTYPES = {
+    "BOOL": "?",
+    "U8": "u1",
+    "I8": "i1",
+    "U16": "<u2",
+    "I16": "<i2",
+    "U32": "<u4",
+    "I32": "<i4",
+    "U64": "<u8",
+    "I64": "<i8",
+}
+DTYPES |= {"F16": "<f2", "F32": "<f4", "F64": "<f8"}
 OF_PYTORCH = (".pt", ".pth", ".ckpt", ".bin")
 CONVERT = (
     "import torch; from safetensors.torch import save_file; s = torch.load({path!r}, map_location='cpu', weights_only=True); "
@@ -125,6 +138,36 @@ def save_safetensors(net: Module, path: Path, metadata: Mapping[str, str] | None
         file.write(content)
 
 
+def parsed(content: bytes) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """(arrays, metadata) of the bytes of a safetensors file: eight bytes that tell the length of a header in JSON, the header,
+    which gives each array's type, shape and place, and the arrays, one after another without gaps.
+
+    Raises:
+        ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError: it is none.
+    """
+    length = int.from_bytes(content[:8], "little")
+    if len(content) < 8 or length > len(content) - 8:
+        raise ValueError(f"its header claims {length:,} bytes of {len(content):,}")
+    header, body = json.loads(content[8 : 8 + length].decode("utf-8")), memoryview(content)[8 + length :]
+    metadata = header.pop("__metadata__", {})
+    if not all(isinstance(text, str) for text in metadata.values()):
+        raise ValueError("its metadata holds something other than text")
+    arrays, at = {}, 0
+    for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+        dtype, shape, (start, stop) = np.dtype(DTYPES[entry["dtype"]]), entry["shape"], entry["data_offsets"]
+        size = dtype.itemsize
+        for n in shape:
+            if not isinstance(n, int) or n < 0:
+                raise ValueError(f"{name} has shape {shape}")
+            size *= n
+        if start != at or stop - start != size or stop > len(body):
+            raise ValueError(f"{name} is not where its shape puts it")
+        arrays[name], at = np.frombuffer(body[start:stop], dtype).reshape(shape).copy(), stop
+    if at != len(body):
+        raise ValueError(f"{len(body) - at:,} bytes belong to no array")
+    return dict(sorted(arrays.items())), metadata
+
+
 def read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """(arrays, metadata) of a safetensors file, the arrays in the order that its metadata lists.
 
@@ -146,12 +189,10 @@ def read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]
         )
     if start == b"\x89H":
         raise UsageError(f"{path} is a file of NIR, a graph that need not be one of the networks here; read it with load_nir")
-    opener = needed("safetensors").safe_open
     try:
-        with opener(path, framework="numpy") as file:
-            metadata: dict[str, Any] = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dictionary
-    except Exception as error:  # SafetensorError, and what NumPy says of a type that it does not have
+        with open(path, "rb") as file:
+            arrays, metadata = parsed(file.read())
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:  # JSON of any other shape
         raise UsageError(
             f"{path} is not a safetensors file, is damaged, or holds numbers that NumPy lacks ({files.first_line(error)}); "
             "write it again, as float32"
