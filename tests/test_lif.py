@@ -51,3 +51,17 @@ def test_spikes_are_bytes_and_are_counted():
     assert s.is_spikes and s.storage.itemsize == 1 and s.dtype == np.float32 and set(np.unique(s.data)) == {0, 1}
     assert [(e.op, e.kind, e.spikes, e.neurons) for e in entries] == [("lif", "neurons", int(s.data.sum()), s.size)]
     assert not ops.lif(Tensor([1.0]), smooth=True).is_spikes
+
+
+def test_each_channel_is_as_if_alone():
+    """Of more neurons than a block holds, and a number of channels that does not divide it."""
+    x, tau, v_threshold = currents((3, 400, 3), 3), np.array([1.5, 2.0, 4.0]), np.array([0.7, 1.0, 0.5])
+    together = leaf(x)
+    s = ops.lif(together, tau=tau, v_threshold=v_threshold)
+    s.sum().backward()
+    for c in range(3):
+        alone = leaf(x[..., c])
+        own = ops.lif(alone, tau=tau[c], v_threshold=v_threshold[c])
+        own.sum().backward()
+        assert own.data.any() and np.array_equal(s.data[..., c], own.data)
+        close(together.grad[..., c], alone.grad, 1e-12)
