@@ -68,5 +68,5 @@ def test_a_wrong_name_and_a_damaged_file_are_one_line(tmp_path, monkeypatch, cap
 
 
 def test_without_a_cache_it_is_unpacked_elsewhere(tmp_path, monkeypatch, capsys):
-    (tmp_path / "home").write_text("a file where the home would be")
+    (tmp_path / "home").write_text("a file where the home would be", encoding="utf-8")
     assert Run.open("zoo:digits-or").network().config.residual == "or"
