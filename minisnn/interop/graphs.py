@@ -139,9 +139,8 @@ def write_resnet(w, prefix, net, x):
     for name, part in parts:
         if part is not None:
             x = w.write(joined(prefix, name), part, x)
-    if x.shape[1:] != (1, 1):
-        pool = w.nir.AvgPool2d(np.array(x.shape[1:]), np.array(x.shape[1:]), np.array([0, 0]))
-        x = w.add(joined(prefix, "pool"), pool, x, (x.shape[0], 1, 1))
+    pool = w.nir.AvgPool2d(np.array(x.shape[1:]), np.array(x.shape[1:]), np.array([0, 0]))
+    x = w.add(joined(prefix, "pool"), pool, x, (x.shape[0], 1, 1))
     x = write_flatten(w, joined(prefix, "flatten"), None, x)
     return w.write(joined(prefix, "head"), net.head, x)
 
@@ -417,7 +416,6 @@ class Network(nn.Module):
     Attributes:
         size: shape of a sample at one time step.
         dt: seconds of a time step.
-        parts: {name of a node: its module}, in an order in which they can run.
         sources: {name of a node: the nodes whose outputs, added, it reads}.
         dtype: of its numbers.
     """
@@ -433,11 +431,17 @@ class Network(nn.Module):
     ) -> None:
         self.size, self.dt, self.dtype = size, dt, dtype
         self.input, self.output = ends
-        self.parts, self.sources = parts, sources
+        self.sources, self.attributes = sources, dict[str, str]()
         for name, part in parts.items():
-            setattr(self, f"{name}_" if hasattr(self, name) else name, part)
+            self.attributes[name] = f"{name}_" if hasattr(self, name) else name
+            setattr(self, self.attributes[name], part)
         self.name_parts()
         self.eval()
+
+    @property
+    def parts(self) -> dict[str, nn.Module]:
+        """{name of a node: its module}, in an order in which they can run."""
+        return {name: getattr(self, attribute) for name, attribute in self.attributes.items()}
 
     def forward(self, x: Any) -> Tensor:
         return self.steps(x).mean(0)
@@ -447,11 +451,12 @@ class Network(nn.Module):
         x = x if isinstance(x, Tensor) else Tensor(np.asarray(x), dtype=self.dtype)
         if x.ndim < 2 or x.shape[2:] != self.size or 0 in x.shape:
             raise ValueError(f"the network got an input of shape {x.shape}; give [T, N, {', '.join(map(str, self.size))}]")
-        values, readers = {self.input: x}, dict.fromkeys((self.input, *self.parts), 0)  # readers: that still need a value
+        parts = self.parts
+        values, readers = {self.input: x}, dict.fromkeys((self.input, *parts), 0)  # readers: that still need a value
         for sources in self.sources.values():
             for source in sources:
                 readers[source] += 1
-        for name in (*self.parts, self.output):
+        for name in (*parts, self.output):
             total = values[self.sources[name][0]]
             for source in self.sources[name][1:]:
                 total = ops.join(total, values[source], "add")
@@ -459,7 +464,7 @@ class Network(nn.Module):
                 readers[source] -= 1
                 if not readers[source]:
                     del values[source]
-            values[name] = total if name == self.output else self.parts[name](total)
+            values[name] = total if name == self.output else parts[name](total)
         return values[self.output]
 
 
