@@ -256,7 +256,7 @@ class Training:
                     if not math.isfinite(value):
                         raise FloatingPointError(f"the loss is {value}")
                     (loss if part.mine == part.total else ops.mul(loss, part.mine / part.total)).backward()
-                parallel.add_gradients(self.optimizer.parameters)
+                    parallel.add_gradients(self.optimizer.parameters)
                 if o.clip is not None:
                     optim.clip_gradients(self.optimizer.parameters, o.clip)
                 self.optimizer.step()

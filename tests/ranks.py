@@ -15,7 +15,7 @@ def main(out, *changes):
     parallel.begin() if parallel.launched()[0] > 1 else None
     changed = {name: ast.literal_eval(value) for name, _, value in (word.partition("=") for word in changes)}
     options = train.Options(
-        **dict(model="syna-t", limit=35, epochs=2, width=8, timesteps=2, batch_size=16, threads=1) | changed
+        **dict(model="syna-t", limit=33, epochs=2, width=8, timesteps=2, batch_size=16, threads=1) | changed
     )
     dataset = options.load()
     engine.manual_seed(0)
