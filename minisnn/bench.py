@@ -294,6 +294,13 @@ def bench_step(
     )
 
 
+def set_bias(net, bias):
+    """Give all batch norms of a network this bias, which sets how often its neurons fire."""
+    for name, p in net.named_parameters():
+        if name.endswith("norm.bias"):
+            p.data[...] = bias
+
+
 def counted(net, x):
     """The ledger's entries for one call."""
     with ledger.ledger() as entries:
@@ -327,9 +334,7 @@ def bench_rate(
     rows = []
     for bias in biases:
         net = models.build("mnist", width=width, timesteps=timesteps, seed=seed)
-        for name, p in net.named_parameters():
-            if name.endswith("norm.bias"):
-                p.data[...] = bias
+        set_bias(net, bias)
         for module in net.modules():
             if hasattr(module, "method"):
                 module.method = "event" if module is not net.stem.conv else "dense"
@@ -498,11 +503,11 @@ def bench_race(
         options = train.Options(dataset="digits", model="syna-t", seed=seed)
         with tempfile.TemporaryDirectory() as scratch:
             folder = pathlib.Path(scratch)
-            own = race(OwnSide(options, dataset), options, dataset, goal, epochs, folder)
+            own = race(OwnSide(options, dataset), options, dataset, goal, epochs)
             row = dict(seed=seed, **own, peer_seconds=None, peer_epochs=None, peer_accuracy=None, ratio=None)
             if peer:
                 peer.ask("threads", count=threads.get_num_threads())
-                theirs = race(OtherSide(peer, options, dataset, folder), options, dataset, goal, epochs, folder)
+                theirs = race(OtherSide(peer, options, dataset, folder), options, dataset, goal, epochs)
                 row |= {f"peer_{name}": value for name, value in theirs.items()}
                 if own["seconds"] is not None and theirs["seconds"] is not None:
                     row["ratio"] = theirs["seconds"] / own["seconds"]
@@ -511,7 +516,7 @@ def bench_race(
     return rows
 
 
-def race(side, options, dataset, goal, epochs, folder):
+def race(side, options, dataset, goal, epochs):
     """Train one side, an epoch at a time, until it reaches the goal: {seconds, epochs, accuracy}."""
     batches = -(-len(dataset.train) // options.batch_size)
     clock = optim.CosineAnnealing(  # its optimizer is there for the rates only

@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import statistics
-import time
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -22,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from . import ledger, models, ops, optim, train
-from .bench import learn, median_seconds
+from .bench import counted, learn, median_seconds, set_bias
 from .engine import Tensor, no_grad
 from .jit import parallel_kernel, prange
 from .ops import dense_conv
@@ -103,16 +101,14 @@ def measured(case, repeat, seed):
     """One case: seconds, megabytes that arrays take at most, firing rate, and the counts of a step."""
     net = models.build("digits", width=case["width"], timesteps=case["timesteps"], seed=seed, **models.SYSTEMS["syna-t"])
     train.set_gain(net, 1.7)
-    for name, p in net.named_parameters():
-        if name.endswith("norm.bias"):
-            p.data[...] = case["bias"]
+    set_bias(net, case["bias"])
     rng = np.random.default_rng(seed)
     x = Tensor(rng.random((case["timesteps"], case["batch"], 1, case["side"], case["side"]), np.float32))
     y = ops.one_hot(rng.integers(0, 10, case["batch"]), 10)
     optimizer = optim.Adam(net.parameters(), 1e-9)  # which leaves the weights, and so the firing rate, as they are
     state = net.state_dict()
-    with no_grad(), ledger.ledger() as entries:
-        net(x)
+    with no_grad():
+        entries = counted(net, x)
     net.load_state_dict(state)
     learn(net, optimizer, x, y)  # whatever has to be compiled first
     with counting_input_gradients() as products:
@@ -120,13 +116,8 @@ def measured(case, repeat, seed):
         learn(net, optimizer, x, y)
         peak = tracemalloc.get_traced_memory()[1] / 1e6
         tracemalloc.stop()
-    times = []
-    for _ in range(repeat + 1):
-        start = time.perf_counter()
-        learn(net, optimizer, x, y)
-        times.append(time.perf_counter() - start)
     return dict(
-        seconds=statistics.median(times[1:]),
+        seconds=median_seconds(lambda: learn(net, optimizer, x, y), repeat),
         memory_mb=peak,
         firing_rate=ledger.firing_rate(entries),
         additions=2 * sum(e.ac for e in entries if e.kind == "conv"),

@@ -46,7 +46,6 @@ class Part(NamedTuple):
 
 class _State:
     world: Any = None  # mpi4py's communicator of all ranks
-    mpi: Any = None  # the module mpi4py.MPI
     rank, size = 0, 1
     local = 1  # ranks on this machine
     part: Part | None = None  # of the batch that is being trained on
@@ -82,7 +81,7 @@ def begin() -> None:
             f"--mpi: mpiexec started {count} processes, which do not find each other: it belongs to another MPI than mpi4py. "
             f"Use the mpiexec beside this Python, in {os.path.dirname(sys.executable)}"
         )
-    _State.world, _State.mpi, _State.rank, _State.size = world, MPI, world.rank, world.size
+    _State.world, _State.rank, _State.size = world, world.rank, world.size
     _State.local = world.Split_type(MPI.COMM_TYPE_SHARED).size
 
 

@@ -255,7 +255,7 @@ class Training:
                     value = loss.item()
                     if not math.isfinite(value):
                         raise FloatingPointError(f"the loss is {value}")
-                    (loss if part.mine == part.total else ops.mul(loss, part.mine / part.total)).backward()
+                    (loss if part.mine == part.total else ops.mul(loss, parallel.weight())).backward()
                     parallel.add_gradients(self.optimizer.parameters)
                 if o.clip is not None:
                     optim.clip_gradients(self.optimizer.parameters, o.clip)
