@@ -33,6 +33,9 @@ __all__ = ["begin", "end", "rank", "size", "launched", "speaks", "first", "agree
 T = TypeVar("T")
 # What an mpiexec tells its processes: (their number, this one's rank), of MPICH and its kin, and of Open MPI.
 TOLD = (("PMI_SIZE", "PMI_RANK"), ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"))
+BLOCK = 1 << 14  # numbers that are added at a time
+SPIN = 2e-4  # seconds of looking before the first nap
+NAP = 5e-5 if os.name == "posix" else 0.0  # seconds; elsewhere a short sleep takes milliseconds, and one of 0 gives way
 PATIENCE = 2.0  # seconds that rank 0 has to say what went wrong before another one does
 
 
@@ -129,10 +132,16 @@ def speaks() -> bool:
 
 
 def wait(request: Any) -> None:
-    """Wait for the other ranks, but not longer than for a signal, which a call that blocks in MPI would not notice."""
+    """Wait for the other ranks, but not longer than for a signal, which a call that blocks in MPI would not notice.
+
+    At first by looking again and again: a nap takes longer than a message does. Then with naps, in which another rank or
+    program has the core.
+    """
+    patient = time.perf_counter() + SPIN
     while not request.Test():
         stopping.check()
-        time.sleep(0)  # where there are more ranks than cores, let another one run
+        if time.perf_counter() > patient:
+            time.sleep(NAP)
 
 
 def gather(row: np.ndarray) -> np.ndarray:
@@ -142,11 +151,21 @@ def gather(row: np.ndarray) -> np.ndarray:
     return rows
 
 
+def deal(rows: np.ndarray) -> np.ndarray:
+    """Row k of ``rows`` [size, M] goes to rank k; returns what this rank got, [size, M], in the order of the ranks."""
+    received = np.empty_like(rows)
+    wait(_State.world.Ialltoall(rows, received))
+    return received
+
+
 def in_order(rows: np.ndarray) -> np.ndarray:
-    """The sum of rows [size, M], added one after another."""
-    total = rows[0].copy()
-    for row in rows[1:]:
-        total += row
+    """The sum of rows [size, M], added one after another in float64; of their dtype."""
+    total = np.empty_like(rows[0])
+    for at in range(0, total.size, BLOCK):  # the block stays in the cache
+        block = rows[0, at : at + BLOCK].astype(np.float64)
+        for row in rows[1:]:
+            block += row[at : at + BLOCK]
+        total[at : at + BLOCK] = block
     return total
 
 
@@ -245,25 +264,30 @@ def sums(parts: np.ndarray, rows: int) -> tuple[np.ndarray, int]:
     return total[1:].reshape(parts.shape), int(total[0])
 
 
+def shaped(row: np.ndarray, like: np.ndarray) -> np.ndarray:
+    """A view of a row as an array of the shape of ``like``, in whose memory order the numbers follow each other."""
+    order = np.argsort([-stride for stride in like.strides], kind="stable")
+    return row.reshape([like.shape[axis] for axis in order]).transpose(np.argsort(order))
+
+
 def add_gradients(parameters: Sequence[Any]) -> None:
     """Replace each parameter's gradient by the sum of all ranks' gradients. A parameter without one on every rank keeps none.
 
-    All of them travel as one row, in float64, of which each rank adds up a part: twice as many bytes as parameters,
-    whatever the number of ranks.
+    All of them travel as one row, in the widest dtype of a parameter, of which each rank adds up a part, in float64: twice as
+    many bytes as parameters, whatever the number of ranks.
     """
     if _State.size == 1:
         return
-    there = np.array([p.grad is not None for p in parameters], np.float64)
-    row = np.concatenate([there, *(np.zeros(p.size) if p.grad is None else p.grad.reshape(-1) for p in parameters)])
-    if idle():
-        row[len(there) :] = 0
-    each = -(-row.size // _State.size)
-    padded = np.zeros((_State.size, each))
-    padded.reshape(-1)[: row.size] = row
-    received = np.empty_like(padded)
-    wait(_State.world.Ialltoall(padded, received))  # row k: rank k's part of what this rank adds up
-    total = gather(in_order(received)).reshape(-1)
-    at = len(there)
+    dtype, length = np.result_type(*(p.dtype for p in parameters)), sum(p.size for p in parameters) + len(parameters)
+    rows = np.empty((_State.size, -(-length // _State.size)), dtype)
+    row, at = rows.reshape(-1), len(parameters)
+    row[:at] = [p.grad is not None for p in parameters]
+    row[length:] = 0
+    for p in parameters:
+        shaped(row[at : at + p.size], p.data)[...] = 0 if p.grad is None or idle() else p.grad
+        at += p.size
+    total = gather(in_order(deal(rows))).reshape(-1)  # row k of what is dealt: rank k's part of what this rank adds up
+    at = len(parameters)
     for p, has in zip(parameters, total[:at]):
-        p.grad = total[at : at + p.size].reshape(p.shape).astype(p.dtype) if has else None
+        p.grad = shaped(total[at : at + p.size], p.data).astype(p.dtype, copy=False) if has else None
         at += p.size

@@ -63,6 +63,7 @@ class Peer:
         if self.process is not None:
             self.process.stdin.close()
             self.process.wait()
+            self.process.stdout.close()
 
 
 # ---- what runs in the other process ----------------------------------------------------------------------------------

@@ -89,6 +89,19 @@ def test_each_rank_makes_its_rows_of_the_batch():
             np.testing.assert_array_equal(Samples.rows(samples, np.arange(5), np.random.default_rng(0), rows), whole[:, rows])
 
 
+def test_what_is_added_is_added_in_order_and_laid_out_as_memory_is():
+    rng = np.random.default_rng(0)
+    for dtype in (np.float32, np.float64):
+        rows = rng.normal(size=(3, 2 * parallel.BLOCK + 5)).astype(dtype)
+        wanted = ((rows[0].astype(np.float64) + rows[1]) + rows[2]).astype(dtype)
+        assert parallel.in_order(rows).dtype == dtype and parallel.in_order(rows).tobytes() == wanted.tobytes()
+    like = rng.normal(size=(2, 3, 4, 5)).transpose(3, 2, 0, 1)
+    row = np.zeros(like.size)
+    parallel.shaped(row, like)[...] = like
+    np.testing.assert_array_equal(row, like.transpose(2, 3, 1, 0).reshape(-1))  # as it lies in memory
+    np.testing.assert_array_equal(parallel.shaped(row, like), like)
+
+
 # ---- several -----------------------------------------------------------------------------------------------------------
 
 

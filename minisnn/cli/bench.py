@@ -7,7 +7,7 @@ from typing import Any
 from .. import models
 from ..errors import UsageError
 from ..files import replace
-from ..kinds import path, whole
+from ..kinds import above_zero, path, whole
 from ..terminal import say
 
 DESCRIPTION = (
@@ -15,16 +15,26 @@ DESCRIPTION = (
     "with the peak memory; 'conv', 3x3 convolution of spikes by events and by products, over densities; "
     "'lif', the neurons; 'rate', the training step against the firing rate; 'sizes', training step and inference at five "
     "sizes against SpikingJelly; 'race', the time to 97 % on digits against SpikingJelly; 'growth', time and memory of a step "
-    "against width, T, batch, map and firing rate, beside their bound. Medians. Close other programs first."
+    "against width, T, batch, map and firing rate, beside their bound; 'scale', two processes of one thread against one of "
+    "two, and from it what many machines would do (needs minisnn[mpi]). Medians. Close other programs first."
 )
-SECTIONS = ("step", "conv", "lif", "rate", "sizes", "race", "growth")  # the step first, so that the peak memory is its own
+SECTIONS = (
+    "step",
+    "conv",
+    "lif",
+    "rate",
+    "sizes",
+    "race",
+    "growth",
+    "scale",
+)  # the step first, so that the peak memory is its own
 SIZES = ("digits", "mnist", "nmnist", "mnist-32", "full")
-LONG = ("sizes", "race", "growth")  # only where they are named
+LONG = ("sizes", "race", "growth", "scale")  # only where they are named
 
 
 def add_arguments(parser):
     parser.add_argument(
-        "sections", nargs="*", metavar="SECTION", help=f"what to time: {', '.join(SECTIONS)} (default: all but the last three)"
+        "sections", nargs="*", metavar="SECTION", help=f"what to time: {', '.join(SECTIONS)} (default: all but the last four)"
     )
     parser.add_argument(
         "--width", type=whole(8), default=64, metavar="W", help="width of the network for step and rate, a multiple of 8"
@@ -38,10 +48,21 @@ def add_arguments(parser):
         metavar="PYTHON",
         help="a Python that can import torch and, for sizes and race, spikingjelly, to be timed alongside (default: this one)",
     )
-    parser.add_argument("--size", action="append", choices=SIZES, help="for sizes: only this one; may be repeated")
+    parser.add_argument("--size", action="append", choices=SIZES, help="for sizes and scale: only this one; may be repeated")
     parser.add_argument("--seeds", type=whole(), default=3, metavar="N", help="for race: how many, one race each")
     parser.add_argument(
         "--epochs", type=whole(), metavar="E", help="for race: give up after E epochs (default: the recipe's 30)"
+    )
+    many = parser.add_argument_group("scale: the machines that are not here")
+    many.add_argument("--cores", type=whole(), default=32, metavar="N", help="of each machine")
+    many.add_argument(
+        "--link",
+        type=above_zero,
+        nargs=2,
+        action="append",
+        metavar=("S", "B"),
+        help="the network between them: seconds that a message takes, bytes a second of each machine; may be repeated "
+        "(default: 20e-6 1.25e9 and 2e-6 12.5e9, networks of 10 and 100 Gb/s)",
     )
     parser.add_argument(
         "--figures",
@@ -91,6 +112,14 @@ def run(options):
                 seeds = range(options.seed, options.seed + options.seeds)
                 result["race"] = bench.bench_race(peer, seeds, epochs=options.epochs, say=print_race)
             print_race_lead(result["race"])
+        elif name == "scale":
+            from ..scaling import SIZED, Link, bench_scale
+
+            links = [Link(*pair) for pair in options.link or ()]
+            result["scale"] = bench_scale(
+                options.repeat, options.size or SIZED, options.seed, links, options.cores, say=print_scale
+            )
+            print_predictions(result["scale"], options.cores)
         elif name == "growth":
             from ..growth import bench_growth
 
@@ -210,6 +239,43 @@ def print_slopes(result):
             f"{'firing rate' if axis == 'bias' else axis}: time grows with the power {s['seconds']:.2f}, "
             f"its bound {s['bound']:.2f}, memory {s['memory_mb']:.2f}"
         )
+
+
+def print_scale(row):
+    print(f"{row['size']}, batch {row['batch']}: a step in ms, measured and by the model")
+    for samples, count, seconds, by_model in row["steps"]:
+        print(f"  {samples:>3} samples, {count} thread{'s' * (count > 1)} {1e3 * seconds:>9.1f} {1e3 * by_model:>9.1f}")
+    print(f"  one process of 2 threads {1e3 * row['one']:>7.1f} {1e3 * row['one_predicted']:>9.1f}")
+    print(f"  two ranks of 1 thread    {1e3 * row['two']:>7.1f} {1e3 * row['two_predicted']:>9.1f}")
+    for name in ("statistics", "gradients"):
+        print(f"    of it {name:<14} {1e3 * row['parts'][name]:>9.1f} {1e3 * row['parts_predicted'][name]:>9.1f}")
+    gathers, gradients = (row["exchange"][name] for name in ("gathers", "gradients"))
+    print(
+        f"  {len(gathers)} gathers of {min(gathers):,} to {max(gathers):,} bytes, {sum(gathers):,} in all, and gradients of "
+        f"{gradients:,} bytes; two ranks are {row['ratio']:.2f} times as fast as two threads",
+        flush=True,
+    )
+
+
+def print_predictions(result, cores):
+    link = result["link"]
+    print(f"between two ranks here: {1e6 * link['latency']:.0f} us a message, {link['bandwidth'] / 1e9:.1f} GB/s")
+    for network in result.get("predictions", ()):
+        print(
+            f"the paper's schedule for MNIST on machines of {cores} cores, {1e6 * network['latency']:g} us and "
+            f"{network['bandwidth'] / 1e9:g} GB/s between them: a step in ms, then hours as it is, with overlap, with "
+            "statistics per rank, and with 8 times the batch"
+        )
+        print(
+            f"{'machines':>8} {'ranks x threads':>15} {'compute':>8} {'statistics':>10} {'gradients':>9} {'step':>7}   "
+            f"{'hours':>6} {'overlap':>7} {'own':>6} {'batch':>6}"
+        )
+        for r in network["rows"]:
+            compute, gathers, gradients, step = (1e3 * r[name] for name in ("compute", "statistics", "gradients", "step"))
+            print(
+                f"{r['machines']:>8} {r['ranks']:>10} x {r['threads']:>2} {compute:>8.1f} {gathers:>10.1f} {gradients:>9.1f} "
+                f"{step:>7.1f}   {r['hours']:>6.2f} {r['overlap']:>7.2f} {r['per_rank']:>6.2f} {r['larger']:>6.2f}"
+            )
 
 
 def print_race(row):
