@@ -29,14 +29,14 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from . import files, locks, pruning, stopping, train
 from .data import CACHE_OPTIONS, batches
 from .errors import UsageError
-from .models import POSITIONS, PRUNABLE, RESIDUALS, SHORTCUTS, SYSTEMS
+from .models import POSITIONS, PRUNABLE, RESIDUALS, SHORTCUTS, SYSTEMS, ResNet21
 from .options import EARLIER, OPTIONS, Options
 from .runs import CONFIG, IN_TRAINING, Run, new_folder
 
@@ -188,7 +188,7 @@ def measure(path, batch_size=64):
     its silent shortcuts pruned.
     """
     run = Run.open(path)
-    net, data = run.network(), run.dataset()
+    net, data = cast(ResNet21, run.network()), run.dataset()
     trained_on = run.trained_on(data)
     tested = train.evaluate(net, data.test, batch_size)
     result = {

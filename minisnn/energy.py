@@ -459,7 +459,7 @@ def published(
     return Report("published", T, 0, rows, [float(r) for r in joined_rates], e_mac, e_ac)
 
 
-def published_of(net: ResNet21, measured: Report, **options: Any) -> Report:
+def published_of(net: Module, measured: Report, **options: Any) -> Report:
     """``published`` for a network of ``models.build``, with the firing rates of a measured run.
 
     Args:
@@ -470,6 +470,8 @@ def published_of(net: ResNet21, measured: Report, **options: Any) -> Report:
     Raises:
         ValueError: the scripts do not cover the network.
     """
+    if not isinstance(net, ResNet21):
+        raise ValueError("the published scripts count the networks of the paper only, not those without maps")
     c = net.config
     rates, all_rates = measured.rates, {row.name: row.firing_rate for row in measured.layers}
     pruned = [k for k in SHORTCUTS if net.stages[k - 1].shortcut is None]

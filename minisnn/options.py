@@ -11,12 +11,12 @@ import os
 from typing import Any
 
 from . import terminal
-from .catalogue import CATALOGUE, NAMES, Recipe
+from .catalogue import CATALOGUE, NAMES, WITHOUT_MAPS, Recipe
 from .data.base import Dataset
 from .data.places import CACHE_OPTIONS
 from .errors import UsageError
 from .kinds import Kind, above_zero, one_of, path, real, some_of, switch, whole
-from .models.presets import NEURON_NAMES, POSITIONS, RESIDUALS, SHORTCUTS, SYSTEMS
+from .models.presets import LAYERED, MODELS, NEURON_NAMES, POSITIONS, RESIDUALS, SHORTCUTS, SYSTEMS
 
 __all__ = ["Option", "Options", "OPTIONS", "EVENT_OPTIONS", "flag", "command"]
 
@@ -53,7 +53,7 @@ class Options:
 
     dataset: str = declared("digits", one_of(NAMES), WHAT, f"one of {', '.join(NAMES)} (default: digits)", "NAME")
     model: str = declared(
-        "syna-t", one_of(SYSTEMS), WHAT, f"one of {', '.join(SYSTEMS)} (default: syna-t)", "NAME", of_system=True
+        None, one_of(MODELS), WHAT, f"one of {', '.join(MODELS)}; the last two have no maps", "NAME", of_system=True
     )
     position: str = declared(
         "a", one_of(POSITIONS), WHAT, "of attention in each pair of convolutions, a to d (default: a)", "P", of_system=True
@@ -61,7 +61,9 @@ class Options:
     neuron: str = declared(
         "lif", one_of(NEURON_NAMES), WHAT, f"kind of the neurons, one of {', '.join(NEURON_NAMES)} (default: lif)", "NAME"
     )
-    width: int = declared(None, whole(8, multiple=8), WHAT, "channels of the first layer, a multiple of 8", "W")
+    width: int = declared(
+        None, whole(8, multiple=8), WHAT, "channels of the first layer, or neurons of each without maps; a multiple of 8", "W"
+    )
     timesteps: int = declared(None, whole(), WHAT, "time steps", "T", "-T")
     recipe: str = declared(
         "quick",
@@ -88,7 +90,12 @@ class Options:
     )
     optimizer: str = declared(None, one_of(("adam", "sgd")), HOW, "what moves the weights")
     gain: float = declared(
-        None, above_zero, HOW, "initial weight of the batch norms: a higher one lets more neurons fire at first", "G"
+        None,
+        above_zero,
+        HOW,
+        "initial weight of the batch norms, or without maps a factor of the initial weights: a higher one lets more neurons "
+        "fire at first",
+        "G",
     )
     augment: bool = declared(None, switch, HOW, "vary the training samples at random")
     normalize: bool = declared(
@@ -174,7 +181,18 @@ class Options:
         check("dataset", self.dataset)
         check("recipe", self.recipe)
         row = CATALOGUE[self.dataset]
-        recipe = row.recipe if self.recipe == "quick" else row.paper
+        if self.model is None:
+            self.model = row.recipe.model
+        check("model", self.model)
+        layers = LAYERED.get(self.model)
+        if layers is None and not row.maps:
+            raise UsageError(
+                f"--dataset: {self.dataset} has no maps, which the model '{self.model}' convolves; give one of "
+                f"{', '.join(LAYERED)} as the model, or another --dataset"
+            )
+        recipe = row.quick(layers is not None) if self.recipe == "quick" else row.paper
+        if layers is not None and self.recipe == "paper":
+            raise UsageError(f"--recipe: the paper does not train the model '{self.model}'; omit it, or give another --model")
         if recipe is None:
             known = ", ".join(name for name in NAMES if CATALOGUE[name].paper)
             raise UsageError(
@@ -196,6 +214,11 @@ class Options:
             if value is not None:
                 check(field.name, value)
         self.removed = tuple(sorted(set(self.removed)))
+        for name, neutral in (("position", "a"), ("start", "open"), ("removed", ())):
+            if layers is not None and getattr(self, name) != neutral:
+                raise UsageError(
+                    f"{flag(name)} has no meaning for the model '{self.model}', without attention and shortcuts; omit it"
+                )
         if self.folds is not None and self.split_seed >= self.folds:
             raise UsageError(
                 f"--split-seed: there is no fold {self.split_seed} of {self.folds}; give a number from 0 to {self.folds - 1}"
@@ -204,7 +227,19 @@ class Options:
             raise UsageError(f"--warmup: {self.warmup} epochs is out of range; give less than --epochs {self.epochs}")
 
     def network(self) -> dict[str, Any]:
-        """Arguments of ``models.build``, without the preset."""
+        """Arguments of ``models.from_config``, without the preset."""
+        if (layers := LAYERED.get(self.model)) is not None:
+            stem = CATALOGUE[self.dataset].stem
+            side = self.data_options.get("frame_size") or stem.size
+            return {
+                "sizes": [stem.channels * side**2, *[self.width] * layers.depth, stem.classes],
+                "recurrent": layers.recurrent,
+                "neuron": self.neuron,
+                "timesteps": self.timesteps,
+                "gain": self.gain,
+                "dropout": self.dropout or 0.0,
+                "seed": self.seed,
+            }
         system = SYSTEMS[self.model]
         if self.removed and not RESIDUALS[system["residual"]].neutral:
             raise UsageError(
@@ -295,9 +330,10 @@ def recipe_default(name: str) -> str:
     for dataset in NAMES:
         value = getattr(CATALOGUE[dataset].recipe, name)
         values.setdefault(f"{value:g}" if isinstance(value, float) else str(value), []).append(dataset)
+    said = "; ".join(f"{value} for {', '.join(names)}" for value, names in values.items())
     if len(values) == 1:
-        return f" (default: {next(iter(values))})"
-    return " (default: " + "; ".join(f"{value} for {', '.join(names)}" for value, names in values.items()) + ")"
+        said = next(iter(values))
+    return f" (default: {said}{f'; {WITHOUT_MAPS[name]} without maps' if name in WITHOUT_MAPS else ''})"
 
 
 def flag(name: str) -> str:

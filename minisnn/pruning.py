@@ -21,13 +21,21 @@ import numpy as np
 from . import energy, nn
 from .models import RESIDUALS, ResNet21
 
-__all__ = ["prune", "Pruned", "shortcut_rates", "without", "scores", "check_join"]
+__all__ = ["prune", "Pruned", "shortcut_rates", "without", "scores", "check_join", "prunable"]
 
 
 def check_join(residual: str) -> None:
     """Raises ValueError, with the reason, if a silent shortcut of this ``residual`` cannot be removed."""
     if why_not := RESIDUALS[residual].why_not:
         raise ValueError(f"a network with residual '{residual}' has nothing to prune: {why_not}")
+
+
+def prunable(net: nn.Module) -> ResNet21:
+    """The network. Raises ValueError, with the reason, if it has no shortcuts that could be removed when they are silent."""
+    if not isinstance(net, ResNet21):
+        raise ValueError("a network without maps has nothing to prune: it has no shortcuts")
+    check_join(net.config.residual)
+    return net
 
 
 @dataclasses.dataclass

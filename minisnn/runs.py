@@ -35,7 +35,7 @@ from .models import SHORTCUTS
 from .types import Path
 
 if TYPE_CHECKING:
-    from .models import ResNet21
+    from .nn import Module
 
 __all__ = ["Run", "versions", "WHICH", "COLUMNS", "VALIDATED"]
 
@@ -91,7 +91,7 @@ class Run:
 
     Attributes:
         path: pathlib.Path of the folder.
-        config: what config.json holds, a dict: "options" of training, "network" (arguments of ``models.build``),
+        config: what config.json holds, a dict: "options" of training, "network" (arguments of ``models.from_config``),
             "dataset" (the data set's facts), "versions".
     """
 
@@ -187,7 +187,7 @@ class Run:
         """Write the checkpoint "last" or "best"."""
         checkpoint.save(self.path / f"{which}.npz", arrays, facts)
 
-    def save_network(self, which: str, net: ResNet21, facts: dict[str, Any] | None = None) -> None:
+    def save_network(self, which: str, net: Module, facts: dict[str, Any] | None = None) -> None:
         """Write a checkpoint that holds a network alone; ``facts``: more to store with it, such as the epoch."""
         self.save(which, network_arrays(net), facts or {})
 
@@ -221,7 +221,7 @@ class Run:
         """The facts of a checkpoint, without its arrays."""
         return checkpoint.load_facts(self.path / f"{which}.npz")
 
-    def network(self, which: str | None = None) -> ResNet21:
+    def network(self, which: str | None = None) -> Module:
         """The trained network, in evaluation mode; ``which``: "best" or "last", by default the ``chosen`` one.
 
         Raises:
@@ -234,16 +234,16 @@ class Run:
         self.fill(net, arrays, which or self.chosen)
         return net.eval()
 
-    def new_network(self) -> ResNet21:
+    def new_network(self) -> Module:
         """The network that config.json describes, with its initial weights."""
         try:
-            return models.build(**self.config["network"])
+            return models.from_config(self.config["network"])
         except (TypeError, ValueError, KeyError, AttributeError, OverflowError, MemoryError) as error:
             raise UsageError(
                 f"{self.path / CONFIG} describes no network ({files.first_line(error)}); restore it or train again"
             ) from None
 
-    def fill(self, net: ResNet21, arrays: dict[str, np.ndarray], which: str) -> None:
+    def fill(self, net: Module, arrays: dict[str, np.ndarray], which: str) -> None:
         """Load a checkpoint's parameters and buffers into a network."""
         try:
             net.load_state_dict({name.removeprefix(NETWORK): a for name, a in arrays.items() if name.startswith(NETWORK)})

@@ -113,6 +113,8 @@ def recalibrate(net: nn.Module, batches: Iterable[np.ndarray]) -> None:
         batches: inputs [T, N, C, H, W], at least one; each counts the same.
     """
     norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
+    if not norms:
+        return
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.running_mean[...] = norm.running_var[...] = 0  # so that no bit of the result depends on what they were
@@ -137,11 +139,12 @@ def check_finite(arrays, what):
 
 def check_fits(net, dataset, what):
     """Raise UsageError if a network cannot read a data set."""
-    samples, (out, channels) = dataset.test or dataset.train, (net.head.weight.shape[0], net.stem.conv.weight.shape[1])
-    if samples.size[0] != channels or len(dataset.classes) != out:
+    samples, out = dataset.test or dataset.train, net.head.weight.shape[0]
+    misfit = net.misfit(samples.size)
+    if misfit or len(dataset.classes) != out:
         raise UsageError(
-            f"{what} reads {channels} channels into {out} classes, but {dataset.name} has {samples.size[0]} "
-            f"channels and {len(dataset.classes)} classes; give a --dataset that fits"
+            f"{what} {misfit or 'sorts'} into {out} classes, but {dataset.name} has {' x '.join(map(str, samples.size))} "
+            f"(channels, height, width) and {len(dataset.classes)} classes; give a --dataset that fits"
         )
 
 
@@ -713,7 +716,8 @@ def summary(run, training, seconds, say):
     say(f"highest           {highest['test_accuracy']:.2%} test accuracy of any epoch ({highest['epoch']}); it chooses nothing")
     say(f"spikes            {found['spikes']:,.0f} per sample, {found['firing_rate']:.4f} per neuron and step")
     say(f"energy            {found['energy_mj']:.4g} mJ per sample (45 nm): {found['ac']:,.0f} AC, {found['mac']:,.0f} MAC")
-    say(f"silent shortcuts  {', '.join(map(str, silent)) or 'none'}" + (" (on the test set)" if silent else ""))
+    if o.model in models.SYSTEMS:
+        say(f"silent shortcuts  {', '.join(map(str, silent)) or 'none'}" + (" (on the test set)" if silent else ""))
     say(f"run folder        {run.path}")
     commands: list[tuple[Any, ...]] = [(name, run.path) for name in ("evaluate", "energy", "plot")]
     if silent and models.SYSTEMS[o.model]["residual"] in PRUNABLE:
@@ -738,7 +742,7 @@ def summary(run, training, seconds, say):
 
 
 def new_network(options, dataset):
-    """(network, the arguments of ``models.build`` that make it).
+    """(network, the arguments of ``models.from_config`` that make it).
 
     Its batch norms start at weight ``gain``. Neurons of tau = 2 halve their input: after a batch norm of weight 1 they
     fire at 2 standard deviations, in 1 of 27 steps, and the gradient shrinks to 0.85 with each layer. A gain of 1.7 lets three
@@ -746,7 +750,7 @@ def new_network(options, dataset):
     """
     config = {"preset": dataset.preset, **options.network()}
     engine.manual_seed(options.seed)
-    net = models.build(**config)
+    net = models.from_config(config)
     set_gain(net, options.gain)
     return net, config
 

@@ -20,14 +20,18 @@ def test_what_a_row_names_is_there(name):
     assert len(row.classes) in (0, row.stem.classes)
     if isinstance(row.source, Recordings):
         assert callable(getattr(events, row.source.read)) and callable(getattr(recordings, row.source.label))
-    assert models.build(name, width=8, timesteps=row.recipe.timesteps, seed=0).stem.conv.weight.shape[1] == row.stem.channels
+    for model in (None, *(models.LAYERED if row.stem.size < 100 else ())):
+        net = models.from_config({"preset": name, **Options(dataset=name, model=model, width=8).network()})
+        assert not net.misfit((row.stem.channels, row.stem.size, row.stem.size)) and len(net.head.weight) == row.stem.classes
 
 
 def test_a_recipe_is_defaults_of_the_options():
     assert {field.name for field in dataclasses.fields(Recipe)} <= {field.name for field in dataclasses.fields(Options)}
     for name in NAMES:
-        chosen, recipe = Options(dataset=name), CATALOGUE[name].recipe
-        assert all(getattr(chosen, field.name) == getattr(recipe, field.name) for field in dataclasses.fields(recipe))
+        for model, recipe in ((None, CATALOGUE[name].recipe), ("recurrent", CATALOGUE[name].quick(True))):
+            chosen = Options(dataset=name, model=model)
+            names = {field.name for field in dataclasses.fields(recipe)} - ({"model"} if model else set())
+            assert all(getattr(chosen, field) == getattr(recipe, field) for field in names)
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if CATALOGUE[name].source is None])

@@ -74,7 +74,9 @@ def run(options):
             f"--seeds: there is no fold {max(seeds)} of {options.folds}; give numbers from 0 to {options.folds - 1}"
         )
     cells = ablation.grid(options.models, options.positions, seeds)
-    shared = dataclasses.asdict(Options(**given(options)))  # checks them, and fills in the data set's own; keeps the machine's
+    shared = dataclasses.asdict(
+        Options(**given(options), model=cells[0].model)
+    )  # checks them, and fills in the data set's own; keeps the machine's
     for own in [name for name, option in OPTIONS.items() if option.of_system] + ["seed", "threads"]:
         del shared[own]
     before = sum(ablation.read_cell(options.out, cell) is not None for cell in cells)

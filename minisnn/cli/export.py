@@ -72,6 +72,7 @@ def run(options):
 
 def size_of(run):
     """(C, H, W) of a run's samples; where the network pools them to equal bins first, of what it makes of them."""
-    stem = CATALOGUE[run.config["network"]["preset"]].stem
-    side = stem.pool_first or run.config["options"]["data_options"].get("frame_size") or stem.size
+    network = run.config["network"]
+    stem = CATALOGUE[network["preset"]].stem
+    side = ("sizes" not in network and stem.pool_first) or run.config["options"]["data_options"].get("frame_size") or stem.size
     return [stem.channels, side, side]

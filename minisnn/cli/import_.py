@@ -36,8 +36,9 @@ def run(options):
     for name in ("dataset", "model"):
         if name not in chosen:
             raise UsageError(f"{options.file} does not say what network it holds; give --{name}")
-    if "width" not in chosen:  # the channels of the first convolution
-        chosen["width"] = next((array.shape[0] for array in arrays.values() if array.ndim == 4), None)
+    if "width" not in chosen:  # the channels of the first convolution, or the neurons of the first layer
+        first = [array.shape[0] for name, array in arrays.items() if array.ndim == 4 or name == "layers.0.weight"]
+        chosen["width"] = next(iter(first), None)
     try:
         wanted = Options(**chosen)
         line = command("import", *options.arguments)

@@ -33,9 +33,8 @@ def run(options):
 
     subject, which = of_run.opened(options.run, options.checkpoint)
     check_new(options.out)
-    net = subject.network(which)
     try:
-        pruning.check_join(net.config.residual)
+        net = pruning.prunable(subject.network(which))
     except ValueError as error:
         raise UsageError(f"{subject.path}: {error}") from None
     data = subject.dataset(data_dir=options.data_dir)

@@ -6,11 +6,12 @@ from typing import Any
 from .. import data
 from ..catalogue import CATALOGUE, NAMES
 from ..data.frames import EventSamples, slice_edges
+from ..data.sounds import Sounds
 from ..errors import UsageError
 from ..files import replace
 from ..kinds import path, whole
-from ..models.presets import SYSTEMS
-from ..options import EVENT_OPTIONS
+from ..models.presets import MODELS
+from ..options import EVENT_OPTIONS, Options
 from ..terminal import say
 from .declared import add_declared, given_for_data
 
@@ -22,7 +23,9 @@ def add_arguments(parser):
     parser.add_argument("dataset", choices=(*NAMES, MODEL), metavar="WHAT", help=f"one of {', '.join(NAMES)}, or {MODEL}")
     of_model = parser.add_argument_group(f"show {MODEL}: the layers of a network, what they compute and what leaves them")
     of_model.add_argument("--dataset", dest="of", choices=NAMES, metavar="NAME", help="for which data set (default: digits)")
-    of_model.add_argument("--model", choices=SYSTEMS, metavar="NAME", help=f"one of {', '.join(SYSTEMS)} (default: syna-t)")
+    of_model.add_argument(
+        "--model", choices=MODELS, metavar="NAME", help=f"one of {', '.join(MODELS)} (default: as in training)"
+    )
     of_model.add_argument(
         "--width", type=whole(8, multiple=8), metavar="W", help="channels of the stem (default: as in training)"
     )
@@ -63,17 +66,14 @@ def show_model(options):
     from ..energy import label
 
     name = options.of or "digits"
-    row = CATALOGUE[name]
-    network: dict[str, Any] = dict(
-        width=options.width or row.recipe.width, timesteps=options.timesteps or row.recipe.timesteps, seed=0
-    )
-    net = models.build(name, **(SYSTEMS[options.model or "syna-t"] | network))
+    chosen = Options(dataset=name, model=options.model, width=options.width, timesteps=options.timesteps)
+    net: Any = models.from_config({"preset": name, **chosen.network()})
     for line in repr(net).splitlines():
         say(line)
     layers = [{"name": label(r.name), "what": r.what, "output": r.output, "parameters": r.parameters} for r in net.plan()]
     return {
         "dataset": name,
-        "model": options.model or "syna-t",
+        "model": chosen.model,
         "layers": layers,
         "parameters": sum(r.parameters for r in net.plan()),
     }
@@ -102,7 +102,14 @@ def show_sample(options):
     if isinstance(samples, EventSamples):
         facts |= draw_events(samples, index, f"{name}, {part} sample {index}: {label}", out, kind, options.gif)
     elif options.gif:
-        raise UsageError(f"--gif: {name} holds still images; omit --gif")
+        raise UsageError(f"--gif: {name} holds {'sounds' if isinstance(samples, Sounds) else 'still images'}; omit --gif")
+    elif isinstance(samples, Sounds):
+        from ..figures import samples as pictures_of
+
+        frames = samples.batch([index])[:, 0, :, 0, 0]
+        facts["spikes"] = int(frames.sum())
+        seconds = CATALOGUE[name].source.seconds
+        save(pictures_of.sound_figure(frames, seconds, f"{name}, {part} sample {index}: {label}"), out, kind)
     else:
         from ..figures import samples as pictures_of
 
@@ -112,6 +119,8 @@ def show_sample(options):
     if "events" in facts:
         count, duration = facts["events"], facts["duration_ms"]
         text += f", {count:,} events in {duration:.0f} ms, {count / duration:.1f} per ms"
+    elif "spikes" in facts:
+        text += f", {facts['spikes']:,} spikes in {samples.timesteps} time steps"
     say(text)
     say("wrote " + " and ".join(written))
     return facts | {"figure": out, "gif": options.gif}

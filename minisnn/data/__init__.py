@@ -35,7 +35,7 @@ def load(name: str, data_dir: str | None = None, timesteps: int | None = None, s
     """Load a data set.
 
     Args:
-        name: one of ``NAMES``, or "shd", spoken digits, for networks such as ``models.recurrent``.
+        name: one of ``NAMES``.
         data_dir: the folder that holds it; see ``data_folder``.
         timesteps: T, by default the data set's own (catalogue.py).
         seed: of the split, if the data set has no official one, and of whatever is simulated.
@@ -47,9 +47,8 @@ def load(name: str, data_dir: str | None = None, timesteps: int | None = None, s
     Raises:
         UsageError: an unknown name or option, or files that are missing or damaged; the message names the culprit and the fix.
     """
-    known = [known for known, row in CATALOGUE.items() if row.module]
-    if name not in known:
-        raise UsageError(f"there is no data set '{name}'; give one of {', '.join(known)}")
+    if name not in NAMES:
+        raise UsageError(f"there is no data set '{name}'; give one of {', '.join(NAMES)}")
     module = importlib.import_module(f".{CATALOGUE[name].module}", __name__)
     options = {key: value for key, value in options.items() if value is not None}
     unknown = [key for key in options if key not in inspect.signature(module.load).parameters]

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..engine import Tensor
 from ..models import ResNet21
-from ..nn import Attention, Neurons, evaluating, listen
+from ..nn import Attention, Module, Neurons, evaluating, listen
 
 __all__ = ["Activity", "watch", "potentials"]
 
@@ -23,7 +23,7 @@ class Activity:
     """What ``watch`` saw: dictionaries from dotted names to arrays.
 
     Attributes:
-        currents, spikes: input and output of every LIF layer, [T, N, C, H, W].
+        currents, spikes: input and output of every LIF layer, [T, N, C, H, W]; without maps [T, N, F].
         joins: {stage from 0: the output of its join}, [T, N, C, H, W].
         scores: of every attention module, [N, T] for "t", [N, C] for "c", [N, H, W] for "s".
         neurons: {name: the LIF layer's options}.
@@ -37,7 +37,7 @@ class Activity:
         self.neurons: dict[str, Mapping[str, Any]] = {}
 
 
-def watch(net: ResNet21, x: Any) -> Activity:
+def watch(net: Module, x: Any) -> Activity:
     """Run ``net`` on x [T, N, C, H, W] in evaluation mode and keep what happened in every layer; returns Activity.
 
     Memory: two arrays for each layer, so give a few samples only.
@@ -52,7 +52,7 @@ def watch(net: ResNet21, x: Any) -> Activity:
             elif isinstance(module, Attention):
                 at = name.removesuffix(".attention")
                 stack.enter_context(listen(module, functools.partial(keep_scores, activity, at, module)))
-        for k, stage in enumerate(net.stages):
+        for k, stage in enumerate(net.stages if isinstance(net, ResNet21) else ()):
             stack.enter_context(listen(stage.join, functools.partial(keep_joined, activity, k)))
             if stage.shortcut is None:
                 stack.enter_context(listen(stage.main, functools.partial(keep_joined, activity, k)))

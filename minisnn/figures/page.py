@@ -14,6 +14,7 @@ from typing import Any
 
 from .. import energy, files, terminal
 from ..figures.run import Drawing, Subject
+from ..models import ResNet21
 from ..types import Path
 from . import run as run_figures
 
@@ -110,12 +111,17 @@ def facts(subject):
         ("operations per sample", f"{energy.count(report.ac) or 0} AC, {energy.count(report.mac) or 0} MAC"),
         ("energy per sample", f"{report.energy_mj * 1e3:.4g} µJ"),
         ("parameters", f"{sum(p.size for p in subject.net.parameters()):,}"),
-        ("silent shortcuts", f"{', '.join(map(str, report.silent_shortcuts)) or 'none'} (on the test set)"),
-        ("removed shortcuts", ", ".join(map(str, subject.net.config.removed)) or "none"),
+        *(shortcuts(subject.net, report) if isinstance(subject.net, ResNet21) else ()),
         ("data", subject.dataset.note),
         ("folder", str(run.path.absolute())),
     ]
     return "<dl>" + "".join(f"<dt>{html.escape(name)}</dt><dd>{html.escape(text)}</dd>" for name, text in rows) + "</dl>"
+
+
+def shortcuts(net, report):
+    """The rows about the shortcuts of a network."""
+    yield "silent shortcuts", f"{', '.join(map(str, report.silent_shortcuts)) or 'none'} (on the test set)"
+    yield "removed shortcuts", ", ".join(map(str, net.config.removed)) or "none"
 
 
 def figure(drawing):

@@ -16,6 +16,7 @@ from ..data import batches, limited
 from ..data.base import Dataset
 from ..errors import UsageError
 from ..figures.activity import Activity
+from ..models import ResNet21
 from ..models.presets import FIRST, JOINED, RESIDUALS
 from ..nn import listen
 from ..ops.attention import DIMENSIONS
@@ -138,10 +139,14 @@ def thermogram(subject, _):
 
 @figure_of_a_run
 def spike_intensity(subject, options):
+    if not isinstance(subject.net, ResNet21):  # there is no join, and no map
+        return None
     x, label = subject.sample(options["sample"])
     subjects = [subject, *options["compare"]]
     maps = []
     for other in subjects:
+        if not isinstance(other.net, ResNet21):
+            raise UsageError(f"--compare: the network of {other.run.path} has no maps to compare; omit it")
         if other is not subject and other.net.config.timesteps != subject.net.config.timesteps:
             raise UsageError(
                 f"--compare: {other.run.path} has {other.net.config.timesteps} time steps, {subject.run.path} has "
@@ -168,7 +173,8 @@ def spike_intensity(subject, options):
 
 @figure_of_a_run
 def attention(subject, options):
-    test, dim, at = subject.dataset.test, subject.net.config.attention, options["sample"]
+    test, at = subject.dataset.test, options["sample"]
+    dim = subject.net.config.attention if isinstance(subject.net, ResNet21) else None
     if dim is None:
         return None
     subject.sample(at)  # checks the number
@@ -188,15 +194,15 @@ def attention(subject, options):
 @figure_of_a_run
 def membranes(subject, options):
     activity, layer = subject.activity(options["sample"]), options["layer"]
-    if layer is None:
-        layer = "stages.0.main.1"
-        if layer not in activity.spikes:
-            layer = "stages.0"  # vanilla's neurons come after the join
+    if layer is None:  # vanilla's neurons come after the join; without maps the first layer will do
+        layer = next(name for name in ("stages.0.main.1", "stages.0", *activity.spikes) if name in activity.spikes)
     if layer not in activity.spikes:
         raise UsageError(f"--layer: there is no layer of neurons '{layer}'; give one of {', '.join(activity.spikes)}")
     if not activity.neurons[layer]:
         return None
     current, spikes = activity.currents[layer][:, 0], activity.spikes[layer][:, 0]
+    if spikes.ndim == 2:  # features, [T, F]
+        current, spikes = current[..., None, None], spikes[..., None, None]
     neurons = options["neurons"] or plots.chosen_neurons(current, spikes)
     for neuron in neurons:
         if len(neuron) != 3 or not all(0 <= k < n for k, n in zip(neuron, spikes.shape[1:])):

@@ -15,7 +15,7 @@ from .style import COLORS, DASHES, blank, styled
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["polarity", "event_figure", "image_figure", "gif_frames"]
+__all__ = ["polarity", "event_figure", "image_figure", "sound_figure", "gif_frames"]
 
 MOST_SLICES = 32  # drawn individually; of more, an evenly spaced selection
 MOST_POINTS = 4000  # of the cloud
@@ -113,6 +113,28 @@ def image_figure(image: np.ndarray, title: str = "") -> Figure:
     axes.set(xlabel="x (pixel)", ylabel="y (pixel)")
     if len(image) != 3:
         figure.colorbar(shown, ax=axes, label="value given to the network")
+    figure.suptitle(title)
+    return figure
+
+
+@styled
+def sound_figure(frames: np.ndarray, seconds: float, title: str = "") -> Figure:
+    """A recording of sound as spikes: which channel of the ear fired when, and how many did in each time step.
+
+    Args:
+        frames: [T, C] Booleans.
+        seconds: duration of the T time steps together.
+        title: above the figure.
+    """
+    T, C = frames.shape
+    figure = blank(8, 5)
+    raster, rate = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+    at, channel = np.nonzero(frames)
+    middles = (np.arange(T) + 0.5) * (1000 * seconds / T)
+    raster.plot(middles[at], channel, ".", color=OFF, markersize=2)
+    raster.set(ylabel="channel of the ear", ylim=(-0.5, C - 0.5), title="Spikes")
+    rate.bar(middles, frames.sum(1), width=1000 * seconds / T, color=OFF)
+    rate.set(xlabel="t (ms)", ylabel="channels\nthat fire", xlim=(0, 1000 * seconds))
     figure.suptitle(title)
     return figure
 

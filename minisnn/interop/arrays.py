@@ -119,7 +119,7 @@ def save_safetensors(net: Module, path: Path, metadata: Mapping[str, str] | None
     Args:
         net: any Module.
         path: of the file; it is replaced in one go.
-        metadata: {name: text} to write in addition to ``order`` and, for a network of ``models.build``, ``network``: its
+        metadata: {name: text} to write in addition to ``order`` and, for a network of ``models``, ``network``: its
             arguments, as JSON.
 
     Raises:
@@ -128,7 +128,7 @@ def save_safetensors(net: Module, path: Path, metadata: Mapping[str, str] | None
     numpy_api = needed("safetensors.numpy")
     facts = {ORDER: "\n".join(in_order(net))}
     config = getattr(net, "config", None)
-    if config is not None:
+    if config is not None and not getattr(net, "constants", None):  # constants of its neurons are no part of a config
         import dataclasses
 
         facts["network"] = json.dumps(dataclasses.asdict(config))

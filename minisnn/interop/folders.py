@@ -1,6 +1,7 @@
 """A run in one safetensors file: the network's arrays, and in the metadata the configuration and the record of training.
 
-``network``: the arguments of ``models.build``, as JSON; ``config``: what config.json holds, without the folder of the data;
+``network``: the arguments of ``models.from_config``, as JSON; ``config``: what config.json holds, without the folder of the
+data;
 ``record``: the epoch of the checkpoint, and what metrics.csv and firing_rates.csv hold. A file of another program has none of
 these, but perhaps ``order`` (arrays.py).
 """
@@ -17,7 +18,7 @@ import numpy as np
 from .. import models, runs
 from ..catalogue import NAMES
 from ..errors import UsageError
-from ..models import ResNet21
+from ..nn import Module
 from ..options import EARLIER, Options
 from ..runs import Run
 from ..types import Path
@@ -69,12 +70,18 @@ def known(metadata: Mapping[str, str], path: Path) -> Known:
             stored = {name: value for name, value in (EARLIER | config["options"]).items() if name in names}
             return Known({**stored, "removed": tuple(config["network"].get("removed", ())), "threads": None}, config, record)
         return Known(of_network(network), {}, record)
-    except (ValueError, TypeError, RecursionError) as error:
+    except (ValueError, TypeError, LookupError, RecursionError) as error:
         raise UsageError(f"{path} has damaged metadata ({str(error)[:100]}); write it again") from None
 
 
 def of_network(network):
-    """The options that the arguments of ``models.build`` tell."""
+    """The options that the arguments of ``models.from_config`` tell."""
+    if "sizes" in network:
+        sizes, more = network["sizes"], {name: network[name] for name in ("neuron", "timesteps") if network.get(name)}
+        for name, layers in models.LAYERED.items():
+            if layers == models.Layers(len(sizes) - 2, network.get("recurrent")):
+                more["model"] = name
+        return {"width": sizes[1], **more}
     found = {name: network[name] for name in ("position", "neuron", "width", "timesteps") if name in network}
     found["removed"] = tuple(network.get("removed", ()))
     if network.get("preset") in NAMES:
@@ -97,7 +104,7 @@ def write(
     arrays: Mapping[str, np.ndarray],
     metadata: Mapping[str, str],
     line: str,
-) -> ResNet21:
+) -> Module:
     """Make the folder of a run from a file's arrays: in full or not at all.
 
     Args:
@@ -114,7 +121,7 @@ def write(
         UsageError: the arrays are of another network, or the folder cannot be written.
     """
     network = {"preset": options.dataset, **options.network()}
-    net = models.build(**network)
+    net = models.from_config(network)
     fill(net, file, arrays, metadata)
     same = found.config.get("dataset") if found.config and found.config["options"]["dataset"] == options.dataset else None
     config = {

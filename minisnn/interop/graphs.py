@@ -97,7 +97,8 @@ def to_nir(net: nn.Module, size: Sequence[int], dt: float = 1e-3, thresholds: st
     """A network in evaluation mode as a graph of NIR; see the module docstring. ``nir.write(path, graph)`` makes a file of it.
 
     Args:
-        net: a network of ``models.build``; an ``nn.Sequential`` of layers; or what ``from_nir`` returned.
+        net: a network of ``models.build`` or ``models.fully_connected``; an ``nn.Sequential`` of layers; or what ``from_nir``
+            returned.
         size: of the input, (C, H, W) or (features,).
         dt: seconds of a time step. snnTorch and SpikingJelly read files with 1e-4, Norse with 1e-3.
         thresholds: "node": joins and max pools of spikes are Threshold nodes. "if": IF nodes, which do the same where nothing
@@ -143,6 +144,10 @@ def write_resnet(w, prefix, net, x):
     x = w.add(joined(prefix, "pool"), pool, x, (x.shape[0], 1, 1))
     x = write_flatten(w, joined(prefix, "flatten"), None, x)
     return w.write(joined(prefix, "head"), net.head, x)
+
+
+def write_layered(w, prefix, net, x):
+    return w.write(joined(prefix, "head"), net.head, w.write(joined(prefix, "layers"), net.layers, x))
 
 
 def write_unit(w, name, unit, x):
@@ -328,6 +333,7 @@ def write_same(w, name, x, node, binary=False):
 
 WRITERS = {
     "ResNet21": write_resnet,
+    "Layered": write_layered,
     "Unit": write_unit,
     "Stage": write_stage,
     "Network": write_network,

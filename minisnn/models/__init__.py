@@ -2,9 +2,10 @@
 
 from typing import TYPE_CHECKING, Any
 
-from .presets import POSITIONS, PRUNABLE, RESIDUALS, SHORTCUTS, SYSTEMS, Config, Residual
+from .presets import LAYERED, MODELS, POSITIONS, PRUNABLE, RESIDUALS, SHORTCUTS, SYSTEMS, Config, Layers, Residual
 
 if TYPE_CHECKING:
+    from ..nn import Module
     from .layered import Layered, fully_connected, recurrent
     from .resnet import ResNet21, Stage, Unit, build
 
@@ -16,6 +17,7 @@ __all__ = [
     "fully_connected",
     "recurrent",
     "Layered",
+    "from_config",
     "Config",
     "Residual",
     "RESIDUALS",
@@ -23,6 +25,9 @@ __all__ = [
     "PRUNABLE",
     "POSITIONS",
     "SYSTEMS",
+    "LAYERED",
+    "MODELS",
+    "Layers",
 ]
 
 
@@ -37,3 +42,15 @@ def __getattr__(name: str) -> Any:  # the networks bring the compiler along; the
 
     module = import_module(f".{MODULES[name]}", __name__)
     return module if name == MODULES[name] else getattr(module, name)
+
+
+def from_config(network: dict[str, Any]) -> "Module":
+    """The network that a run's config.json describes under "network": ``build`` with these arguments, or, where there are the
+    ``sizes`` of layers, a network without maps.
+
+    Raises:
+        TypeError, ValueError: they describe none; the message names the argument.
+    """
+    from . import layered, resnet
+
+    return layered.layered(**network) if "sizes" in network else resnet.build(**network)

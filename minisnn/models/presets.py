@@ -2,7 +2,8 @@
 
 import dataclasses
 import numbers
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from ..catalogue import CATALOGUE
 
@@ -17,6 +18,11 @@ __all__ = [
     "POSITIONS",
     "NEURON_NAMES",
     "SYSTEMS",
+    "LAYERED",
+    "MODELS",
+    "Layers",
+    "Row",
+    "table",
     "Config",
     "label",
 ]
@@ -91,6 +97,18 @@ SYSTEMS: dict[str, dict[str, Any]] = {
 
 
 @dataclasses.dataclass(frozen=True)
+class Layers:
+    """A network without maps (layered.py)."""
+
+    depth: int  # layers of neurons
+    recurrent: bool  # whether their spikes reach them again
+
+
+LAYERED = {"fully-connected": Layers(2, False), "recurrent": Layers(1, True)}  # by their names on the command line
+MODELS = (*SYSTEMS, *LAYERED)
+
+
+@dataclasses.dataclass(frozen=True)
 class Config:
     """One network of the family. Raises ValueError, naming the field, if a value is out of range."""
 
@@ -145,5 +163,29 @@ def label(name: str) -> str:
         if part.isdigit() and words:
             words.append(str(int(part) + 1))
         else:
-            words.append({"features": "feature", "stages": "stage", "last_lif": "last LIF", "head": "linear"}.get(part, part))
+            words.append(
+                {"features": "feature", "stages": "stage", "layers": "layer", "last_lif": "last LIF", "head": "linear"}.get(
+                    part, part
+                )
+            )
     return " ".join(words)
+
+
+class Row(NamedTuple):
+    """A line of the plan of a network."""
+
+    name: str  # dotted, as in a ledger and in reports
+    what: str  # in words, in the order in which it computes
+    output: tuple[int, ...]  # channels, height, width of what leaves it; (features,) or (classes,)
+    parameters: int
+
+
+def table(head: str, rows: Sequence[Row]) -> str:
+    """A plan as text, under a line that says what it is of."""
+    lines = [("layer", "what", "output", "parameters")]
+    for row in rows:
+        output = " x ".join(map(str, row.output))
+        lines.append((label(row.name), row.what, output, f"{row.parameters:,}" if row.parameters else ""))
+    wide = [max(map(len, column)) for column in zip(*lines)]
+    text = [f"{a:{wide[0]}}  {b:{wide[1]}}  {o:>{wide[2]}}  {n:>{wide[3]}}".rstrip() for a, b, o, n in lines]
+    return "\n".join([head, "", text[0], "-" * len(text[0]), *text[1:]])

@@ -16,7 +16,7 @@ two are built from their equations on the same plan.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from ..catalogue import CATALOGUE
 from ..engine import Tensor, generator
 from ..ops.attention import DIMENSIONS
 from ..ops.residual import ADD
-from .presets import FIRST, JOINED, RESIDUALS, SHORTCUTS, Config, label
+from .presets import FIRST, JOINED, RESIDUALS, SHORTCUTS, Config, Row, table
 
 __all__ = ["build", "ResNet21", "Stage", "Unit"]
 
@@ -79,15 +79,6 @@ class Stage(nn.Module):
         if self.lif is not None:  # vanilla: the neurons come after the join
             out = self.lif(out)
         return self.after(out)
-
-
-class Row(NamedTuple):
-    """A line of the plan of a network."""
-
-    name: str  # dotted, as in a ledger and in reports
-    what: str  # in words, in the order in which it computes
-    output: tuple[int, ...]  # channels, height, width of what leaves it, or (classes,)
-    parameters: int
 
 
 class ResNet21(nn.Module):
@@ -181,13 +172,12 @@ class ResNet21(nn.Module):
         attention = f", attention over {DIMENSIONS[c.attention].words} at position {c.position}" if c.attention else ""
         total = sum(p.size for p in self.parameters())
         head = f"{c.preset}: {c.residual} network{attention}, width {c.width}, T {c.timesteps}, {total:,} parameters"
-        lines = [("layer", "what", "output", "parameters")]
-        for row in rows:
-            output = " x ".join(map(str, row.output))
-            lines.append((label(row.name), row.what, output, f"{row.parameters:,}" if row.parameters else ""))
-        wide = [max(map(len, column)) for column in zip(*lines)]
-        table = [f"{a:{wide[0]}}  {b:{wide[1]}}  {o:>{wide[2]}}  {n:>{wide[3]}}".rstrip() for a, b, o, n in lines]
-        return "\n".join([head, "", table[0], "-" * len(table[0]), *table[1:]])
+        return table(head, rows)
+
+    def misfit(self, size: Sequence[int]) -> str:
+        """Why it cannot read samples [C, H, W] of this size: "reads ... " what; "" if it can."""
+        channels = self.stem.conv.weight.shape[1]
+        return "" if size[0] == channels else f"reads {channels} channels"
 
     def forward(self, x: Any) -> Tensor:
         return self.steps(x).mean(0)  # [N, classes]
