@@ -15,6 +15,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 
+import diagrams
 import minisnn as snn
 from helpers import BLUE, ORANGE, exercise, numeric_gradient, save_figure
 
@@ -74,13 +75,17 @@ for t, v in enumerate(x):
     print(f"x[{t}] = {v.value}   level h[{t}] = {levels[t].value:.4f}   slope of h[2] along x[{t}]: {v.grad:.4f}")
 assert [v.grad for v in x] == [0.25 * 0.75**2, 0.25 * 0.75, 0.25]
 
+diagrams.scalar_graph(x, levels)
+save_figure("01_a_scalar_that_remembers_graph",
+            "The bucket as a graph: three inflows x below lead to three levels h above, each level leads to the next. Each box "
+            "has its value and its gradient; the gradients of the inflows grow from 0.141 for the first to 0.250 for the last.")
+
 # %% [markdown]
-# **Why gradients add.** `keep` was used three times: a nudge to it reaches the result in three ways, and the
+# **Why gradients add.** `keep` was used three times: a nudge to it reaches the result along three paths, and the
 # effects of small nudges add; hence `+=` and not `=` in `backward`. By hand, h[2] = keep^2 gain x[0] + keep
 # gain x[1] + gain x[2], so the derivative with respect to `keep` is 2 keep gain x[0] + gain x[1].
-
 #
-# With `=` each way would overwrite the one before. Here is that bug, and then the sum as it should be:
+# With `=` each path would overwrite the one before. Here is that bug, and then the sum as it should be:
 
 # %%
 def backward_with_a_bug(result):
@@ -100,7 +105,7 @@ assert wrong != keep.grad == 2 * 0.75 * 0.25 * 2.0 + 0.25 * 3.0
 # ends at 1? We walk down the slope of (h[2] - 1)^2 along `keep`.
 
 # %%
-share = 0.1
+share, walk = 0.1, []
 for k in range(40):
     keep, level = Scalar(share), Scalar(0.0)  # fresh numbers: no old gradients
     for v in (2.0, 3.0, 1.0):
@@ -108,10 +113,21 @@ for k in range(40):
     miss = level + Scalar(-1.0)
     error = miss * miss
     error.backward()
+    walk.append((share, error.value))
     if k in (0, 1, 2, 5, 39):
         print(f"round {k:2}: keep {share:.4f}, level {level.value:.4f}, error {error.value:.6f}, slope {keep.grad:+.4f}")
     share -= 0.2 * keep.grad  # a small step down
 assert error.value < 1e-6
+
+shares = np.linspace(0, 0.8, 100)
+fig, ax = plt.subplots(figsize=(6, 3))
+ax.plot(shares, ((0.5 * shares + 0.75) * shares + 0.25 - 1) ** 2, color="0.5", ls="-", label="(h[2] - 1)²")
+ax.plot(*zip(*walk), "o", ms=4, color=ORANGE, label="the walk")
+ax.set(xlabel="keep", ylabel="error", title="Forty steps down the slope")
+ax.legend()
+save_figure("01_a_scalar_that_remembers_descent",
+            "The error against keep, a valley with its floor at 0 near keep 0.69, and the points of the walk, which starts "
+            "at 0.1 and takes ever smaller steps down into the valley.")
 
 # %% [markdown]
 # **Never trust a gradient: measure it.** Nudge the input by eps both ways and divide: (f(x + eps) - f(x -
@@ -131,8 +147,28 @@ assert np.allclose(measured, [v.grad for v in x], atol=1e-9)
 
 # %% [markdown]
 # **Why the order matters.** A number may hand its gradient on only when it has received all of it: after
-# everything that was made from it. Without that order one would have to walk every path by itself. Let
-# y = y + y, 15 times: 16 numbers, but 2^15 paths from the result to the start.
+# everything that was made from it. First the bug again, then why it is worth getting right. Let m = s * s and r = m + m * m; m
+# is reached at once and once more by way of m * m. A walk that takes first whatever it meets first lets m hand on too early:
+
+# %%
+def backward_first_come(result):
+    result.grad, queue = 1.0, [result]
+    for node in queue:
+        for parent, slope in zip(node.parents, node.slopes):
+            parent.grad += slope * node.grad
+            queue += [parent] if parent not in queue else []
+
+for walk_back in (backward_first_come, Scalar.backward):
+    s = Scalar(2.0)
+    m = s * s
+    walk_back(m + m * m)
+    by_hand = (1 + 2 * m.value) * 2 * s.value
+    print(f"{walk_back.__name__:19} says {s.grad:2g} for the slope along s; by hand (1 + 2 m) 2 s = {by_hand:g}")
+    assert (s.grad == 36) == (walk_back is Scalar.backward)
+
+# %% [markdown]
+# One could be right without an order by walking every path by itself. Let y = y + y, 15 times: 16 numbers, but 2^15 paths from
+# the result to the start.
 #
 # **Before you run it:** y is doubled 15 times. How many steps does a walk along every path take, and how many does
 # ours?
@@ -153,8 +189,9 @@ assert len(in_order(y)) == 16
 # %% [markdown]
 # **From scalars to tensors.** One Python object per number is far too slow. The engine's `Tensor` holds an
 # array (`.data`), and a `Function` is one operation: `forward` computes the array, `backward` receives the
-# gradient of the output and answers with one gradient per input. `Tensor.backward()` is our loop above, and
-# leaves the answers in `.grad`. This is the bucket as one operation; its backward runs from last step to first:
+# gradient of the output and returns one gradient per input. (Inputs are what is passed by position; keyword arguments are
+# settings, and are not differentiated. What `backward` needs is kept on `self`.) `Tensor.backward()` is our loop above, and
+# leaves the gradients in `.grad`. This is the bucket as one operation; its backward runs from last step to first:
 
 # %%
 class Bucket(snn.Function):
@@ -177,9 +214,13 @@ level = Bucket.apply(inflow, keep=0.75, gain=0.25)
 level[2].backward()
 assert np.allclose(level.data, [v.value for v in levels])
 assert np.allclose(inflow.grad, measured, atol=1e-9)
-assert snn.gradcheck(lambda x: Bucket.apply(x, keep=0.75, gain=0.25), inflow)  # all levels at once
+assert snn.gradcheck(lambda x: Bucket.apply(x, keep=0.75, gain=0.25), inflow)
 
 # %% [markdown]
+# `gradcheck` has checked all three levels at once: it gives the levels random weights, moves all inflows along a random
+# direction, and compares the slope of that one number with what `backward` says. A wrong entry cannot hide from three such
+# draws.
+#
 # The engine's elementary operations (+, *, sum, exp, indexing, ...) make the same graph out of small pieces.
 # They broadcast like NumPy; an array that was repeated gets the sum over its repetitions: gradients add.
 
@@ -204,36 +245,30 @@ for dtype in (np.float64, np.float32):
     errors[dtype] = np.abs(np.array(quotient, np.float64) - np.exp(0.5))
 assert errors[np.float64].min() < 1e-9 and errors[np.float32].min() > 1e-7
 
-fig, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), gridspec_kw={"width_ratios": [1.2, 1]})
-for t in range(3):
-    for at, name, shown in ((1.0, f"h[{t}]", levels[t]), (0.0, f"x[{t}]", x[t])):
-        text = f"{name} = {shown.value:.3f}\ngradient {shown.grad:.3f}"
-        left.text(t, at, text, ha="center", va="center", bbox=dict(boxstyle="round", fc="white", ec=BLUE))
-    left.annotate("", (t, 0.9), (t, 0.1), arrowprops=dict(arrowstyle="->"))
-    left.text(t + 0.04, 0.5, "× gain", va="center")
-    if t < 2:
-        left.annotate("", (t + 0.63, 1), (t + 0.37, 1), arrowprops=dict(arrowstyle="->"))
-        left.text(t + 0.5, 1.08, "× keep", ha="center")
-left.set(xlim=(-0.45, 2.45), ylim=(-0.15, 1.2), title="Values go with the arrows, gradients against them")
-left.axis("off")
-right.loglog(steps, np.maximum(errors[np.float64], 1e-16), "o-", color=BLUE, label="float64")
-right.loglog(steps, np.maximum(errors[np.float32], 1e-16), "s--", color=ORANGE, label="float32")
-right.set(xlabel="step eps", ylabel="error of the slope of exp at 0.5", title="A step can be too small")
-right.legend()
+fig, ax = plt.subplots(figsize=(6, 3.4))
+ax.loglog(steps, np.maximum(errors[np.float64], 1e-16), "o-", color=BLUE, label="float64")
+ax.loglog(steps, np.maximum(errors[np.float32], 1e-16), "s--", color=ORANGE, label="float32")
+ax.set(xlabel="step eps", ylabel="error of the slope of exp at 0.5", title="A step can be too small")
+ax.legend()
 save_figure("01_a_scalar_that_remembers",
-            "Left: the bucket as a graph, three inflows x below and three levels h above, each with its value and its "
-            "gradient, which shrinks from the last inflow to the first. Right: the error of a finite difference against "
-            "its step; float64 has a valley near 1e-6, float32 a shallow one near 1e-3.")
+            "The error of a finite difference against its step, for steps from 1e-11 to 0.1: float64 has a deep valley "
+            "near 1e-6, float32 a shallow one near 1e-3.")
 
 # %% [markdown]
 # ## Summary
 #
 # * A number that remembers its parents and the local slopes knows all its derivatives: walk back in reverse order,
-#   multiply along an edge, add where ways meet.
+#   multiply along an edge, add where paths meet.
 # * The walk is done once per number, not once per path. The record that it walks is called the *tape*.
 # * Two evaluations of a function check any gradient; in float64, with a step near 1e-6.
-# * The engine does the same with arrays; an operation is a `Function` with `forward` and `backward`, and keyword
-#   arguments are not differentiated.
+# * The engine does the same with arrays; an operation is a `Function` with `forward` and `backward`.
+#
+# ## Your engine
+#
+# From here on you can write an engine of your own beside the pages. `tutorials/mine.py` has an empty function or two for each
+# of pages 1 to 10. This page adds a layer of weights: `linear`, a matrix product, and `linear_backward`, its two gradients.
+# Write them (each product's slope is the other factor; mind the shapes), then let `python growing.py 1` hold them against the
+# package.
 #
 # ## Further reading
 #
@@ -267,7 +302,7 @@ exercise(1, check_tanh, tanh)
 # **2.** NumPy repeats an array of `shape` until it fits; its gradient arrives in the large shape. Sum it back
 # down. Shapes may lack leading axes, (3,) in (2, 3), or have length 1 along an axis, (2, 1) in (2, 3).
 #
-# Hint: two kinds of axes: those that `shape` lacks stand in front, those of length 1 stay. `keepdims=True` is for one
+# Hint: two kinds of axes: those that `shape` lacks come first, those of length 1 stay. `keepdims=True` is for one
 # kind only.
 
 # %%

@@ -21,6 +21,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 
+import diagrams
 import minisnn as snn
 from helpers import BLUE, ORANGE, exercise, save_figure
 from minisnn import ops
@@ -54,7 +55,14 @@ assert errors[0] > 9 * errors[1] > 81 * errors[2]  # ten times smaller pieces, a
 #
 # The first line is tutorial 1's bucket: with U_reset = 0 it is U[t] = (1 - 1/tau) H[t-1] + (1/tau) I[t], so `keep` is
 # 1 - 1/tau and `gain` is 1/tau. There it was tau = 4; here it is tau = 2, the paper's.
-#
+
+# %%
+diagrams.bucket()
+save_figure("02_the_leaky_integrate_and_fire_neuron_bucket",
+            "The neuron as a bucket, three times: a current flows in from above and raises the level U; a share 1 / tau of the "
+            "level leaks out below; when the level reaches the threshold a spike goes out and the bucket is emptied.")
+
+# %% [markdown]
 # **Before you run it:** the currents are 1, 1, 2, 0, 3 and tau is 2. At which steps does the neuron fire?
 
 # %%
@@ -116,6 +124,43 @@ for tau, (_, fired) in traces.items():
 assert np.flatnonzero(traces[2.0][1]).tolist() == [8, 23, 25, 27, 29, 31, 33]  # the second of every two
 assert np.flatnonzero(traces[8.0][1]).tolist() == [29]  # only what lasts
 
+fig, axes = plt.subplots(3, 1, figsize=(7.5, 5), sharex=True, gridspec_kw={"height_ratios": [1, 2, 2]})
+axes[0].bar(np.arange(40), pulses, width=0.7, color="0.45")
+axes[0].set(ylabel="input\n(thresholds)", xlim=(-1, 40), title="The same current into two neurons (black bars: spikes)")
+for ax, (tau, (u, s)), color in zip(axes[1:], traces.items(), (BLUE, ORANGE)):
+    ax.plot(np.arange(40), u, "o-", ms=3.5, color=color)
+    ax.axhline(1.0, color="0.3", ls=":", lw=1.2)
+    ax.plot(np.flatnonzero(s), np.full(int(s.sum()), 1.45), "|", ms=13, mew=2.5, color="black")
+    ax.text(11, 1.45, f"tau = {tau:g} steps", va="center")
+    ax.set(ylabel="potential u\n(thresholds)", ylim=(-0.05, 1.65))
+ax.set_xlabel("time step")
+save_figure("02_the_leaky_integrate_and_fire_neuron",
+            "Pulses of current, and the potential of two neurons under them; the one with tau 2 fires at the second of "
+            "each pair and at every second pulse of the burst, the one with tau 8 once, in the long burst.")
+
+# %% [markdown]
+# **Many of them.** A layer is many such neurons, and what it says is who fires when. A *raster* has a row for each neuron and a
+# mark for each spike. Here 40 neurons get noise of their own, and a common pulse at three steps:
+#
+# **Before you run it:** in which picture can you see the three pulses, with tau = 2 or with tau = 8?
+
+# %%
+noise = rng.normal(0.5, 0.6, (60, 40))  # [T, neurons]
+noise[[10, 30, 50]] += 2.0
+rasters = {tau: lif_loop(noise, tau)[1] for tau in (2.0, 8.0)}
+for tau, fired in rasters.items():
+    at_pulses, between = fired[[10, 30, 50]].mean(), np.delete(fired, [10, 30, 50], 0).mean()
+    print(f"tau {tau:g}: {at_pulses:.0%} fire at the pulses, {between:.1%} at the other steps")
+
+fig, axes = plt.subplots(1, 2, figsize=(9, 3), sharey=True)
+for ax, (tau, fired), color in zip(axes, rasters.items(), (BLUE, ORANGE)):
+    ax.plot(*np.nonzero(fired), "|", ms=5, color=color)
+    ax.set(title=f"tau = {tau:g}: {int(fired.sum())} spikes", xlabel="time step", xlim=(-1, 60), ylim=(-1, 40))
+axes[0].set_ylabel("neuron")
+save_figure("02_the_leaky_integrate_and_fire_neuron_raster",
+            "Two rasters of 40 neurons over 60 steps. With tau 2 nearly all neurons fire at the steps 10, 30 and 50, three "
+            "upright lines, and some in between; with tau 8 there are next to no spikes.")
+
 # %% [markdown]
 # **How often it fires.** Under a constant current I the distance to I shrinks by 1 - 1/tau per step, so the potential after
 # n steps is I (1 - (1 - 1/tau)^n) (v_reset 0). Set it equal to theta and solve for n. It reaches the threshold theta first at
@@ -138,33 +183,16 @@ for tau in (2.0, 4.0, 8.0):
 assert lif_loop(np.full(2000, 0.99))[1].sum() == 0
 
 currents = np.linspace(1.001, 5.0, 4000)
-fig = plt.figure(figsize=(10, 5.2))
-grid = fig.add_gridspec(5, 2, width_ratios=[1.5, 1])
-top = fig.add_subplot(grid[0, 0])
-top.bar(np.arange(40), pulses, width=0.7, color="0.45")
-top.set(ylabel="input\n(thresholds)", xlim=(-1, 40), xticks=[], title="The same current into two neurons (black bars: spikes)")
-for row, (tau, color) in enumerate(((2.0, BLUE), (8.0, ORANGE))):
-    ax = fig.add_subplot(grid[1 + 2 * row : 3 + 2 * row, 0])
-    u, s = traces[tau]
-    ax.plot(np.arange(40), u, "o-", ms=3.5, color=color)
-    ax.axhline(1.0, color="0.3", ls=":", lw=1.2)
-    ax.plot(np.flatnonzero(s), np.full(int(s.sum()), 1.45), "|", ms=13, mew=2.5, color="black")
-    ax.text(11, 1.45, f"tau = {tau:g} steps", va="center")
-    ax.set(ylabel="potential u\n(thresholds)", xlim=(-1, 40), ylim=(-0.05, 1.65))
-    if row == 0:
-        ax.set_xticks([])
-ax.set_xlabel("time step")
-right = fig.add_subplot(grid[:, 1])
+fig, ax = plt.subplots(figsize=(6, 3.6))
 for tau, color, dash in ((2.0, BLUE, "-"), (4.0, "0.35", "-."), (8.0, ORANGE, "--")):
     rates = np.concatenate([[0, 0], 1 / steps_between_spikes(currents, tau)])
-    right.plot(np.concatenate([[0, 1.0], currents]), rates, color=color, ls=dash, drawstyle="steps-post",
-               label=f"tau = {tau:g} steps")
-right.set(xlabel="constant current (thresholds)", ylabel="firing rate (spikes per step)", title="Staircases")
-right.legend()
-save_figure("02_the_leaky_integrate_and_fire_neuron",
-            "Left: pulses of current, and the potential of two neurons under them; the one with tau 2 fires at the second "
-            "of each pair, the one with tau 8 once, in the long burst. Right: firing rate against constant current, a "
-            "staircase from threshold 1 up, steeper for small tau.")
+    ax.plot(np.concatenate([[0, 1.0], currents]), rates, color=color, ls=dash, drawstyle="steps-post",
+            label=f"tau = {tau:g} steps")
+ax.set(xlabel="constant current (thresholds)", ylabel="firing rate (spikes per step)", title="Staircases")
+ax.legend()
+save_figure("02_the_leaky_integrate_and_fire_neuron_rates",
+            "Firing rate against constant current for tau 2, 4 and 8: three staircases that begin at the threshold; the "
+            "smaller tau, the steeper; that of tau 2 reaches one spike per step at a current of 2.")
 
 # %% [markdown]
 # The curve is a staircase since n is a whole number. With tau = 2 a current between 1 and 4/3 gives at most a
@@ -181,6 +209,11 @@ assert steps_between_spikes(2.0, 2.0) == 1
 # * tau says how long it remembers. Short: it reports coincidences. Long: it reports what lasts.
 # * The firing rate against a constant current is a staircase, zero below the threshold, one at tau thresholds.
 # * Why spikes at all: what follows has to compute only where one arrives, and then it only adds (tutorial 6).
+#
+# ## Your engine
+#
+# Add `neuron` to `tutorials/mine.py`: the loop of this page, which also returns the potentials (page 4 needs them).
+# `python growing.py 2` compares its spikes with the package's, with some potentials exactly at the threshold.
 #
 # ## Further reading
 #

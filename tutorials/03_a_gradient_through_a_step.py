@@ -55,10 +55,10 @@ assert np.allclose(atan_primitive(x), ATan(alpha=2.0).primitive(x))  # the engin
 assert np.allclose(atan_derivative(x), ATan(alpha=2.0).derivative(x))
 
 # %% [markdown]
-# alpha sets the blur: at the threshold the slope is alpha/2, and as alpha grows P becomes the step. The
-# engine has three more surrogates. Not all are steps from 0 to 1: fast sigmoid's primitive climbs only by
-# 2/alpha, which makes its gradients small; training copes since the
-# optimizer of tutorial 10, Adam, looks at their direction and relative size only.
+# alpha sets the blur: at the threshold the slope is alpha/2, and as alpha grows P becomes the step. The engine has three more
+# surrogates: a sigmoid, a fast sigmoid, and a triangle, whose slope alpha max(0, 1 - alpha |x|) is exactly zero from a
+# distance of 1/alpha on. Not all are steps from 0 to 1: fast sigmoid's primitive climbs only by 2/alpha, which makes its
+# gradients small; training copes since the optimizer of tutorial 10, Adam, looks at their direction and relative size only.
 
 # %%
 assert np.isclose(atan_derivative(0.0, 2.0), 1.0)
@@ -70,6 +70,22 @@ for surrogate in surrogates:
     assert np.allclose(surrogate.derivative(x), slope, atol=1e-4)
     climb = np.diff(surrogate.primitive(far))[0]  # the area under the derivative
     assert np.isclose(climb, 2 / 25 if isinstance(surrogate, FastSigmoid) else 1.0)
+
+fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.5))
+names = ["ATan, alpha 2", "sigmoid, alpha 4", "fast sigmoid, alpha 25", "triangle, alpha 1"]
+for surrogate, name, color, dash in zip(surrogates, names, (BLUE, ORANGE, GREEN, PINK), ("-", "--", "-.", ":")):
+    left.plot(x, surrogate.primitive(x), color=color, ls=dash, label=name)
+    right.plot(x, surrogate.derivative(x), color=color, ls=dash)
+left.plot(x, step(x, 0.0), color="black", lw=0.9)
+left.set(title="Forward: the step (thin), and smooth ones", ylabel="spike, or its smooth twin", ylim=(-0.05, 1.6))
+left.legend(fontsize=8, loc="upper left")
+right.set(title="Backward: the slope that is used for dS/dU", ylabel="dS/dU (1 / threshold)")
+for ax in (left, right):
+    ax.set_xlabel("u - v_threshold (thresholds)")
+save_figure("03_a_gradient_through_a_step_surrogates",
+            "Left: the hard step and the primitives of four surrogates, which climb smoothly through the threshold. Right: "
+            "their derivatives, four peaks at the threshold; the triangle's ends at a distance of 1, fast sigmoid's is the "
+            "narrowest.")
 
 # %% [markdown]
 # **A neuron learns.** One neuron (tau = 2), one weight w, input 1 at each of 8 steps, and it should fire at
@@ -106,6 +122,71 @@ print("surrogate slope:", [round(e, 4) for e in learned[::20]])
 assert set(stuck) == {0.25} and learned[0] == 0.25 and learned[-1] == 0.0
 
 # %% [markdown]
+# **Why does a wrong slope lead downhill?** Draw the error over all weights. The true error is a staircase: flat nearly
+# everywhere, so that its slope is zero, and infinite at the jumps. Let the neuron emit P(u - v_threshold) in place of the
+# spike, and the error is a smooth valley with its floor in about the same place. The surrogate's slope is that of a smooth
+# valley, taken at what the hard neuron really did. It points to the floor from either side, from as far away as the blur
+# reaches.
+#
+# It need not. Nothing promises that a slope which is not the derivative of the error lowers the error. The same neuron with a
+# steep surrogate (alpha = 25), whose gradient also goes through the reset (tutorial 4), is told at w = 1.1 to fire less,
+# though it fires too seldom already:
+
+# %%
+def slope_at(w, surrogate=ATan(2.0), detach_reset=True):
+    w = snn.Tensor(np.array([w]), requires_grad=True)
+    ((ops.lif(w * np.ones((8, 1)), surrogate=surrogate, detach_reset=detach_reset).mean() - 0.5) ** 2).backward()
+    return w.grad[0]
+
+grid = np.linspace(0.05, 3, 237)
+hard = [error(snn.Tensor(np.array([w]))).item() for w in grid]
+soft = [(ops.lif(snn.Tensor(np.full((8, 1), w)), smooth=True).data.mean() - 0.5) ** 2 for w in grid]
+for name, slope in (("alpha 2", slope_at(1.1)), ("alpha 25, not detached", slope_at(1.1, ATan(25.0), detach_reset=False))):
+    print(f"at w = 1.1 the neuron fires too seldom; {name}: slope {slope:+.4f}")
+assert slope_at(1.1) < 0 < slope_at(1.1, ATan(25.0), detach_reset=False)
+
+fig, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6))
+left.plot(grid, hard, color="black", lw=1.2, ls="-", label="the neuron's error")
+left.plot(grid, soft, color=BLUE, ls="--", label="its smooth twin's")
+for w in (0.3, 0.6, 0.9, 1.2, 2.1, 2.4, 2.7):
+    at = error(snn.Tensor(np.array([w]))).item()
+    left.annotate("", (w - 0.45 * slope_at(w), at), (w, at), arrowprops=dict(arrowstyle="->", color=ORANGE, lw=2))
+left.plot([], [], color=ORANGE, label="down the surrogate's slope")
+left.set(title="Where each slope points", xlabel="weight w", ylabel="(firing rate - 1/2)²", ylim=(-0.02, 0.42))
+left.legend(fontsize=8, loc="upper center")
+right.plot(stuck, color=ORANGE, ls="--")
+right.plot(learned, color=BLUE, ls="-")
+right.text(99, 0.26, "true slope: always zero", ha="right")
+right.text(56, 0.14, "surrogate's slope", ha="right")
+right.set(title="One weight learns to fire", xlabel="round", ylabel="(firing rate - 1/2)²", ylim=(-0.01, 0.3))
+save_figure("03_a_gradient_through_a_step",
+            "Left: error against weight, a staircase that is 0 between 1.33 and 2, and the smooth twin's error, a valley "
+            "with its floor there; arrows of the surrogate's slope point into the valley from both sides. Right: error "
+            "over 100 rounds; with the true slope it stays at 0.25, with the surrogate's it falls in steps to 0.")
+
+# %% [markdown]
+# **Which surrogate, and how steep?** The same weight, from the same start, with the same rate; we count the rounds until the
+# neuron fires as it should. A blunt one tells little, a steep one tells much but only close to the threshold, and one that is
+# zero where the neuron stands tells nothing at all.
+#
+# **Before you run it:** the triangle with alpha = 2 reaches half a threshold far, and at w = 0.4 the potential never exceeds
+# 0.4. How many rounds does it need?
+
+# %%
+def rounds_to_learn(surrogate, w=0.4, lr=0.03, most=1000):
+    for k in range(most):
+        if error(snn.Tensor(np.array([w]))).item() == 0:
+            return k
+        w = w - lr * slope_at(w, surrogate)
+    return None
+
+rounds = {str(s): rounds_to_learn(s) for s in (ATan(0.5), ATan(2.0), ATan(10.0), ATan(50.0), Sigmoid(4.0), FastSigmoid(25.0),
+                                               Triangle(1.0), Triangle(2.0))}
+print(*(f"{name:24} {'not in 1000' if k is None else k} rounds" for name, k in rounds.items()), sep="\n")
+assert rounds["ATan(alpha=2.0)"] < rounds["ATan(alpha=0.5)"] < rounds["ATan(alpha=50.0)"]
+assert rounds["Triangle(alpha=2.0)"] is None
+
+# %% [markdown]
 # **How can such a gradient be checked?** It is not the derivative of what the forward pass computes, so no
 # finite difference will agree with it: the check below fails, and should. But let the forward pass emit P(u -
 # v_threshold), a number between 0 and 1, instead of the spike. The backward code stays the same, line by
@@ -126,36 +207,17 @@ except snn.GradientMismatch as mismatch:
 # A twin proves nothing about lines that only the hard neuron runs, so tutorial 4 checks those in a second
 # way.
 
-# %%
-fig, (left, middle, right) = plt.subplots(1, 3, figsize=(11, 3.7))
-names = ["ATan, alpha 2", "sigmoid, alpha 4", "fast sigmoid, alpha 25", "triangle, alpha 1"]
-lines = zip(surrogates, names, (BLUE, ORANGE, GREEN, PINK), ("-", "--", "-.", ":"))
-for surrogate, name, color, dash in lines:
-    left.plot(x, surrogate.primitive(x), color=color, ls=dash, label=name)
-    middle.plot(x, surrogate.derivative(x), color=color, ls=dash)
-left.plot(x, step(x, 0.0), color="black", lw=0.9)
-left.set(title="Primitive (thin: the step)", ylabel="spike, or its smooth twin", ylim=(-0.05, 1.6))
-left.legend(fontsize=8, loc="upper left")
-middle.set(title="Derivative", ylabel="dS/dU (1 / threshold)")
-for ax in (left, middle):
-    ax.set_xlabel("u - v_threshold (thresholds)")
-right.plot(stuck, color=ORANGE, ls="--")
-right.plot(learned, color=BLUE, ls="-")
-right.text(99, 0.26, "true slope: always zero", ha="right")
-right.text(56, 0.14, "surrogate's slope", ha="right")
-right.set(title="One weight learns to fire", xlabel="round", ylabel="(firing rate - 1/2)²", ylim=(-0.01, 0.3))
-save_figure("03_a_gradient_through_a_step",
-            "Left: four smooth steps, and the hard one. Middle: their derivatives, peaks at the threshold. Right: the "
-            "error of the neuron over 100 rounds; with the true slope it stays at 0.25, with the surrogate's it falls in "
-            "steps to 0.")
-
 # %% [markdown]
 # ## Summary
 #
 # * The derivative of a spike is zero almost everywhere, so the true gradient teaches nothing.
 # * A surrogate gradient replaces it, in the backward pass only, by the slope of a smooth step. It is not the
-#   derivative of what the network computes; it is a direction that works.
+#   derivative of what the network computes; it is a direction that mostly works, best where its blur reaches the potentials.
 # * A smooth twin of the neuron has the same backward lines and a true derivative: that is how they are proven.
+#
+# ## Your engine
+#
+# Add `surrogate`, the ATan's slope, to `tutorials/mine.py`: one line. `python growing.py 3` compares it with the package's.
 #
 # ## Further reading
 #
@@ -200,7 +262,7 @@ def check_ramp_derivative(ramp_derivative):
 exercise(2, check_ramp_derivative, ramp_derivative)
 
 # %% [markdown]
-# **3.** With Triangle(alpha) the slope is *exactly* zero at 1 / alpha from the threshold and beyond. A neuron
+# **3.** With Triangle(alpha) the slope is *exactly* zero at a distance of 1 / alpha from the threshold and beyond. A neuron
 # (tau = 2, threshold 1, one single step from rest) gets the current w. Say whether it can never learn from
 # there.
 #

@@ -15,8 +15,9 @@
 import matplotlib.pyplot as plt
 import numpy as np
 
+import diagrams
 import minisnn as snn
-from helpers import BLUE, GREEN, ORANGE, PINK, boxes_and_arrows, exercise, numeric_gradient, save_figure
+from helpers import BLUE, GREEN, ORANGE, PINK, exercise, numeric_gradient, save_figure
 from minisnn import ops
 from minisnn.surrogate import ATan
 
@@ -38,21 +39,14 @@ def lif_loop(x, tau=2.0, v_threshold=1.0, v_reset=0.0, fire=step):
 # spike to what is left. Gradients run against all of them.
 
 # %%
-fig, ax = plt.subplots(figsize=(9, 3.2))
-boxes, arrows = {}, []
-for t in range(3):
-    boxes |= {f"x[{t}]": (3 * t, 0, BLUE), f"u[{t}]": (3 * t, 1)}
-    boxes |= {f"h[{t}]": (3 * t + 1.6, 1), f"s[{t}]": (3 * t + 0.8, 2, ORANGE)}
-    arrows += [(f"x[{t}]", f"u[{t}]"), (f"u[{t}]", f"s[{t}]"), (f"u[{t}]", f"h[{t}]"), (f"s[{t}]", f"h[{t}]")]
-    arrows += [(f"h[{t - 1}]", f"u[{t}]")] if t else []
-boxes_and_arrows(ax, boxes, arrows)
+diagrams.unrolled()
 save_figure("04_backpropagation_through_time_unrolled",
             "The neuron unrolled over three steps: the current x leads to the potential u, u to the spike s and to what is "
             "left, h, the spike to h as well, and h to the potential of the next step.")
 
 # %% [markdown]
 # **By hand.** Write dq for the derivative of the loss with respect to q, and go through the loop's three lines
-# from the last to the first. Each gives its local slopes:
+# from the last to the first. (Papers call it *backpropagation through time*, BPTT.) Each gives its local slopes:
 #
 # $$\begin{aligned}
 # h[t] &= u[t] (1 - s[t]) + v_\text{reset} s[t] && \text{by } u: 1 - s[t], \quad \text{by } s: v_\text{reset} - u[t] \\
@@ -60,7 +54,7 @@ save_figure("04_backpropagation_through_time_unrolled",
 # u[t] &= h[t-1] + \frac{1}{\tau} (x[t] - (h[t-1] - v_\text{reset})) && \text{by } x: 1 / \tau, \quad \text{by } h: 1 - 1 / \tau
 # \end{aligned}$$
 #
-# u[t] reaches the loss in three ways: as the spike s[t], as what the reset leaves, and as the spike that the
+# u[t] reaches the loss along three paths: as the spike s[t], as what the reset leaves, and as the spike that the
 # reset depends on. Gradients add (tutorial 1):
 #
 # $$\begin{aligned}
@@ -83,7 +77,7 @@ u, s = lif_loop(x)
 assert np.allclose(u, [0.6, 1.1, 0.4]) and s.tolist() == [0, 1, 0]
 du2 = slope(0.4)  # ds = 0, 0, 1, and nothing follows the last step
 dh1 = du2 / 2
-du1 = dh1 * (1 - 1) + dh1 * (0 - 1.1) * slope(1.1)  # 1 - 1: it fired, so only the way through the spike is left
+du1 = dh1 * (1 - 1) + dh1 * (0 - 1.1) * slope(1.1)  # 1 - 1: it fired, so only the path through the spike is left
 dh0 = du1 / 2
 du0 = dh0 * (1 - 0) + dh0 * (0 - 0.6) * slope(0.6)  # 1 - 0: it did not
 by_hand = np.array([du0, du1, du2]) / 2
@@ -91,7 +85,7 @@ print("the last spike along each current:", by_hand.round(4))
 
 # %% [markdown]
 # **As a loop.** The same lines, from the last step to the first; `dh` is what tutorial 1's bucket `carried`.
-# `detach_reset` leaves out the third way, through the reset's dependence on the spike.
+# `detach_reset` leaves out the third path, through the reset's dependence on the spike.
 
 # %%
 def lif_backward_loop(ds, x, tau=2.0, v_threshold=1.0, v_reset=0.0, alpha=2.0, detach_reset=False, fire=step):
@@ -125,7 +119,7 @@ assert np.allclose(lif_backward_loop(ds, current, **twin), measured, atol=1e-8)
 # %% [markdown]
 # **Second proof: the tape**, as the engine calls the record of who was made from whom (tutorial 1). The twin says nothing
 # about the hard step, nor about the detached reset. For those, unroll the neuron out of elementary operations, with the
-# step and its surrogate as an operation of its own, and let `Tensor.backward()` find the ways. `detach()` hands on the
+# step and its surrogate as an operation of its own, and let `Tensor.backward()` find the paths. `detach()` hands on the
 # value and stops the gradient.
 
 # %%
@@ -179,8 +173,19 @@ for early in range(T):
         assert (jacobian[True][early, late] == 0) == (between > 0)
         assert np.sign(jacobian[False][early, late]) == (-1) ** between
 
+fig, axes = plt.subplots(1, 2, figsize=(9, 3.9), gridspec_kw={"width_ratios": [1, 1.2]})
+for ax, detach_reset in zip(axes, (True, False)):
+    shown = ax.imshow(jacobian[detach_reset], cmap="PuOr_r", vmin=-0.3, vmax=0.3, aspect="auto")
+    ax.vlines(np.flatnonzero(s) + 0.5, -0.5, T - 0.5, color="0.5", lw=0.8)
+    ax.set(xlabel="step of the spike s", ylabel="step of the current x",
+           title=f"{'Detached' if detach_reset else 'Not detached'} (a line: it fired)")
+fig.colorbar(shown, ax=axes[1], label="ds / dx")
+save_figure("04_backpropagation_through_time_jacobian",
+            "How each spike depends on each earlier current, as two maps. Detached, each column ends at the last spike "
+            "before it; not detached, the columns continue past spikes with the sign turned each time.")
+
 # %% [markdown]
-# At a spike just above the threshold the way through the reset multiplies by u sg, about alpha / 2. For the
+# At a spike just above the threshold the path through the reset multiplies by u sg, about alpha / 2. For the
 # paper's alpha = 2 that is 1 and does no harm; with a steep surrogate and a slow leak the gradient explodes,
 # where the detached one can only fade (in the figure it drops to zero at some step back: by then every neuron has fired,
 # and a spike cuts the past off). The published code detaches, and that is the engine's default.
@@ -197,34 +202,53 @@ for alpha in (2.0, 25.0):
 assert (np.diff(size[2.0, True]) <= 0).all() and (np.diff(size[25.0, True]) <= 0).all()
 assert size[25.0, False].max() > 10 * size[25.0, False][0] and size[2.0, False].argmax() == 0
 
-fig, axes = plt.subplots(1, 3, figsize=(12, 3.9), gridspec_kw={"width_ratios": [1, 1.2, 1.1]})
-for ax, detach_reset in zip(axes, (True, False)):
-    shown = ax.imshow(jacobian[detach_reset], cmap="PuOr_r", vmin=-0.3, vmax=0.3, aspect="auto")
-    ax.vlines(np.flatnonzero(s) + 0.5, -0.5, T - 0.5, color="0.5", lw=0.8)
-    ax.set(xlabel="step of the spike s", ylabel="step of the current x",
-           title=f"{'Detached' if detach_reset else 'Not detached'} (a line: it fired)")
-fig.colorbar(shown, ax=axes[1], label="ds / dx")
+fig, ax = plt.subplots(figsize=(6.5, 3.8))
 for (alpha, detach_reset), color, dash in zip(size, (BLUE, GREEN, PINK, ORANGE), ("-", "--", "-.", ":")):
     label = f"alpha {alpha:g}, {'' if detach_reset else 'not '}detached"
-    axes[2].semilogy(size[alpha, detach_reset], color=color, ls=dash, label=label)
-axes[2].set(xlabel="steps back from the spike", ylabel="size of ds / dx (root mean square)", ylim=(1e-8, 1e7),
-            title="Fading and exploding (tau = 8)")
-axes[2].legend(fontsize=8, loc="upper left")
+    ax.semilogy(size[alpha, detach_reset], color=color, ls=dash, label=label)
+ax.set(xlabel="steps back from the spike", ylabel="size of ds / dx (root mean square)", ylim=(1e-8, 1e7),
+       title="Fading and exploding (tau = 8)")
+ax.legend(fontsize=8, loc="upper left")
 save_figure("04_backpropagation_through_time",
-            "Left and middle: how each spike depends on each earlier current, detached and not; detached, columns end at "
-            "the last spike before, not detached they go on with the sign turned. Right: size of the gradient over 40 "
-            "steps back; only the steep surrogate that is not detached explodes.")
+            "Size of the gradient over 40 steps back, for two surrogates, detached and not. Detached, both fade and drop "
+            "to zero; not detached, alpha 2 fades slowly, and alpha 25 grows more than a hundredfold.")
+
+# %% [markdown]
+# **Two layers.** Nothing new is needed here either. In a network the current of the second layer is made of spikes of the
+# first, x2[t] = s1[t] w, at the same step. So the loop of the second layer gives dx2, a matrix product carries it to ds1 =
+# dx2 w^T and dw = sum over t of s1[t]^T dx2[t], and the loop of the first layer takes over: backwards in time within a layer,
+# backwards in depth from layer to layer.
+
+# %%
+x1, w = rng.normal(1.5, 1.0, (8, 5, 4)), rng.normal(0.5, 0.5, (4, 3))  # [T, N, 4], and from 4 neurons to 3
+s1 = lif_loop(x1)[1]
+ds2 = rng.normal(size=(8, 5, 3))  # what the loss says about the spikes of the second layer
+dx2 = lif_backward_loop(ds2, s1 @ w, detach_reset=True)
+dw = sum(s1[t].T @ dx2[t] for t in range(8))
+dx1 = lif_backward_loop(dx2 @ w.T, x1, detach_reset=True)
+
+first, weights = (snn.Tensor(a, requires_grad=True) for a in (x1, w))
+ops.lif(ops.lif(first) @ weights).backward(ds2)
+assert np.allclose(dx1, first.grad) and np.allclose(dw, weights.grad)
+print(f"largest gradient of a weight: {np.abs(dw).max():.3f}, of a current of the first layer: {np.abs(dx1).max():.3f}")
 
 # %% [markdown]
 # ## Summary
 #
 # * Unrolled, time is a long graph. The backward loop runs from the last step to the first and carries dh, what the
 #   future says about the potential that was left.
-# * A potential matters in three ways: its spike, what the reset leaves, and the spike that the reset depends on.
+# * A potential matters along three paths: its spike, what the reset leaves, and the spike that the reset depends on.
 #   `detach_reset` drops the third.
 # * Detached, gradients fade and end at a spike; not detached, they pass it with their sign turned, and may explode
 #   with a steep surrogate.
-# * In the literature of spiking networks all this is *spatio-temporal backpropagation* (STBP).
+# * Through layers it is the same: a matrix product from each layer's spikes to the next one's currents, step by step. In the
+#   literature of spiking networks all this is *spatio-temporal backpropagation* (STBP): back through layers, and through time.
+#
+# ## Your engine
+#
+# `neuron_backward` is this page's loop, with the reset detached: five lines in `tutorials/mine.py`. With it your engine
+# *learns*: `python growing.py 4` checks the loop, then trains 48 neurons and 10 scores on handwritten digits with your
+# functions alone.
 #
 # ## Further reading
 #

@@ -11,6 +11,7 @@
 # convolution needs no products, and no work at all for what kept silent. Tutorial 5's loop asked each output
 # pixel what it sees. Turn it around and ask each *spike* who sees it: input row iy meets kernel row ky at output row
 # oy where iy = oy * stride + ky - padding, that is oy = (iy + padding - ky) / stride, if that is a whole number.
+# So a list of the spikes is all that the layer needs: for each, the kernel is added around its place.
 
 # %%
 import time
@@ -20,11 +21,20 @@ import numpy as np
 from matplotlib.ticker import LogLocator
 from sklearn.datasets import load_digits
 
+import diagrams
 import minisnn as snn
 from helpers import BLUE, GREEN, ORANGE, exercise, save_figure
 from minisnn import ops
 from minisnn.ledger import ledger
 
+few = np.zeros((5, 6), bool)
+few[[1, 2, 4], [1, 3, 5]] = True
+diagrams.events(few)
+save_figure("06_only_what_fired_events",
+            "A map with three spikes, the list of its three events by row and column, and the output: each event adds the nine "
+            "weights of a 3 by 3 kernel around its place, fewer at the border, and where two windows overlap two are added.")
+
+# %%
 def seen_at(i, kernel, stride, padding, outputs):
     """(output place, kernel tap) along one axis of the windows that see input place i."""
     for k in range(kernel):
@@ -137,6 +147,26 @@ for _ in range(8):  # the best of 8 rounds: the first compiles, and other progra
             ops.conv2d(maps[k], layer, padding=1, method=method)
             best[k] = min(best[k], 1000 * (time.perf_counter() - start))
 
+fig, (left, right) = plt.subplots(1, 2, figsize=(11, 3.8))
+left.loglog(rates, 9 * rates, "o-", color=BLUE, label="events: additions")
+left.axhline(9, color=ORANGE, ls="--", label="plain: products")
+left.axhline(2.25, color=GREEN, ls="-.", label="Winograd: products")
+left.set(title="Counted, per output pixel and pair of channels", ylabel="operations")
+right.loglog(rates, clock["event"], "o-", color=BLUE, label='method="event"')
+right.loglog(rates, clock["dense"], "s--", color=ORANGE, label='method="dense"')
+right.loglog(rates, clock["auto"], "x", ms=9, color="black", label='method="auto"')
+right.set(title="Timed: 64 to 64 channels, 32 maps of 14x14", ylabel="milliseconds")
+for ax in (left, right):
+    ax.set(xlabel="firing rate of the input (spikes per neuron and step)", xticks=rates, xticklabels=rates)
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.minorticks_off()
+    ax.legend(fontsize=8)
+save_figure("06_only_what_fired",
+            "Left: operations counted against firing rate; the additions of events cross Winograd's products at one "
+            "quarter and the plain products at one. Right: milliseconds measured for event, dense and auto; auto follows "
+            "the lower of the two.")
+
 # %% [markdown]
 # **A digit, step by step.** Its brightness goes as a constant current into one neuron per pixel (the paper's direct
 # encoding, Section III-A); what they fire is convolved to 16 channels. Divided by 8, the brightness 0 to 16 becomes a
@@ -153,32 +183,32 @@ with ledger() as entries:
     ops.conv2d(fired, snn.Tensor(np.zeros((16, 1, 3, 3), np.float32)), padding=1)
 assert entries[0].ac == sum(per_step) < 8 * 16 * 484 / 2  # less than half of the dense layer's products
 
-fig = plt.figure(figsize=(11, 5.2))
+fig, axes = plt.subplots(1, 8, figsize=(11, 2.1))
 fig.suptitle("What a digit's neurons fire, and what a layer of 16 channels adds for it", fontsize=11)
-grid = fig.add_gridspec(2, 8, height_ratios=[1, 2.2])
-for t in range(8):
-    ax = fig.add_subplot(grid[0, t])
+for t, ax in enumerate(axes):
     ax.imshow(fired.data[t, 0, 0], cmap="gray", vmin=0, vmax=1)
-    ax.set(title=f"t = {t}", xlabel=f"{per_step[t]:,} additions", xticks=[], yticks=[])
-left, right = fig.add_subplot(grid[1, :4]), fig.add_subplot(grid[1, 4:])
-left.loglog(rates, 9 * rates, "o-", color=BLUE, label="events: additions")
-left.axhline(9, color=ORANGE, ls="--", label="plain: products")
-left.axhline(2.25, color=GREEN, ls="-.", label="Winograd: products")
-left.set(title="Counted, per output pixel and pair of channels", ylabel="operations")
-right.loglog(rates, clock["event"], "o-", color=BLUE, label='method="event"')
-right.loglog(rates, clock["dense"], "s--", color=ORANGE, label='method="dense"')
-right.loglog(rates, clock["auto"], "x", ms=9, color="black", label='method="auto"')
-right.set(title="Timed: 64 to 64 channels, 32 maps of 14x14", ylabel="milliseconds")
-for ax in (left, right):
-    ax.set(xlabel="firing rate of the input (spikes per neuron and step)", xticks=rates, xticklabels=rates)
-    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    ax.yaxis.set_major_formatter("{x:g}")
-    ax.minorticks_off()
-    ax.legend(fontsize=8)
-save_figure("06_only_what_fired",
-            "Above: the spikes of a digit's pixels at eight steps, with the additions that each costs. Below left: "
-            "operations counted against firing rate; events cross Winograd's line at one quarter. Below right: "
-            "milliseconds measured for event, dense and auto.")
+    ax.set(title=f"t = {t}", xticks=[], yticks=[])
+    ax.set_xlabel(f"{per_step[t]:,}\nadditions", fontsize=8)
+save_figure("06_only_what_fired_digit",
+            "The spikes of a digit's 8 by 8 pixels at eight steps, with the additions that each step costs: none at step "
+            "0, many where the bright strokes fire, and in between few.")
+
+# %% [markdown]
+# **Two layers.** The first layer's output is currents; neurons make spikes of them again, and the next layer only adds, too.
+# Let us add a norm, so that the currents have a size that neurons can use (tutorial 7), and count:
+
+# %%
+kernels = [rng.normal(0, 0.3, shape).astype(np.float32) for shape in ((16, 1, 3, 3), (32, 16, 3, 3))]
+spikes = fired
+for kernel in kernels:
+    cout, cin = kernel.shape[:2]
+    with ledger() as entries:
+        current = ops.conv2d(spikes, snn.Tensor(kernel), padding=1)
+    dense = 8 * 484 * cout * cin  # products of a layer that multiplies at all 8 steps
+    print(f"{cin:2} to {cout} channels: {spikes.data.mean():.3f} of the inputs fire, {entries[0].ac:9,} additions, no product, "
+          f"instead of {dense:,} products")
+    assert entries[0].mac == 0 and entries[0].ac < dense / 3
+    spikes = ops.lif((current - current.mean()) * (1 / current.data.std()))
 
 # %% [markdown]
 # ## Summary
@@ -187,6 +217,11 @@ save_figure("06_only_what_fired",
 # * The additions can be counted exactly; the estimate by firing rate forgets the borders.
 # * The weight gradient can be had by additions as well; the input gradient cannot, for silent neurons need one too.
 # * Fewer operations are not always less time: find the events, fetch their weights, and compare with the clock.
+#
+# ## Your engine
+#
+# Add `event_conv` to `tutorials/mine.py`: the same result as `conv`, by additions for what fired, and how many they were.
+# `python growing.py 6` compares both with the package: the sums with its convolution, the count with its ledger.
 #
 # ## Further reading
 #

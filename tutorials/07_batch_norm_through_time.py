@@ -88,7 +88,8 @@ assert np.allclose(dx.sum((0, 1, 3, 4)), 0) and np.allclose((dx * x).sum((0, 1, 
 # **Why through time?** The weights are the same at every step, and so should be what scales their result. Take digits as in
 # tutorial 6, a little darker (divided by 9, so that no pixel reaches 2 and fires all the time): the neurons fire in waves,
 # none at step 0, many at step 1, few at step 2. A norm over all steps is one straight line: a strong step stays as much
-# stronger as it was. Norms step by step would blow the weak ones up to the same size and destroy what only time tells.
+# stronger as it was. Norms step by step would blow the weak ones up to the same size: the strong step
+# then sends on fewer spikes than it should, the weak one more, and what only the difference tells is lost.
 
 # %%
 digits = np.tile(load_digits().images[:64, None] / 9, (8, 1, 1, 1, 1))  # [T, N, C, H, W] = [8, 64, 1, 8, 8]
@@ -106,6 +107,29 @@ for name, x_hat in (("as they come", current), ("over all steps", joint), ("step
     print(f"{name:15} the strong step has {(spread(x_hat)[1] / spread(x_hat)[2]).mean():.2f} times the spread of the weak one")
 assert (ratio > 2).all() and np.allclose(spread(joint)[1] / spread(joint)[2], ratio)
 assert np.allclose(spread(by_step)[1] / spread(by_step)[2], 1.0, atol=1e-3)
+came_in = fired.data.mean((1, 2, 3, 4))
+for name, x_hat in (("over all steps", joint), ("step by step", by_step)):
+    sent = ops.lif(snn.Tensor(x_hat), tau=1.0).data.mean((1, 2, 3, 4))  # tau = 1: each step for itself
+    print(f"{name:15} spikes sent on at steps 1 and 2:", sent[1:3].round(3), "  came in:", came_in[1:3].round(3))
+
+fig = plt.figure(figsize=(10, 3.9))
+grid = fig.add_gridspec(2, 4, width_ratios=[3, 1.2, 1.2, 1.2])
+left = fig.add_subplot(grid[:, 0])
+shown = (("as they come", current, ORANGE, "s--"), ("over all steps", joint, BLUE, "o-"),
+         ("step by step", by_step, GREEN, "^-."))
+for column, (name, values, color, style) in enumerate(shown):
+    left.plot(spread(values).mean(1), style, ms=4, color=color, label=name)
+    for row in (0, 1):
+        ax = fig.add_subplot(grid[row, 1 + column])
+        ax.imshow(values[1 + row, 0, 0], cmap="PuOr", vmin=-3, vmax=3)
+        ax.set(xticks=[], yticks=[], ylabel=f"step {1 + row}" if column == 0 else "")
+        ax.set_title(name if row == 0 else "", fontsize=9)
+left.set(title="Spread of the current", xlabel="time step", ylabel="standard deviation, mean of the channels", ylim=(0, 2))
+left.legend(fontsize=8)
+save_figure("07_batch_norm_through_time_steps",
+            "Left: spread of the current over eight steps, in waves as they come and over all steps, flat step by step. "
+            "Right: one channel's current at steps 1 and 2 in the three versions; normalised step by step the weak one "
+            "looks as strong.")
 
 # %% [markdown]
 # **A firing rate that can be foretold.** With weight 1 and bias 0 a channel's current has mean 0 and spread 1,
@@ -125,6 +149,17 @@ for k in (0, 7, 14):
     print(f"filters of size {sizes[k]:7.3f}: {rates['without'][k]:.3f} fire without norm, {rates['with'][k]:.3f} with it")
 assert rates["without"][0] == 0 and rates["without"][-1] > 0.9 * (current > 0).mean()
 assert np.ptp(np.array(rates["with"])[sizes > 0.3]) < 1e-3  # of smaller variances eps is no longer a small part
+
+fig, ax = plt.subplots(figsize=(6.5, 3.6))
+ax.semilogx(sizes, rates["without"], "s--", ms=4, color=ORANGE, label="as they come")
+ax.axhline((current > 0).mean(), color="0.3", lw=1, ls=":")
+ax.text(sizes[0], (current > 0).mean() * 0.95, "share of positive currents", fontsize=8, va="top")
+ax.semilogx(sizes, rates["with"], "o-", ms=4, color=BLUE, label="normalised")
+ax.set(title="How often the layer fires", xlabel="size of the filters", ylabel="firing rate (spikes per neuron and step)")
+ax.legend(fontsize=8)
+save_figure("07_batch_norm_through_time",
+            "Firing rate against the size of the filters: as they come it goes from silence to the share of the positive "
+            "currents, where nearly each of them fires at every step; normalised it is flat.")
 
 # %% [markdown]
 # **Evaluation.** A trained network is asked about one sample at a time, and the answer must not depend on who
@@ -153,37 +188,12 @@ for training in (True, False):
 # %%
 far = (1000 + rng.normal(0, 0.1, (4, 8, 1, 16, 16))).astype(np.float32)
 naive = (far * far).mean() - far.mean() ** 2
-print(f"variance 0.01: naively {naive:.4f}, by the engine's way below")
+print(f"variance 0.01: naively {naive:.4f}")
 assert abs(naive - 0.01) > 0.005  # near a million, neighbouring float32 numbers are 0.06 apart
 one, zero, found = snn.Tensor(np.float32([1])), snn.Tensor(np.float32([0])), np.zeros(1)
 ops.batch_norm(snn.Tensor(far), one, zero, running_mean=np.zeros(1), running_var=found, momentum=1.0)
 print(f"the engine: {found[0]:.5f}")
 assert abs(found[0] - 0.01) < 5e-4
-
-fig = plt.figure(figsize=(12, 3.9))
-grid = fig.add_gridspec(2, 5, width_ratios=[3, 3, 1.2, 1.2, 1.2])
-left, middle = fig.add_subplot(grid[:, 0]), fig.add_subplot(grid[:, 1])
-left.semilogx(sizes, rates["without"], "s--", ms=4, color=ORANGE, label="as they come")
-left.axhline((current > 0).mean(), color="0.3", lw=1, ls=":")
-left.text(sizes[0], (current > 0).mean() * 0.95, "share of positive currents", fontsize=8, va="top")
-left.semilogx(sizes, rates["with"], "o-", ms=4, color=BLUE, label="normalised")
-left.set(title="How often the layer fires", xlabel="size of the filters", ylabel="firing rate (spikes per neuron and step)")
-shown = (("as they come", current, ORANGE, "s--"), ("over all steps", joint, BLUE, "o-"),
-         ("step by step", by_step, GREEN, "^-."))
-for column, (name, values, color, style) in enumerate(shown):
-    middle.plot(spread(values).mean(1), style, ms=4, color=color, label=name)
-    for row in (0, 1):
-        ax = fig.add_subplot(grid[row, 2 + column])
-        ax.imshow(values[1 + row, 0, 0], cmap="PuOr", vmin=-3, vmax=3)
-        ax.set(xticks=[], yticks=[], ylabel=f"step {1 + row}" if column == 0 else "")
-        ax.set_title(name if row == 0 else "", fontsize=9)
-middle.set(title="Spread of the current", xlabel="time step", ylabel="standard deviation, mean of the channels", ylim=(0, 2))
-left.legend(fontsize=8)
-middle.legend(fontsize=8)
-save_figure("07_batch_norm_through_time",
-            "Left: firing rate against the size of the filters, from silence to saturation as they come, flat when "
-            "normalised. Middle: spread of the current over eight steps, in waves as they come and over all steps, flat "
-            "step by step. Right: one channel's current at two steps in the three versions.")
 
 # %% [markdown]
 # ## Summary
@@ -194,6 +204,11 @@ save_figure("07_batch_norm_through_time",
 #   scales by the threshold.)
 # * In training it uses the batch, in evaluation running means; after training it folds into the convolution before
 #   it.
+#
+# ## Your engine
+#
+# Add `batch_norm` to `tutorials/mine.py`, forward, with the batch's own statistics: three lines. `python growing.py 7` checks
+# it.
 #
 # ## Further reading
 #

@@ -8,8 +8,9 @@
 # Sections III-C and III-E, Table II.
 #
 # A deep network is hard to train: each layer bends the signal, and after 20 of them little of the input and little of the
-# gradient is left. A residual block therefore lets its input pass beside the layers, on a *shortcut*, and joins both with
-# a function g. The paper compares three places for g (W1, W2: convolution and batch norm; SN: spiking neurons):
+# gradient is left (at the end of this page we measure it). A residual block therefore lets its input pass beside the layers,
+# on a *shortcut*, and joins both with a function g. The paper compares three places for g (W1, W2: convolution and batch
+# norm; SN: spiking neurons):
 #
 # $$\begin{aligned}
 # \text{vanilla} \quad I_\text{out} &= \text{SN}(g(W_2 \, \text{SN}(W_1 I_\text{in}), I_\text{in})) && \text{(Eq. 4)} \\
@@ -20,17 +21,26 @@
 # MS is *membrane shortcut*: what it adds are currents, numbers X, before a neuron has made spikes I of them. SEW is
 # *spike-element-wise*: what it joins are spikes.
 #
-# In the drawing orange boxes emit spikes. Below they are in NumPy, with matrices in place of convolutions. Each also
-# returns what the matrices are multiplied with and what g gets, because that is where they differ.
+# In the drawing spikes leave the orange boxes. The fourth block is where the course is going: SEW with OR for g, and attention
+# (MA and IA, tutorial 9) on both branches. Below, the first three are in NumPy, with matrices in place of convolutions. Each
+# also returns what the matrices are multiplied with and what g gets, because that is where they differ.
 
 # %%
 import matplotlib.pyplot as plt
 import numpy as np
 
+import diagrams
 import minisnn as snn
-from helpers import BLUE, GREEN, ORANGE, PINK, SN, boxes_and_arrows, exercise, numeric_gradient, save_figure
+from helpers import BLUE, GREEN, ORANGE, PINK, SN, exercise, numeric_gradient, save_figure
 from minisnn import models, ops
 
+diagrams.residual_blocks()
+save_figure("08_residual_joins_blocks",
+            "Four residual blocks from input to output. Vanilla: W1, SN, W2, g, SN. MS: SN, W1, SN, W2, g, and numbers leave. "
+            "SEW: W1, SN, W2, SN, g. In each a shortcut runs from the input to g; only in SEW do spikes meet spikes there. "
+            "The fourth is SEW with OR for g, MA after W1, and Ws, IA and SN on the shortcut.")
+
+# %%
 def vanilla(x, W1, W2, g):
     hidden = SN(x @ W1)
     joined = hidden @ W2, x
@@ -46,21 +56,6 @@ def sew(x, W1, W2, g):
     hidden = SN(x @ W1)
     joined = SN(hidden @ W2), x
     return g(*joined), (x, hidden), joined
-
-chains = {  # from below: the main branch; the shortcut ends at g
-    "vanilla, Eq. 4": ["I in", "W1", "SN", "W2", "g", "SN ", "I out"],
-    "MS, Eq. 5": ["X in", "SN", "W1", "SN ", "W2", "g", "X out"],
-    "SEW, Eq. 6": ["I in", "W1", "SN", "W2", "SN ", "g", "I out"],
-}
-fig, axes = plt.subplots(1, 3, figsize=(8, 4.6))
-for ax, (title, chain) in zip(axes, chains.items()):
-    places = {name: (0, y, ORANGE if name.startswith(("SN", "I")) else "0.3") for y, name in enumerate(chain)}
-    arrows = [(chain[k - 1], chain[k]) for k in range(1, len(chain))]
-    boxes_and_arrows(ax, places, [*arrows, (chain[0], "g", 0.55)])
-    ax.set(title=title, xlim=(-1, 2.2))
-save_figure("08_residual_joins_blocks",
-            "Three residual blocks from input to output. Vanilla: W1, SN, W2, g, SN. MS: SN, W1, SN, W2, g, and numbers leave. "
-            "SEW: W1, SN, W2, SN, g. In each a shortcut runs from the input to g; only in SEW do spikes meet spikes there.")
 
 # %% [markdown]
 # **Four joins** for g (Table II):
@@ -164,6 +159,19 @@ for name, g in JOINS.items():
     a, b = (snn.Tensor(rng.normal(size=(3, 4)), requires_grad=True) for _ in range(2))
     assert snn.gradcheck(lambda a, b: ops.join(a, b, how=name), (a, b))  # polynomials hold between 0 and 1 too
 
+ones, (fig, axes) = np.ones(4), plt.subplots(1, 3, figsize=(8.5, 3))
+tables = [[g(*CASES) for g in JOINS.values()], *zip(*(join_gradients(*CASES, ones, name) for name in JOINS))]
+for ax, table, title in zip(axes, tables, ("value g(x, y)", "gradient to x, main", "gradient to y, shortcut")):
+    ax.pcolormesh(np.array(table), vmin=-1, vmax=2, edgecolor="white")
+    for (i, j), v in np.ndenumerate(table):
+        ax.text(j + 0.5, i + 0.5, f"{v + 0:g}", ha="center", va="center", color="black" if v > 0.5 else "white")
+    ax.set_xticks(np.arange(4) + 0.5, ["0 0", "0 1", "1 0", "1 1"])
+    ax.set_yticks(np.arange(4) + 0.5, [name.upper() for name in JOINS] if ax is axes[0] else [""] * 4)
+    ax.set(title=title, xlabel="x y", ylim=(4, 0))
+save_figure("08_residual_joins_tables",
+            "Three tables for the four cases of two spikes: the value of ADD, AND, IAND and OR, and the gradients to the "
+            "main branch and to the shortcut. Only ADD has a value of 2; only IAND has a gradient of -1.")
+
 # %% [markdown]
 # **In depth.** Put K blocks in a row, each with a main branch that fires at random at rate p = 0.1 beside an
 # input of rate 0.2. Along the shortcuts the share of the gradient that survives is 1 for ADD, (1-p)^K for OR and IAND,
@@ -189,29 +197,44 @@ for name in JOINS:
 assert np.allclose(gradients["add"], 1) and np.allclose(gradients["or"], gradients["iand"])
 assert np.allclose(gradients["or"], (1 - p) ** n, atol=5e-3) and np.allclose(gradients["and"], p**n, atol=5e-3)
 assert np.allclose(values["or"], 1 - (1 - r) * (1 - p) ** n, atol=5e-3) and np.allclose(values["add"], r + n * p, atol=5e-3)
-ones, fig = np.ones(4), plt.figure(figsize=(11.5, 3.9))
-grid = fig.add_gridspec(1, 5, width_ratios=[1, 1, 1, 1.35, 1.35])
-tables = [[g(*CASES) for g in JOINS.values()], *zip(*(join_gradients(*CASES, ones, name) for name in JOINS))]
-for column, (table, title) in enumerate(zip(tables, ("value g(x, y)", "gradient to x,\nmain", "gradient to y,\nshortcut"))):
-    ax = fig.add_subplot(grid[column])
-    ax.pcolormesh(np.array(table), vmin=-1, vmax=2, edgecolor="white")
-    for (i, j), v in np.ndenumerate(table):
-        ax.text(j + 0.5, i + 0.5, f"{v + 0:g}", ha="center", va="center", color="black" if v > 0.5 else "white")
-    ax.set_xticks(np.arange(4) + 0.5, ["0 0", "0 1", "1 0", "1 1"])
-    ax.set_yticks(np.arange(4) + 0.5, [name.upper() for name in JOINS] if column == 0 else [""] * 4)
-    ax.set(title=title, xlabel="x y", ylim=(4, 0))
-for column, (curves, title) in enumerate(((values, "Mean value behind K joins"), (gradients, "Gradient left at the input"))):
-    ax = fig.add_subplot(grid[3 + column])
+
+fig, axes = plt.subplots(1, 2, figsize=(9, 3.6))
+for ax, curves, title in zip(axes, (values, gradients), ("Mean value after K joins", "Gradient left at the input")):
     for name, color, dash, marker in zip(JOINS, (ORANGE, PINK, GREEN, BLUE), ("--", ":", "-.", "-"), "s^Do"):
         ax.plot(n, curves[name], color=color, ls=dash, marker=marker, ms=4, markevery=(name == "iand", 2), label=name.upper())
     ax.set(title=title, xlabel="number of joins K", ylabel="value, or share of the gradient", ylim=(-0.05, 1.5))
     ax.legend(fontsize=8)
 save_figure("08_residual_joins",
-            "Three tables: the value of ADD, AND, IAND and OR for the four cases of two spikes, and their two gradients. "
-            "Two plots over 12 joins: mean value, where ADD climbs and OR levels off at 1; gradient left, 1 for ADD, "
-            "falling slowly for OR and IAND, at once for AND.")
+            "Over 12 joins: the mean value, where ADD climbs, OR levels off at 1, IAND and AND fade; and the share of the "
+            "gradient that is left, 1 for ADD, falling slowly for OR and IAND, at once for AND.")
 
 # %% [markdown]
+# **With layers.** The same with matrices and neurons (tutorial 4's gradient), 12 layers in a row: once plain, each layer fed by
+# the one before, once with a shortcut that OR joins to each layer's spikes. How large is the gradient at the input?
+#
+# **Before you run it:** by what factor do the two differ after twelve layers: ten, a thousand, a million?
+
+# %%
+def gradient_size(shortcut, depth=12, width=60):
+    rng = np.random.default_rng(3)
+    x = start = snn.Tensor(rng.random((8, 16, width)) < 0.2, dtype="float64", requires_grad=True)  # [T, N, features]
+    for _ in range(depth):
+        weight = snn.Tensor(rng.normal(0.0, 0.35, (width, width)))
+        main = ops.lif(x @ weight)
+        x = ops.join(main, x) if shortcut else main
+    x.backward(rng.normal(size=x.shape))
+    return np.sqrt((start.grad**2).mean()), x.data.mean()
+
+for shortcut in (False, True):
+    (size, rate), name = gradient_size(shortcut), "OR shortcuts" if shortcut else "plain"
+    print(f"{name:12} the gradient at the input is {size:.1e}, the last layer fires at {rate:.2f}")
+    assert (size > 0.1) == shortcut == (rate > 0.5)
+
+# %% [markdown]
+# More than a million: without shortcuts the spikes have died out on the way, and with them the gradient. With them the
+# gradient gets through, but look at the rate. An OR can only add spikes, so after twelve joins nearly everything fires, which
+# costs energy and says little. Main branches should fire rarely, and shortcuts only where they are needed.
+#
 # **In the network.** Every shortcut of SynA-ResNet21 halves the map, so it is not the bare input but a 1x1 convolution of
 # stride 2 with batch norm and neurons. A stage of the engine is Eq. 6 with two more units (convolution, norm, neurons)
 # after it; taken apart and joined by hand it gives the same spikes. (`residual="vanilla"` and `"ms"` build the other two.)
@@ -233,6 +256,11 @@ for residual in ("or", "add", "and", "iand", "vanilla"):
 # * Because they are linear in each input, their gradients are exactly what flipping a spike changes.
 # * OR hands the shortcut on unchanged where the main branch is silent, and keeps most of the gradient as long as main
 #   branches fire rarely.
+#
+# ## Your engine
+#
+# Add `join` and `join_backward` to `tutorials/mine.py`: OR and its two gradients, one line each. `python growing.py 8` checks
+# them.
 #
 # ## Further reading
 #

@@ -20,10 +20,18 @@
 import matplotlib.pyplot as plt
 import numpy as np
 
+import diagrams
 import minisnn as snn
 from helpers import BLUE, GREEN, ORANGE, SN, exercise, numeric_gradient, save_figure
 from minisnn import models, nn, ops, optim
 
+diagrams.attention_path()
+save_figure("09_synergistic_attention_path",
+            "Attention over time: the current x is pooled to its mean and its maximum per step; both go through squeeze, ReLU "
+            "and excite and are added to the logits z; a sigmoid (MA) or spiking neurons (IA) make scores of them; x times the "
+            "scores goes through a ReLU to the neurons.")
+
+# %%
 relu = lambda x: np.maximum(x, 0)
 
 def attention_over_time(x, squeeze, excite):
@@ -50,7 +58,7 @@ def pooled(x, dim):
 
 # %% [markdown]
 # Both pooled features go through one small network of two layers without bias, W0 squeezes, W1 excites, and the results
-# are added. T / r hidden units for time (r = 4), C / k for channels. In space there is nothing to squeeze: a k x k
+# are added. There are T / 4 hidden units for time, and at most 8 for channels. In space there is nothing to squeeze: a k x k
 # convolution f looks at both maps. SN is a spiking neuron, so these are the scores of IA:
 #
 # $$\begin{aligned}
@@ -130,9 +138,10 @@ for dim in "tcs":
     assert snn.gradcheck(lambda x, *w: ops.attention(x, dim, *w), inputs)
 
 # %% [markdown]
-# **What they learn.** A made-up task: eight frames of noise, a signal in three of them, and the target is the signal's
-# frames unchanged and nothing elsewhere. All gates start open. We train MA, IA, and IA with Eq. 10 as it is printed,
-# without the ReLU, out of elementary operations.
+# **What they learn.** A made-up task: eight frames of noise, a signal in three of them, and the target is the signal's frames
+# unchanged and nothing elsewhere. All gates start open. (`nn.Attention` keeps the two matrices as parameters, and
+# `optim.Adam` walks down their slopes, each at a rate of its own; both are explained on the next page.) We train MA, IA, and
+# IA with Eq. 10 as it is printed, without the ReLU, out of elementary operations.
 #
 # **Before you run it:** the target is the signal's three frames and nothing elsewhere. Which of the three learns it
 # exactly, and which one fails?
@@ -172,12 +181,27 @@ for kind, (losses, w) in learned.items():
 assert learned["IA without ReLU"][0][-1] == 0 and learned["IA without ReLU"][1].tolist() == [0, 0, 0, 1, 1, 1, 0, 0]
 assert learned["MA"][0][-1] < 0.01 < 10 * learned["IA"][0][0] < learned["IA"][0][-1] and not learned["IA"][1].any()
 
+fig, (left, right) = plt.subplots(1, 2, figsize=(10, 3.4))
+for (name, (losses, w)), color, dash, marker in zip(learned.items(), (BLUE, ORANGE, GREEN), ("-", "--", "-."), "osD"):
+    left.semilogy(np.maximum(losses, 1e-6), color=color, ls=dash, label=name)
+    right.plot(w, color=color, ls=dash, marker=marker, ms=8 if marker == "o" else 4, label=name)
+left.set(title="Learning to pass steps 3 to 5", xlabel="round", ylabel="mean squared error", ylim=(4e-7, 10))
+left.text(45, 1.5e-6, "exactly 0 from here on", fontsize=8)
+left.legend(fontsize=8, loc="upper right", bbox_to_anchor=(1.05, 0.86))
+right.axvspan(2.5, 5.5, color="0.9", zorder=0)
+right.set(title="Scores learned (grey: signal)", xlabel="time step", ylabel="score", xlim=(-0.3, 7.3))
+save_figure("09_synergistic_attention",
+            "Left: error of MA, IA and IA without ReLU over 120 rounds; MA's falls, that without ReLU becomes 0, that of "
+            "IA rises and stays. Right: the scores learned per time step; MA high and IA without ReLU exactly 1 where the "
+            "signal is, IA all 0.")
+
 # %% [markdown]
 # MA fades the noise out, smoothly. IA without the ReLU is exact: its scores *are* the answer. But IA with the ReLU shuts
 # everything, and stays shut, for a reason worth knowing: relu(w x) at w = 0 sits where the ReLU's gradient is 0, so a
 # closed gate passes no gradient, neither to x nor to its own score (the assert in the loop has seen it). It can close,
-# but it cannot learn to open again: a valve. On a backbone that would be a disaster. On a *shortcut*, beside a main
-# branch that does the work, it is natural pruning: tutorial 12.
+# but it cannot learn to open again: a valve (though its weights may coast on for a while, tutorial 12). On a backbone that is
+# the disaster of this picture: nothing passes any more. On a *shortcut*, beside a main branch that does the work, it is
+# natural pruning: tutorial 12.
 #
 # **In space**, without training: a kernel that averages the mean map over 3 x 3 pixels, on a ring in noise.
 
@@ -190,23 +214,14 @@ z = logits(scene, "s", kernel)
 ma, ia = (scores(z, "s", spiking)[0] for spiking in (False, True))
 assert ma[~ring].min() > 0.4 and set(np.unique(ia)) == {0, 1} and ia[~ring].mean() < 0.05 and ia[ring].mean() > 0.7
 
-fig, axes = plt.subplots(1, 5, figsize=(13, 3), gridspec_kw={"width_ratios": [1.5, 1.5, 1, 1, 1]})
-for (name, (losses, w)), color, dash, marker in zip(learned.items(), (BLUE, ORANGE, GREEN), ("-", "--", "-."), "osD"):
-    axes[0].semilogy(np.maximum(losses, 1e-6), color=color, ls=dash, label=name)
-    axes[1].plot(w, color=color, ls=dash, marker=marker, ms=8 if marker == "o" else 4, label=name)
-axes[0].set(title="Learning to pass steps 3 to 5", xlabel="round", ylabel="mean squared error", ylim=(4e-7, 10))
-axes[0].text(45, 1.5e-6, "exactly 0 from here on", fontsize=8)
-axes[0].legend(fontsize=8, loc="upper right", bbox_to_anchor=(1.05, 0.86))
-axes[1].axvspan(2.5, 5.5, color="0.9", zorder=0)
-axes[1].set(title="Scores learned (grey: signal)", xlabel="time step", ylabel="score", xlim=(-0.3, 7.3))
-for ax, image, title in zip(axes[2:], (scene.mean((0, 1, 2)), ma, ia), ("x, mean over T, C", "MA-S score", "IA-S score")):
+fig, axes = plt.subplots(1, 3, figsize=(9, 3))
+for ax, image, title in zip(axes, (scene.mean((0, 1, 2)), ma, ia), ("x, mean over T, C", "MA-S score", "IA-S score")):
     shown = ax.imshow(image, vmin=0 if "score" in title else None, vmax=1 if "score" in title else None)
     ax.set(title=title, xticks=[], yticks=[])
     fig.colorbar(shown, ax=ax, shrink=0.75)
-save_figure("09_synergistic_attention",
-            "Left: error of MA, IA and IA without ReLU over 120 rounds. Next: the scores learned per time step; MA high "
-            "and IA without ReLU exactly 1 where the signal is, IA with ReLU all 0. Right: a noisy ring, its smooth MA "
-            "score, its IA score of 0 and 1.")
+save_figure("09_synergistic_attention_space",
+            "A noisy ring; its MA score, smooth, higher on the ring than beside it; and its IA score, 1 on most of the "
+            "ring and 0 on nearly all of the rest.")
 
 # %% [markdown]
 # **In the network** attention is placed between batch norm and neurons: MA in the main branch, at one of four positions
@@ -228,6 +243,11 @@ for unit in (stage.main[0], stage.shortcut):
 # * With the ReLU that the code has and the equation has not, a shut gate passes no gradient: it can close, but it
 #   cannot learn to open again.
 # * Each sample starts from rest, so that its result does not depend on its batch.
+#
+# ## Your engine
+#
+# Add `attention` to `tutorials/mine.py`: MA and IA over channels in one function, as `spiking` says. Your own `neuron` makes
+# the scores of IA, with a single step. `python growing.py 9` checks both.
 #
 # ## Further reading
 #
@@ -259,19 +279,19 @@ def check_gate_gradient(gate_gradient):
 exercise(1, check_gate_gradient, gate_gradient)
 
 # %% [markdown]
-# **2.** Find weights with which IA over channels lets channel k through and no other, when all channels are equally
+# **2.** Find weights with which IA over channels lets one channel through and no other, when all channels are equally
 # active: mean 1, maximum 1. Return squeeze [8, C] and excite [C, 8].
 #
 # Hint: let one hidden unit be the mean over the channels, 1 here; it comes twice, for the mean and for the maximum.
 # From rest, z has to reach tau times the threshold.
 
 # %%
-def only_channel(k, C):
+def only_channel(channel, C):
     raise NotImplementedError
 
 def check_only_channel(only_channel):
-    for k, C in ((0, 16), (5, 32)):
-        open_ = scores(logits(np.ones((2, 1, C, 3, 3)), "c", *only_channel(k, C)), "c", spiking=True)[0]
-        assert np.flatnonzero(open_).tolist() == [k], f"open are the channels {np.flatnonzero(open_)}, not {k} alone"
+    for channel, C in ((0, 16), (5, 32)):
+        open_ = scores(logits(np.ones((2, 1, C, 3, 3)), "c", *only_channel(channel, C)), "c", spiking=True)[0]
+        assert np.flatnonzero(open_).tolist() == [channel], f"open are {np.flatnonzero(open_)}, not {channel} alone"
 
 exercise(2, check_only_channel, only_channel)

@@ -129,6 +129,18 @@ print("fell silent:", gone)
 first = [(run["training"][0], run["report"][0].rates) for run in runs.values()]
 assert any(rates[f"stages.{k - 1}.shortcut"] < 0.1 * fired[k] for fired, rates in first for k in fired if fired[k] > 0.05)
 
+fig, ax = plt.subplots(figsize=(6.5, 3.6))
+for k, color, dash, marker in ((1, BLUE, "-", "o"), (2, ORANGE, "--", "s"), (3, GREEN, "-.", "D")):
+    ax.plot([1, 2, 3], [rates[k] for rates in runs["free"]["training"]], color=color, ls=dash, marker=marker,
+            label=f"{k}, training")
+    ax.plot([1, 2, 3], [report.rates[f"stages.{k - 1}.shortcut"] for report in runs["free"]["report"]], color=color, ls=dash,
+            marker=marker, fillstyle="none", ms=9, lw=0.8, label=f"{k}, evaluation")
+ax.set(title="Shortcuts of the free network", xlabel="epoch", ylabel="spikes per neuron and step", xticks=[1, 2, 3])
+ax.legend(fontsize=8, title="shortcut, mode", loc="center left", bbox_to_anchor=(1, 0.5))
+save_figure("12_natural_pruning_shortcuts",
+            "Firing rate of the three shortcuts over three epochs, in training and in evaluation. At least one falls "
+            "to 0 in both and stays there; in evaluation some seem silent after the first epoch that fire in training.")
+
 # %% [markdown]
 # **It coasts.** From some batch on the silent shortcut gets no gradient at all. Its weights move on nevertheless: Adam
 # steps along running *means* of gradients (tutorial 10), which fade by a tenth with each batch. So the valve is one of the
@@ -142,6 +154,17 @@ last = np.flatnonzero(gradient)[-1]
 print(f"the last gradient in batch {last + 1} of {len(gradient)}; largest step of a weight {moved[last]:.1e} in that batch, "
       f"{moved[last + 10]:.1e} ten batches later, {moved[-1]:.1e} in the last one")
 assert last < len(gradient) - 20 and moved[last + 5] > 0 and moved[-1] < 1e-3 * moved[last]
+
+fig, ax = plt.subplots(figsize=(6.5, 3.4))
+batch = np.arange(1, len(moved) + 1)
+ax.semilogy(batch[gradient], moved[gradient], "o", ms=4, color=BLUE, label="with a gradient")
+ax.semilogy(batch[~gradient], np.maximum(moved[~gradient], 1e-12), "x", ms=5, color=ORANGE, label="without: Adam coasts")
+ax.set(title=f"Shortcut {gone}: largest step of a weight", xlabel="batch", ylabel="size of the step")
+ax.legend(fontsize=8)
+save_figure("12_natural_pruning",
+            "Largest step of a weight of the silent shortcut in each batch: with a gradient about as large as the learning "
+            "rate; after the last gradient the steps fade smoothly by many orders of magnitude over the batches that "
+            "follow.")
 
 # %% [markdown]
 # The shortcut that was shut by hand before the first batch has no such past: Adam's means are zero. It has not emitted one
@@ -188,6 +211,19 @@ for name, report in costs.items():
 assert costs["after"].ac < costs["before"].ac and costs["after"].mac < costs["before"].mac
 assert costs["after"].spikes == costs["before"].spikes and parameters["after"] < parameters["before"]
 
+rows = [row for row in costs["before"].layers if row.name.startswith("stages.1")]
+left_over = {row.name: row.ac for row in costs["after"].layers}
+at, (fig, ax) = np.arange(len(rows)), plt.subplots(figsize=(6.5, 3))
+ax.barh(at - 0.2, [row.ac / 1e3 for row in rows], 0.38, color=ORANGE, hatch="//", edgecolor="white", label="before")
+ax.barh(at + 0.2, [left_over.get(row.name, 0) / 1e3 for row in rows], 0.38, color=BLUE, label="after pruning")
+ax.set_yticks(at, [energy.label(row.name) for row in rows], fontsize=8)
+ax.set(title="Additions in stage 2", xlabel="AC per image (thousands)")
+ax.invert_yaxis()
+ax.legend(fontsize=8)
+save_figure("12_natural_pruning_additions",
+            "Additions of each layer of stage 2 before and after pruning: the shortcut's are gone, those of all other "
+            "layers are the same.")
+
 # %% [markdown]
 # It works with ADD as well, x + 0 = x, but not with every join. A silent y makes AND and IAND silent altogether
 # (tutorial 8); there the engine refuses.
@@ -215,37 +251,9 @@ for name, run in runs.items():
 # %% [markdown]
 # The two accuracies differ, and this page cannot say why: one run each, three epochs, another path through the weights. A
 # shortcut is there to train the layers before it, and early in training it is missed; over many seeds and longer runs the
-# gap may close (the README compares such runs). The paper finds that natural pruning beats removal before training (Table
+# gap may close. The paper finds that natural pruning beats removal before training (Table
 # VIII: 97.57 % against 95.83 % with SynA-T). Its explanation is the time before the shortcut closed: while it was open, it
 # taught the layers before it something. That is consistent with what you see here, and it is not proven by it.
-
-# %%
-fig, (left, middle, right) = plt.subplots(1, 3, figsize=(12.5, 3.8))
-for k, color, dash, marker in ((1, BLUE, "-", "o"), (2, ORANGE, "--", "s"), (3, GREEN, "-.", "D")):
-    left.plot([1, 2, 3], [rates[k] for rates in runs["free"]["training"]], color=color, ls=dash, marker=marker,
-              label=f"{k}, training")
-    left.plot([1, 2, 3], [report.rates[f"stages.{k - 1}.shortcut"] for report in runs["free"]["report"]], color=color, ls=dash,
-              marker=marker, fillstyle="none", ms=9, lw=0.8, label=f"{k}, evaluation")
-left.set(title="Shortcuts of the free network", xlabel="epoch", ylabel="spikes per neuron and step", xticks=[1, 2, 3])
-left.legend(fontsize=8, title="shortcut, mode")
-batch = np.arange(1, len(moved) + 1)
-middle.semilogy(batch[gradient], moved[gradient], "o", ms=4, color=BLUE, label="with a gradient")
-middle.semilogy(batch[~gradient], np.maximum(moved[~gradient], 1e-12), "x", ms=5, color=ORANGE, label="without: Adam coasts")
-middle.set(title=f"Shortcut {gone}: largest step of a weight", xlabel="batch", ylabel="size of the step")
-middle.legend(fontsize=8)
-rows = [row for row in costs["before"].layers if row.name.startswith("stages.1")]
-left_over = {row.name: row.ac for row in costs["after"].layers}
-at = np.arange(len(rows))
-right.barh(at - 0.2, [row.ac / 1e3 for row in rows], 0.38, color=ORANGE, hatch="//", edgecolor="white", label="before")
-right.barh(at + 0.2, [left_over.get(row.name, 0) / 1e3 for row in rows], 0.38, color=BLUE, label="after pruning")
-right.set_yticks(at, [energy.label(row.name) for row in rows], fontsize=8)
-right.set(title="Additions in stage 2", xlabel="AC per image (thousands)")
-right.invert_yaxis()
-right.legend(fontsize=8)
-save_figure("12_natural_pruning",
-            "Left: firing rate of the three shortcuts over three epochs, in training and in evaluation; one of them "
-            "falls to 0. Middle: largest step of a weight of that shortcut in each batch; after the last gradient the "
-            "steps fade smoothly over 60 batches. Right: additions in stage 2 before and after pruning.")
 
 # %% [markdown]
 # ## Summary

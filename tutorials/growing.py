@@ -11,6 +11,7 @@ from sklearn.datasets import load_digits
 
 import minisnn as snn
 from minisnn import models, ops
+from minisnn.ledger import ledger
 from minisnn.surrogate import ATan
 
 
@@ -93,6 +94,17 @@ def check_conv(mine, rng):
         assert np.allclose(found, right), f"conv: wrong {where}"
 
 
+def check_event_conv(mine, rng):
+    for k, stride, padding in ((3, 1, 1), (3, 2, 1), (1, 2, 0)):
+        x, w = rng.random((2, 3, 9, 7)) < 0.2, rng.integers(-9, 10, (4, 3, k, k)).astype(float)
+        with ledger() as entries:
+            right = ops.conv2d(snn.Tensor(x, dtype="float64"), snn.Tensor(w), stride, padding, "event").data
+        found, additions = mine.event_conv(x, w, stride, padding)
+        where = f"for kernel {k}, stride {stride}, padding {padding}"
+        assert np.array_equal(found, right), f"event_conv: wrong sums {where}"
+        assert additions == entries[0].ac, f"event_conv: {additions} additions, not {entries[0].ac}, {where}"
+
+
 def check_batch_norm(mine, rng):
     x, weight, bias = rng.normal(2, 3, (3, 4, 5, 6, 2)), rng.normal(size=5), rng.normal(size=5)
     right = ops.batch_norm(*map(snn.Tensor, (x, weight, bias)), running_mean=np.zeros(5), running_var=np.ones(5))
@@ -135,7 +147,7 @@ def check_block(mine, rng):
 
 ADDED = {  # page -> the checks of what it adds
     1: [check_linear], 2: [check_neuron], 3: [check_surrogate], 4: [check_neuron_backward, check_training], 5: [check_conv],
-    7: [check_batch_norm], 8: [check_join], 9: [check_attention], 10: [check_block],
+    6: [check_event_conv], 7: [check_batch_norm], 8: [check_join], 9: [check_attention], 10: [check_block],
 }
 
 

@@ -1,5 +1,6 @@
 """What every tutorial uses: a place for its figures, a finite difference, and a way to check an exercise."""
 
+import contextlib
 import os
 import sys
 import traceback
@@ -33,19 +34,6 @@ def save_figure(name, alt=""):
     print("figure:", path)
 
 
-def boxes_and_arrows(ax, boxes, arrows):
-    """A diagram. boxes: name -> (x, y) or (x, y, color); arrows: (from, to) or (from, to, bend), by name."""
-    for name, (x, y, *color) in boxes.items():
-        ax.text(x, y, name.strip(), ha="center", va="center", fontsize=9, zorder=3,
-                bbox=dict(boxstyle="round,pad=0.35", fc="white", ec=(color or ["0.3"])[0], lw=1.4))
-    for start, end, *bend in arrows:
-        ax.annotate("", boxes[end][:2], boxes[start][:2], zorder=1, arrowprops=dict(
-            arrowstyle="->", color="0.3", shrinkA=13, shrinkB=13, connectionstyle=f"arc3,rad={(bend or [0])[0]}"))
-    xs, ys = zip(*(place[:2] for place in boxes.values()))
-    ax.set(xlim=(min(xs) - 0.6, max(xs) + 0.6), ylim=(min(ys) - 0.6, max(ys) + 0.6))
-    ax.axis("off")
-
-
 def numeric_gradient(f, x, eps=1e-6):
     """Entry k: (f(x + eps at k) - f(x - eps at k)) / (2 eps), for a function f that returns one number."""
     x = np.array(x, dtype=np.float64)  # a copy: the caller's array stays as it is
@@ -58,6 +46,20 @@ def numeric_gradient(f, x, eps=1e-6):
         gradient[k] = (above - f(x)) / (2 * eps)
         x[k] = before
     return gradient
+
+
+def inputs_of(net, x, kind):
+    """Run net on x in evaluation mode: {name: (module, the array that it got)} for all its modules of this kind."""
+    import minisnn as snn
+
+    found = {}
+    with contextlib.ExitStack() as stack, snn.no_grad():
+        for name, module in net.named_modules():
+            if isinstance(module, kind):
+                heard = lambda inputs, _, name=name, module=module: found.update({name: (module, inputs[0].data)})
+                stack.enter_context(snn.nn.listen(module, heard))
+        net.eval()(x)
+    return found
 
 
 def verdict(check, answer):

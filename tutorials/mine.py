@@ -39,6 +39,11 @@ def conv(x, w, stride=1, padding=0):
     raise NotImplementedError
 
 
+def event_conv(x, w, stride=1, padding=0):
+    """Page 6. Spikes x: [N, C, H, W], w: [O, C, k, k] -> what conv returns, by additions alone, and how many they were."""
+    raise NotImplementedError
+
+
 def batch_norm(x, weight, bias, eps=1e-5):
     """Page 7. x: [T, N, C, H, W], weight and bias: [C]; the batch's own statistics."""
     raise NotImplementedError

@@ -49,7 +49,7 @@ def percent(text):
 def drawn_apart(source):
     """A code cell that ends in a figure -> (what is computed, what only draws it); else (source, "")."""
     body = ast.parse(source).body
-    draws = next((node for node in body if "plt." in ast.get_source_segment(source, node)
+    draws = next((node for node in body if re.search(r"\b(plt|diagrams)\.", ast.get_source_segment(source, node))
                   and not isinstance(node, (ast.FunctionDef, ast.Import))), None)
     if draws is None or "save_figure" not in ast.get_source_segment(source, body[-1]):
         return source, ""

@@ -12,15 +12,15 @@ def wrong_gate_gradient(d, x, w):
     return (d * x).sum((2, 3, 4)).T  # of Eq. 10 as printed, without the ReLU
 
 
-def only_channel(k, C):
+def only_channel(channel, C):
     squeeze, excite = np.zeros((8, C)), np.zeros((C, 8))
     squeeze[0] = 1 / C  # the first hidden unit is the mean over the channels, 1
-    excite[k, 0] = 1.0  # once for the mean, once for the maximum: z = 2, just enough
+    excite[channel, 0] = 1.0  # once for the mean, once for the maximum: z = 2, just enough
     return squeeze, excite
 
 
-def wrong_only_channel(k, C):
+def wrong_only_channel(channel, C):
     squeeze, excite = np.zeros((8, C)), np.zeros((C, 8))
     squeeze[0] = 1 / C
-    excite[k, 0] = 0.5  # z = 1 is the threshold, but one step from rest charges the neuron to z / tau only
+    excite[channel, 0] = 0.5  # z = 1 is the threshold, but one step from rest charges the neuron to z / tau only
     return squeeze, excite

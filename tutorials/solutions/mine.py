@@ -38,6 +38,19 @@ def conv(x, w, stride=1, padding=0):
     return np.einsum("ncyxij,ocij->noyx", windows, w, optimize=True)
 
 
+def event_conv(x, w, stride=1, padding=0):
+    k, (H, W) = w.shape[-1], x.shape[2:]
+    y = np.zeros((len(x), len(w), (H + 2 * padding - k) // stride + 1, (W + 2 * padding - k) // stride + 1))
+    additions = 0
+    for n, c, iy, ix in np.argwhere(x):
+        for ky, kx in np.ndindex(k, k):
+            (oy, row), (ox, column) = divmod(iy + padding - ky, stride), divmod(ix + padding - kx, stride)
+            if row == column == 0 and 0 <= oy < y.shape[2] and 0 <= ox < y.shape[3]:
+                y[n, :, oy, ox] += w[:, c, ky, kx]
+                additions += len(w)
+    return y, additions
+
+
 def batch_norm(x, weight, bias, eps=1e-5):
     over = (0, 1, 3, 4)
     xhat = (x - x.mean(over, keepdims=True)) / np.sqrt(x.var(over, keepdims=True) + eps)
