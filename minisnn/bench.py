@@ -6,6 +6,7 @@
     rate   the training step against the firing rate of the network
     sizes  training step and inference at the sizes that people train at, against SpikingJelly, on one and on all threads
     race   time to 97 % test accuracy on digits, against SpikingJelly, with the same batches from the same weights
+    small  training of networks without maps, and stream, the latency of a frame: see contests.py
 
 If PyTorch (for sizes and race, SpikingJelly) can be imported by this Python, or by the one that --peer names, it is timed in
 turn with ours, in a process of its own (peer.py).
@@ -360,10 +361,12 @@ def own_network(size, seed):
     return net
 
 
-def peer_network(peer, folder, net, lr):
-    """The same network, with the same weights, on the other side."""
+def peer_network(peer, folder, net, lr, attention=True):
+    """The same network, with the same weights, on the other side; without attention it is the one of the model or."""
     stem, config = CATALOGUE[net.config.preset].stem, net.config
     plan = dict(channels=stem.channels, classes=stem.classes, width=config.width, timesteps=config.timesteps)
+    if not attention:
+        plan["attention"] = False
     path = folder / "weights.npz"
     np.savez(path, allow_pickle=False, **{f"p{k:04d}": p.data for k, p in enumerate(net.parameters())})
     peer.ask("build", plan=plan, weights=str(path), lr=lr)

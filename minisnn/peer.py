@@ -1,4 +1,5 @@
-"""PyTorch and SpikingJelly for `minisnn bench`, in a process of their own: two pools of threads in one slow each other down.
+"""PyTorch, SpikingJelly and snnTorch for `minisnn bench`, in a process of their own, since two pools of threads in one slow
+each other down.
 
 ``Peer`` runs this file in another Python, one that has them and need not have minisnn. That reads a request a line,
 JSON [name of a function below, its arguments], and writes a line of JSON, the answer. Nothing heavy is imported here before a
@@ -112,8 +113,9 @@ def seconds(call):
     return time.perf_counter() - start
 
 
-def network(channels, classes, width, timesteps):
-    """SynA-T-ResNet21 in SpikingJelly, for stems of 3x3 and stride 1: temporal MA in position a, temporal IA, OR joins.
+def network(channels, classes, width, timesteps, attention=True):
+    """SynA-T-ResNet21 in SpikingJelly, for stems of 3x3 and stride 1: temporal MA in position a, temporal IA, OR joins; or,
+    without attention, OR-ResNet21, which also works in the single-step mode.
 
     Its parameters are defined in the order of minisnn's.
     """
@@ -142,7 +144,7 @@ def network(channels, classes, width, timesteps):
             layer.Conv2d(before, after, kernel, stride, kernel // 2, bias=False, step_mode="m"),
             layer.BatchNorm2d(after, step_mode="m"),
         ]
-        return nn.Sequential(*parts, *([] if score is None else [OverTime(score)]), fire())
+        return nn.Sequential(*parts, *([OverTime(score)] if attention and score is not None else []), fire())
 
     class Network(nn.Module):
         def __init__(self):
@@ -164,7 +166,8 @@ def network(channels, classes, width, timesteps):
             for main, shortcut, after in self.stages:
                 a, b = main(x), shortcut(x)
                 x = after(a + b - a * b)
-            return self.head(x.mean((3, 4))).mean(0)
+            x = self.head(x.mean((-2, -1)))
+            return x.mean(0) if x.ndim == 3 else x
 
     return Network()
 
@@ -193,6 +196,143 @@ def give(path: str) -> None:
 
     with np.load(path, allow_pickle=False) as file:
         _kept["x"], _kept["y"] = (torch.from_numpy(file[name]) for name in ("x", "y"))
+
+
+def frames(path: str) -> dict[str, Any]:
+    """Show the frames x [T, 1, C, H, W] of a file one by one, in single-step mode: seconds of each, mean of their scores."""
+    import numpy as np
+    import torch
+    from spikingjelly.activation_based import functional
+
+    net, times = _kept["net"].eval(), []
+    total: Any = 0.0
+    functional.set_step_mode(net, "s")
+    with np.load(path, allow_pickle=False) as file, torch.no_grad():
+        x = torch.from_numpy(file["x"])
+        for frame in x:
+            start = time.perf_counter()
+            total = total + net(frame)
+            times.append(time.perf_counter() - start)
+    functional.reset_net(net)
+    return {"seconds": times, "scores": (total / len(x)).tolist()}
+
+
+def small_network(side, sizes, recurrent, learned):
+    """A network without maps, layer by layer: [T, N, F] to scores [N, K]. Its neurons do not divide their input by tau = 2."""
+    import torch
+    from torch import nn
+
+    pairs = [(sizes[k], sizes[k + 1]) for k in range(len(sizes) - 2)]
+
+    class Jelly(nn.Module):
+        """Neurons of SpikingJelly; recurrent ones step by step, others all steps at once."""
+
+        def __init__(self, size):
+            super().__init__()
+            from spikingjelly.activation_based import neuron, surrogate
+
+            kind = neuron.ParametricLIFNode if learned else neuron.LIFNode
+            more = dict(decay_input=False, v_reset=0.0, detach_reset=True, surrogate_function=surrogate.ATan())
+            self.again: Any = nn.Linear(size, size) if recurrent else None
+            self.fire = kind(2.0, **more, step_mode="s" if recurrent else "m")
+
+        def forward(self, x):
+            self.fire.reset()
+            if self.again is None:
+                return self.fire(x)
+            spikes, last = [], torch.zeros_like(x[0])
+            for current in x:
+                last = self.fire(current + self.again(last))
+                spikes.append(last)
+            return torch.stack(spikes)
+
+        def fill(self, arrays):
+            return ([self.again.weight, self.again.bias] if recurrent else []) + ([self.fire.w] if learned else []), arrays
+
+    class Torch(nn.Module):
+        """Neurons of snnTorch."""
+
+        def __init__(self, size):
+            super().__init__()
+            import snntorch
+            from snntorch import surrogate
+
+            more = dict(beta=0.5, learn_beta=learned, reset_mechanism="zero", reset_delay=False)
+            more["spike_grad"] = surrogate.atan(alpha=2.0)
+            self.fire = snntorch.RLeaky(linear_features=size, **more) if recurrent else snntorch.Leaky(**more)
+
+        def forward(self, x):
+            spikes, state = [], [torch.zeros_like(x[0]) for _ in range(2 if recurrent else 1)]
+            for current in x:
+                spike, *rest = self.fire(current, *state)
+                state = [spike, *rest] if recurrent else rest
+                spikes.append(spike)
+            return torch.stack(spikes)
+
+        def fill(self, arrays):
+            own = [self.fire.recurrent.weight, self.fire.recurrent.bias] if recurrent else []
+            if learned:  # beta = 1 - sigmoid(w)
+                arrays = [*arrays[:-1], 1 / (1 + torch.exp(arrays[-1]))]
+            return own + ([self.fire.beta] if learned else []), arrays
+
+    class Network(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.ModuleList(nn.Linear(a, b) for a, b in pairs)
+            self.neurons = nn.ModuleList({"spikingjelly": Jelly, "snntorch": Torch}[side](b) for _, b in pairs)
+            self.head = nn.Linear(*sizes[-2:])
+
+        def forward(self, x):
+            for linear, neurons in zip(self.linear, self.neurons):
+                x = neurons(linear(x))
+            return self.head(x).mean(0)
+
+        def fill(self, arrays):
+            """Take the weights of minisnn's network, which lists each layer, then its neurons', then the head."""
+            count = 2 * recurrent + learned
+            with torch.no_grad():
+                for linear, neurons in zip(self.linear, self.neurons):
+                    own, theirs = neurons.fill(arrays[2 : 2 + count])
+                    for p, array in zip([linear.weight, linear.bias, *own], [*arrays[:2], *theirs], strict=True):
+                        p.copy_(array.reshape(p.shape))
+                    arrays = arrays[2 + count :]
+                for p, array in zip([self.head.weight, self.head.bias], arrays, strict=True):
+                    p.copy_(array)
+            return self
+
+    return Network()
+
+
+def small(side: str, plan: dict[str, Any], path: str, batch_size: int, lr: float) -> dict[str, float]:
+    """Train a network without maps on the samples of an .npz file, in the given orders: seconds, test accuracy, first loss."""
+    import numpy as np
+    import torch
+
+    timesteps = plan.pop("timesteps")
+    with np.load(path, allow_pickle=False) as file:
+        arrays = [torch.from_numpy(file[name]) for name in sorted(file.files) if name.startswith("p0")]
+        x, y, x_test, y_test, orders = (torch.from_numpy(file[name]) for name in ("x", "y", "x_test", "y_test", "orders"))
+
+    def shown(x):  # [T, N, F]
+        return x.transpose(0, 1).contiguous() if timesteps is None else x.expand(timesteps, *x.shape)
+
+    def step(net, optimizer, chosen):
+        loss = torch.nn.functional.cross_entropy(net(shown(x[chosen])), y[chosen])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    for once in (True, False):  # first a step that is not timed
+        net, losses = small_network(side, **plan).fill(arrays), []
+        optimizer, start = torch.optim.Adam(net.parameters(), lr), time.perf_counter()
+        for order in orders[:1] if once else orders:
+            batches = order[:batch_size].split(batch_size) if once else order.split(batch_size)
+            losses += [step(net, optimizer, chosen) for chosen in batches]
+        taken = time.perf_counter() - start
+    with torch.no_grad():
+        right = (net.eval()(shown(x_test)).argmax(1) == y_test).double().mean().item()
+    return {"seconds": taken, "accuracy": right, "loss": losses[0]}
 
 
 def learn(x, y):

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from minisnn import Tensor, bench, cli, data, growth, optim, threads
+from minisnn import Tensor, bench, cli, contests, data, growth, nn, no_grad, optim, threads
 from minisnn.data.base import limited
 from minisnn.figures import timings
 from minisnn.peer import Peer
@@ -121,6 +121,79 @@ def test_growth_is_measured_beside_its_bound():
 
 def test_the_exponent_of_a_power_law():
     assert growth.slope([1, 2, 4], [3, 12, 48]) == pytest.approx(2)
+
+
+class Rival:
+    """Stands for another program in the contests: this engine again."""
+
+    def __init__(self, off=0.0):
+        self.off = off
+
+    def ask(self, name, **arguments):
+        if name == "small":
+            with np.load(arguments["path"]) as file:
+                given = dict(file)
+            row = next(row for row in contests.SMALL.values() if row.sizes == arguments["plan"]["sizes"])
+            net = contests.network(row, 1)  # other weights, which are replaced
+            for p, a in zip(net.parameters(), [given[n] for n in sorted(given) if n.startswith("p0")], strict=True):
+                p.data[...] = a
+            train, first = data.Arrays(given["x"], given["y"], row.timesteps), given["orders"][0, : arguments["batch_size"]]
+            optimizer = optim.Adam(net.parameters(), arguments["lr"])
+            loss = contests.learn(net, optimizer, train.batch(first), train.labels[first])
+            return {"seconds": 7.0, "accuracy": 0.5, "loss": loss + self.off}
+        if name == "build":
+            self.net = bench.models.build("gestures", width=16, timesteps=8, seed=1).eval()
+            with np.load(arguments["weights"]) as file:
+                for p, a in zip(self.net.parameters(), [file[name] for name in file.files], strict=True):
+                    p.data[...] = a
+            assert arguments["plan"]["attention"] is False
+        if name == "frames":
+            with np.load(arguments["path"]) as file, no_grad():
+                scores = self.net(file["x"]).data
+            return {"seconds": [3.0] * 8, "scores": (scores + self.off).tolist()}
+        return None
+
+
+def test_small_networks_are_trained_side_by_side(capsys):
+    assert tuple(contests.SMALL) == cli.bench.NETWORKS
+    said = []
+    rows = contests.bench_small({"spikingjelly": Rival()}, ["plain", "recurrent"], epochs=2, say=said.append)
+    assert [(r["network"], r["side"]) for r in rows] == [
+        (n, s) for n in ("plain", "recurrent") for s in ("minisnn", "spikingjelly")
+    ]
+    ours, theirs = rows[:2]
+    assert said == rows and theirs["ratio"] == 7 / ours["seconds"] and theirs["loss"] == pytest.approx(ours["loss"], rel=1e-6)
+    assert ours["accuracy"] > 0.8 and ours["ratio"] == 1
+    with pytest.raises(RuntimeError, match="snntorch: the networks differ"):
+        contests.bench_small({"snntorch": Rival(0.1)}, ["plain"], epochs=1)
+    (row,) = found(capsys, "small", "--network", "learned", "--epochs", "1")["small"][:1]
+    assert row["side"] == "minisnn" and row["seconds"] > 0
+
+
+def test_frames_are_timed_in_turn():
+    row = contests.bench_stream(Rival(), frames=8)
+    assert row["peer_seconds"] == 3.0 and row["ratio"] == 3.0 / row["seconds"] and row["frames"] == 8
+    assert 0.02 < row["firing_rate"] < 0.2 and row["seconds"] <= row["seconds_95"]
+    assert contests.bench_stream(None, frames=8)["ratio"] is None
+    with pytest.raises(RuntimeError, match="networks differ"):
+        contests.bench_stream(Rival(0.5), frames=8)
+
+
+def test_steps_with_each_kind_of_neurons():
+    ratios = contests.bench_neurons(1)
+    assert list(ratios) == list(nn.NEURONS) and ratios["lif"] == 1 and all(0.2 < ratio < 5 for ratio in ratios.values())
+
+
+@pytest.mark.slow
+def test_other_programs_train_the_same_small_networks():
+    for side in contests.OTHERS:
+        with Peer(sys.executable, "torch", side) as peer:
+            if not peer:
+                pytest.skip(f"this Python cannot import torch and {side}")
+            rows = contests.bench_small({side: peer}, epochs=1)  # raises if the losses differ
+            assert all(r["accuracy"] > 0.3 for r in rows)
+            if side == "spikingjelly":
+                assert contests.bench_stream(peer, frames=8)["ratio"] > 0
 
 
 @pytest.mark.slow

@@ -47,6 +47,7 @@ FLOORS = [
         "bench",
         "growth",
         "scaling",
+        "contests",
     },
     {"figures"},
     {"ablation"},

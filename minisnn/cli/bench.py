@@ -1,5 +1,6 @@
 """`minisnn bench`: time the engine on this machine."""
 
+import contextlib
 import pathlib
 import sys
 from typing import Any
@@ -16,7 +17,9 @@ DESCRIPTION = (
     "'lif', the neurons; 'rate', the training step against the firing rate; 'sizes', training step and inference at five "
     "sizes against SpikingJelly; 'race', the time to 97 % on digits against SpikingJelly; 'growth', time and memory of a step "
     "against width, T, batch, map and firing rate, beside their bound; 'scale', two processes of one thread against one of "
-    "two, and from it what many machines would do (needs minisnn[mpi]). Medians. Close other programs first."
+    "two, and from it what many machines would do (needs minisnn[mpi]); 'small', training of networks without maps on digits "
+    "against SpikingJelly and snnTorch; 'stream', the latency of a frame of the gestures against SpikingJelly. Medians. Close "
+    "other programs first."
 )
 SECTIONS = (
     "step",
@@ -27,14 +30,17 @@ SECTIONS = (
     "race",
     "growth",
     "scale",
+    "small",
+    "stream",
 )  # the step first, so that the peak memory is its own
 SIZES = ("digits", "mnist", "nmnist", "mnist-32", "full")
-LONG = ("sizes", "race", "growth", "scale")  # only where they are named
+LONG = ("sizes", "race", "growth", "scale", "small", "stream")  # only where they are named
+NETWORKS = ("plain", "recurrent", "learned")  # the rows of contests.SMALL
 
 
 def add_arguments(parser):
     parser.add_argument(
-        "sections", nargs="*", metavar="SECTION", help=f"what to time: {', '.join(SECTIONS)} (default: all but the last four)"
+        "sections", nargs="*", metavar="NAME", help=f"what to time: {', '.join(SECTIONS)} (default: all but the last six)"
     )
     parser.add_argument(
         "--width", type=whole(8), default=64, metavar="W", help="width of the network for step and rate, a multiple of 8"
@@ -46,12 +52,17 @@ def add_arguments(parser):
     parser.add_argument(
         "--peer",
         metavar="PYTHON",
-        help="a Python that can import torch and, for sizes and race, spikingjelly, to be timed alongside (default: this one)",
+        help="a Python that can import torch and, for sizes, race, small and stream, spikingjelly, for small also snntorch, to "
+        "be timed alongside (default: this one)",
     )
     parser.add_argument("--size", action="append", choices=SIZES, help="for sizes and scale: only this one; may be repeated")
+    parser.add_argument("--network", action="append", choices=NETWORKS, help="for small: only this one; may be repeated")
     parser.add_argument("--seeds", type=whole(), default=3, metavar="N", help="for race: how many, one race each")
     parser.add_argument(
-        "--epochs", type=whole(), metavar="E", help="for race: give up after E epochs (default: the recipe's 30)"
+        "--epochs",
+        type=whole(),
+        metavar="E",
+        help="for race: give up after E epochs (default: the recipe's 30); for small: train for E (default: 20)",
     )
     many = parser.add_argument_group("scale: the machines that are not here")
     many.add_argument("--cores", type=whole(), default=32, metavar="N", help="of each machine")
@@ -82,7 +93,7 @@ def run(options):
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
     network = dict(width=options.width, timesteps=options.timesteps, batch_size=options.batch_size)
-    from .. import bench, threads
+    from .. import bench, contests, threads
     from ..figures import timings
 
     result: dict[str, Any] = dict(threads=threads.get_num_threads(), threading_layer=threads.threading_layer())
@@ -102,6 +113,8 @@ def run(options):
         elif name == "lif":
             result["lif"] = bench.bench_lif(options.repeat, seed=options.seed)
             print_lif(result["lif"])
+            result["neurons"] = contests.bench_neurons(options.repeat, options.seed)
+            print_neurons(result["neurons"])
         elif name == "sizes":
             with other_side(options.peer, "torch", "spikingjelly") as peer:
                 sizes = options.size or SIZES
@@ -120,6 +133,20 @@ def run(options):
                 options.repeat, options.size or SIZED, options.seed, links, options.cores, say=print_scale
             )
             print_predictions(result["scale"], options.cores)
+        elif name == "small":
+            with contextlib.ExitStack() as stack:
+                sides = {side: stack.enter_context(other_side(options.peer, "torch", side)) for side in contests.OTHERS}
+                result["small"] = contests.bench_small(
+                    {side: peer for side, peer in sides.items() if peer},
+                    options.network or NETWORKS,
+                    options.epochs or contests.EPOCHS,
+                    options.seed,
+                    say=print_small,
+                )
+        elif name == "stream":
+            with other_side(options.peer, "torch", "spikingjelly") as peer:
+                result["stream"] = contests.bench_stream(peer, seed=options.seed)
+            print_stream(result["stream"])
         elif name == "growth":
             from ..growth import bench_growth
 
@@ -198,6 +225,28 @@ def print_lif(row):
     for title, name in (("LIF", ""), ("LIF with batch norm", "fused_")):
         forward, backward = (1e9 * row[name + way] / row["neuron_steps"] for way in ("forward", "backward"))
         print(f"{title:<20} forward {forward:.2f} ns, backward {backward:.2f} ns per neuron-step")
+
+
+def print_neurons(ratios):
+    print(
+        "training step of SynA-T on digits (width 16, T 4, batch 32) relative to LIF: "
+        + ", ".join(f"{name} {ratio:.2f}" for name, ratio in ratios.items() if name != "lif")
+    )
+
+
+def print_small(row):
+    line = f"{row['network']:<10} {row['side']:<13} {row['seconds']:>7.1f} s  {row['accuracy']:>7.2%}"
+    print(line + ("" if row["ratio"] == 1 else f"  {row['ratio']:.1f} times as long"), flush=True)
+
+
+def print_stream(row):
+    line = (
+        f"a frame of the gestures, OR network of width 16, one sample: {1e3 * row['seconds']:.2f} ms (95 % within "
+        f"{1e3 * row['seconds_95']:.2f}; firing rate {row['firing_rate']:.1%}; {row['frames']} frames)"
+    )
+    if row["ratio"] is not None:
+        line += f", SpikingJelly {1e3 * row['peer_seconds']:.2f} ms, {row['ratio']:.1f} times as long"
+    print(line)
 
 
 def print_rate(rows):
