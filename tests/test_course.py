@@ -83,6 +83,31 @@ def test_plots_are_taken_apart(pages):
     ]
 
 
+@each
+def test_terms_lead_to_the_glossary_at_their_first_use(path, pages):
+    """In the site and the notebooks, not in the scripts; once for each term, and neither in code nor in a formula."""
+    plain = list(pages.cells(path, lambda name: name))
+    linked = list(pages.explained(plain, path.stem[:2], lambda term: f"GLOSSARY-{term}"))
+    link = re.compile(r"\[([^\]]+)\]\(GLOSSARY-([^\"]*) \"([^\"]+)\"\)")
+    assert [(kind, link.sub(r"\1", source)) for kind, source, _ in linked] == [(kind, source) for kind, source, _ in plain]
+    firsts = [match[2] for _, source, _ in linked for match in link.finditer(source)]
+    assert firsts and len(firsts) == len(set(firsts)) and set(firsts) <= {first for first, _ in pages.glossary().values()}
+
+
+def test_a_term_is_found_where_it_is_prose(pages):
+    page = [
+        ("markdown", "# AC\n\n`AC` and $AC$ and [AC](x), then an AC, two batch norms, SynA-T, SynA-ResNet21 and AC again", {}),
+        ("code", "AC", {}),
+        ("markdown", "<details>AC</details>", {}),
+        ("markdown", "the gain\n\n## Further reading\n\n* A paper on IA", {}),
+    ]
+    (_, first, _), *rest = pages.explained(page, "15", str)
+    assert first.startswith('# AC\n\n`AC` and $AC$ and [AC](x), then an [AC](AC "An accumulation: one addition.')
+    assert "two [batch norms](batch norm " in first and "[SynA](SynA " in first and first.endswith("SynA-ResNet21 and AC again")
+    assert rest == page[1:]
+    assert "the [gain](gain " in [*pages.explained(page, "10", str)][-1][1]
+
+
 def test_text_alone_needs_no_run(pages, tmp_path, monkeypatch):
     monkeypatch.setattr(pages, "FOLDER", tmp_path)
     page = tmp_path / "99_page.py"

@@ -167,7 +167,7 @@ save_figure("03_a_gradient_through_a_step",
 # %% [markdown]
 # **Which surrogate, and how steep?** The same weight, from the same start, with the same rate; we count the rounds until the
 # neuron fires as it should. A blunt one tells little, a steep one tells much but only close to the threshold, and one that is
-# zero where the neuron stands tells nothing at all.
+# zero where the neuron is tells nothing at all.
 #
 # **Before you run it:** the triangle with alpha = 2 reaches half a threshold far, and at w = 0.4 the potential never exceeds
 # 0.4. How many rounds does it need?

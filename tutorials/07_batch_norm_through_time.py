@@ -4,8 +4,8 @@
 # After this page you can write batch norm forward and backward, say why a spiking network needs it more than
 # others do and why its statistics run over time, and fold it away when training is over.
 #
-# You need: tutorials 2 and 5. Explains: `minisnn/ops/batch_norm.py`. Paper: Table IX (a BN after every
-# convolution); Section II on normalisation in spiking networks (tdBN).
+# You need: tutorials 2 and 5. Explains: `minisnn/ops/batch_norm.py`. Paper: Table IX (a BN, batch norm, after
+# every convolution); Section II on normalisation in spiking networks (tdBN, threshold-dependent batch norm).
 #
 # A neuron's threshold is a fixed number, 1. What a convolution sends it is not: its size depends on weights,
 # on the number of inputs, on how many of them fired. Too small, and the layer is silent; too large, and it

@@ -18,7 +18,7 @@
 # \text{SEW} \quad I_\text{out} &= g(\text{SN}(W_2 \, \text{SN}(W_1 I_\text{in})), I_\text{in}) && \text{(Eq. 6)}
 # \end{aligned}$$
 #
-# MS is *membrane shortcut*: what it adds are currents, numbers X, before a neuron has made spikes I of them. SEW is
+# MS is a *membrane shortcut*: what it adds are currents, numbers X, before a neuron has made spikes I of them. SEW is
 # *spike-element-wise*: what it joins are spikes.
 #
 # In the drawing spikes leave the orange boxes. The fourth block is where the course is going: SEW with OR for g, and attention
@@ -58,7 +58,7 @@ def sew(x, W1, W2, g):
     return g(*joined), (x, hidden), joined
 
 # %% [markdown]
-# **Four joins** for g (Table II):
+# **Four joins** for g (Table II). IAND is *inhibited AND*: the shortcut's spike passes unless the main branch forbids it.
 
 # %%
 JOINS = {  # x from the main branch, y from the shortcut; on spikes these formulas *are* the logic

@@ -2,7 +2,8 @@
 # # 9. Synergistic attention: MA and IA
 #
 # After this page you can write attention over time, channels and space in a few lines of NumPy, say what the paper's two
-# kinds do differently, MA on the backbone and IA on the shortcuts, and predict when IA shuts.
+# kinds do differently, multi-dimensional attention (MA) on the backbone and inhibitory attention (IA) on the shortcuts, and
+# predict when IA shuts.
 #
 # You need: tutorials 2, 3 and 7. Explains: `minisnn/ops/attention.py`. Paper: Section III-D, Figure 1.
 #

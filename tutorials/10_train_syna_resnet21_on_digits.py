@@ -258,7 +258,7 @@ right.legend(fontsize=8, loc="center right")
 save_figure("10_train_syna_resnet21_on_digits",
             "Left: training loss of a good run, one that is too fast, and a silent one, against the line of knowing "
             "nothing; the good one falls far below it, the fast one ends far above it, the silent one on it. Right: their "
-            "test accuracies; the good one rises to near 100 %, the others stay at chance or below.")
+            "test accuracies; the good one rises to near 100%, the others stay at chance or below.")
 
 # %% [markdown]
 # *The wrong mode*: forget `net.eval()`, and a sample's score depends on who else is in its batch, and each look at

@@ -185,7 +185,7 @@ save_figure("11_spikes_and_energy",
 # %% [markdown]
 # **What nobody counts.** Eq. 11 charges convolutions. A neuron computes too: each of its updates, once per neuron and step,
 # leaks, adds, compares and resets, at least a product and an addition, whether or not it fires. Here that is one update for
-# every entry that a batch norm scales, so as many MACs as the row "batch norm" has: 36 % on top of the whole energy of this
+# every entry that a batch norm scales, so as many MACs as the row "batch norm" has: 36% on top of the whole energy of this
 # small network, and it cannot be folded away. Reading weights and potentials from memory costs energy as well, on most
 # chips far more than adding them. So 5.1 spikes per neuron is where the *arithmetic of convolutions* breaks even, not where
 # a chip does. The wider the network, the smaller the neurons' share: additions grow with the square of the width, neurons

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 12. Natural pruning
 #
-# After this page you can say why a shortcut with inhibitory attention may fall silent for good, tell a silent shortcut from one
-# that only seems so, find the silent ones of a trained network, take them out, and prove that no answer changes.
+# After this page you can say why a shortcut with inhibitory attention (IA) may fall silent for good, tell a silent shortcut
+# from one that only seems so, find the silent ones of a trained network, take them out, and prove that no answer changes.
 #
 # You need: tutorials 8 to 11. Explains: `minisnn/pruning.py`. Paper: Sections III-E and V-B3, Figure 5, Table VIII.
 #
@@ -39,11 +39,11 @@ for size, is_open in ((0.01, False), (1.0, True)):  # the excite weights scale t
     assert out.data.any() == x.grad.any() == excite.grad.any() == squeeze.grad.any() == is_open
 
 # %% [markdown]
-# **In a network.** We train SynA-C on the digits 0 to 3 as in tutorial 10, twice: as it is, and with the gates of shortcut
-# 2 shut by hand before training (tiny excite weights). Whether a shortcut falls silent by itself is up to chance: about
-# one seed in four does it early in three epochs, and which ones, the rounding of your CPU decides too. So we try one seed
-# after another until it happens. While a network trains we listen to the three shortcuts, note in which batches each one's
-# convolution gets a gradient, and how far the optimizer moves its weights.
+# **In a network.** We train SynA-C (both kinds of attention, over channels) on the digits 0 to 3 as in tutorial 10, twice: as
+# it is, and with the gates of shortcut 2 shut by hand before training (tiny excite weights). Whether a shortcut falls silent
+# by itself is up to chance: about one seed in four does it early in three epochs, and which ones, the rounding of your CPU
+# decides too. So we try one seed after another until it happens. While a network trains we listen to the three shortcuts,
+# note in which batches each one's convolution gets a gradient, and how far the optimizer moves its weights.
 #
 # **Before you run it:** a shut gate passes no gradient. Do the weights that feed it stand still from that batch on?
 
@@ -252,7 +252,7 @@ for name, run in runs.items():
 # The two accuracies differ, and this page cannot say why: one run each, three epochs, another path through the weights. A
 # shortcut is there to train the layers before it, and early in training it is missed; over many seeds and longer runs the
 # gap may close. The paper finds that natural pruning beats removal before training (Table
-# VIII: 97.57 % against 95.83 % with SynA-T). Its explanation is the time before the shortcut closed: while it was open, it
+# VIII: 97.57% against 95.83% with SynA-T). Its explanation is the time before the shortcut closed: while it was open, it
 # taught the layers before it something. That is consistent with what you see here, and it is not proven by it.
 
 # %% [markdown]
@@ -260,7 +260,7 @@ for name, run in runs.items():
 #
 # * A gate of IA that shuts passes no gradient; its shortcut may fall silent for good. Whether it does depends on the
 #   seed.
-# * Adam goes on moving weights for some tens of batches after their last gradient.
+# * Adam keeps moving weights for some tens of batches after their last gradient.
 # * Silence in evaluation may be an artefact of running statistics; look at training mode, and at the training set and
 #   the test set.
 # * With OR and ADD a silent shortcut can go, and every score stays the same to the last bit.

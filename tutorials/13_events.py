@@ -42,8 +42,8 @@ position = np.linspace(4, 26, S + 1)[:, None, None]  # a bright bar, 4 pixels wi
 film = 1.1 * np.clip(3 - np.abs(np.arange(W) - position), 0, 1) + np.zeros((1, H, 1))
 events = watch(film, duration=100_000)
 print(len(events), "events; the first three (x, y, t, p):", *events[:3].tolist())
-assert np.array_equal(events["x"][events["p"]][:4] > 4, [True] * 4)  # brighter: in front of the bar
-for p, side in ((1, 1), (0, -1)):  # on in front of its middle, off behind it
+assert np.array_equal(events["x"][events["p"]][:4] > 4, [True] * 4)  # brighter: before the bar
+for p, side in ((1, 1), (0, -1)):  # on before its middle, off after it
     middle = np.interp(events["t"] / 100_000, np.linspace(0, 1, S + 1), position[:, 0, 0])
     assert np.all(side * (events["x"] - middle)[events["p"] == p] > 0)
 assert len(watch(film[[20] * 5], 10_000)) == 0  # nothing moves: no data
@@ -52,6 +52,24 @@ assert len(watch(film + 7, 100_000)) == len(events)  # e^7 = 1097 times more lig
 theirs = gestures.film_events(film, 100_000, np.zeros((H, W)))  # the engine's, without the loops
 order = lambda e: e[np.lexsort((e["p"], e["y"], e["x"], e["t"]))]
 assert np.array_equal(order(events), order(theirs))
+
+row, column = 0, 15
+fig, (left, right) = plt.subplots(1, 2, figsize=(10.5, 3.6))
+light = film[:, row, column]
+milliseconds = np.linspace(0, 100, S + 1)
+left.plot(milliseconds, light, color="0.3", ls="-", label="log light of one pixel")
+left.hlines(np.arange(0, light.max() + 0.1, THRESHOLD), 0, 100, color="0.85", lw=0.8, ls="-", zorder=0)
+for p, color, marker, name in ((1, ORANGE, "^", "on"), (0, BLUE, "v", "off")):
+    mine = events[(events["p"] == p) & (events["y"] == row) & (events["x"] == column)]
+    left.plot(mine["t"] / 1000, np.interp(mine["t"] / 1000, milliseconds, light), marker, color=color, ms=7)
+    some = events[(events["p"] == p) & (events["y"] == row)]
+    right.scatter(some["t"] / 1000, some["x"], color=color, marker=marker, s=12, label=name)
+left.set(title="A pixel reports each level that it crosses", xlabel="t (ms)", ylabel="log intensity; grey: levels")
+right.set(title="A bar moves: events of one row of pixels", xlabel="t (ms)", ylabel="x (pixel)")
+right.legend(fontsize=8, loc="upper left")
+save_figure("13_events_levels",
+            "Left: the log light of one pixel rises and falls as the bar passes; an event marks each crossing of a level, "
+            "on while it rises, off while it falls. Right: on and off events of one row of pixels, two slanted bands.")
 
 # %% [markdown]
 # **Frames.** A network wants [T, C, H, W]. The paper cuts a recording into T slices of equally many events and
@@ -68,6 +86,15 @@ def count(events, T, H, W):
 mine = count(events, 5, H, W)
 assert np.array_equal(mine, frames.to_frames(events, 5, (H, W)))
 assert mine.sum() == len(events) and np.ptp(mine.sum((1, 2, 3))) <= 1
+
+fig, axes = plt.subplots(1, 5, figsize=(10, 1.7))
+for k, (ax, picture) in enumerate(zip(axes, mine)):
+    shown = ax.imshow(picture[1] - picture[0], vmin=-4, vmax=4, aspect="auto")
+    ax.set(title=f"slice {k + 1}", xticks=[], yticks=[])
+fig.colorbar(shown, ax=axes, label="on less off")
+save_figure("13_events_frames",
+            "The moving bar as five frames of 4 by 32 pixels, on less off events: in each a bright band before the bar's "
+            "middle and a dark one after it, further to the right from frame to frame.")
 
 # %% [markdown]
 # Most people use tonic for this, and so does the engine for reading recordings. Its ToFrame counts alike where the
@@ -120,6 +147,29 @@ right = {name: np.mean([(swept_area(f[order()]) < 0) == (label == CLOCKWISE) for
 print({name: f"{share:.0%} right" for name, share in right.items()})
 assert right["in order"] > 0.95 and 0.35 < right["shuffled"] < 0.65
 
+fig = plt.figure(figsize=(12, 3.6))
+grid = fig.add_gridspec(2, 11, width_ratios=[1] * 8 + [0.25, 1.6, 1.6])
+for row, label in enumerate((CLOCKWISE, COUNTER)):
+    pictures = frames.to_frames(gestures.simulate(label, 3), 8, (32, 32)).astype(int)
+    for k, picture in enumerate(pictures):
+        ax = fig.add_subplot(grid[row, k])
+        shown = ax.imshow(picture[1] - picture[0], vmin=-4, vmax=4)
+        ax.set(xticks=[], yticks=[], title=f"slice {k + 1}" if row == 0 else "")
+        ax.set_ylabel(("clockwise", "counter-\nclockwise")[row] if k == 0 else "")
+fig.colorbar(shown, cax=fig.add_subplot(grid[:, 8]), label="on less off events")
+shots = fig.add_subplot(grid[:, 9:])
+for label, color, hatch in ((CLOCKWISE, BLUE, ""), (COUNTER, ORANGE, "//")):
+    areas = [swept_area(f) for at, f in circles if at == label]
+    shots.hist(areas, bins=np.arange(-100, 101, 10), color=color, alpha=0.75, hatch=hatch, edgecolor="white",
+               label=gestures.CLASSES[label])
+shots.axvline(0, color="0.3", lw=1, ls="-")
+shots.set(title="Swept area, 60 recordings each", xlabel="area (pixels²)", ylabel="recordings", ylim=(0, 26))
+shots.legend(fontsize=8, loc="upper center")
+save_figure("13_events",
+            "Left: frames of an arm circling clockwise and counter-clockwise, on less off events in eight slices. Right: "
+            "histogram of the areas that the hand sweeps, 60 recordings of each direction; one lies below 0, the other "
+            "above.")
+
 # %% [markdown]
 # **And a network?** SynA-ResNet averages its scores over T, and an average knows no order. What can know it is the
 # neuron's memory. With tau = 1 a neuron forgets everything from step to step (u = I), and the network gives the same
@@ -150,37 +200,6 @@ assert np.allclose(*scores[1.0]) and not np.allclose(*scores[2.0], atol=0.01)
 
 # %%
 assert x.max() > 1
-
-fig = plt.figure(figsize=(12, 5.4))
-top, bottom = fig.subfigures(2, 1, height_ratios=[1, 1])
-cloud, shots = top.subplots(1, 2, gridspec_kw={"width_ratios": [1, 1.2]})
-for p, color, marker, name in ((1, ORANGE, "^", "on"), (0, BLUE, "v", "off")):
-    some = events[(events["p"] == p) & (events["y"] == 0)]
-    cloud.scatter(some["t"] / 1000, some["x"], color=color, marker=marker, s=12, label=name)
-edges = [events["t"][i * len(events) // 5] / 1000 for i in range(5)] + [100]
-for edge in edges:
-    cloud.axvline(edge, color="0.7", lw=0.8, zorder=0)
-cloud.set(title="A bar moves: events of one row of pixels", xlabel="t (ms); grey: slices", ylabel="x (pixel)")
-cloud.legend(fontsize=8, loc="upper left")
-for (label, color, dash, marker) in ((CLOCKWISE, BLUE, "-", "o"), (COUNTER, ORANGE, "--", "s")):
-    areas = [swept_area(f) for k, f in circles if k == label]
-    shots.hist(areas, bins=np.arange(-100, 101, 10), color=color, alpha=0.75, hatch="//" if dash == "--" else "",
-               edgecolor="white", label=gestures.CLASSES[label])
-shots.axvline(0, color="0.3", lw=1)
-shots.set(title="Swept area, 60 recordings each", xlabel="area (pixels²)", ylabel="recordings")
-shots.legend(fontsize=8)
-panels = bottom.subplots(2, 8)
-for row, label in zip(panels, (CLOCKWISE, COUNTER)):
-    pictures = frames.to_frames(gestures.simulate(label, 3), 8, (32, 32)).astype(int)
-    for t, (ax, picture) in enumerate(zip(row, pictures)):
-        shown = ax.imshow(picture[1] - picture[0], vmin=-4, vmax=4)
-        ax.set(xticks=[], yticks=[], title=f"slice {t + 1}" if label == CLOCKWISE else "")
-    row[0].set_ylabel("clockwise" if label == CLOCKWISE else "counter-\nclockwise")
-bottom.colorbar(shown, ax=panels, label="on less off events", shrink=0.9)
-save_figure("13_events",
-            "Above left: on and off events of one row of pixels as a bar moves, two slanted bands. Above right: histogram "
-            "of swept areas, the two directions apart. Below: frames of an arm circling clockwise and counter-clockwise, "
-            "on less off events in eight slices.")
 
 # %% [markdown]
 # ## Summary

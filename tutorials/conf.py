@@ -40,7 +40,8 @@ nb_output_stderr = "remove"
 suppress_warnings = ["mystnb.unknown_mime_type"]
 myst_enable_extensions = ["dollarmath", "amsmath", "deflist", "colon_fence"]
 myst_heading_anchors = 2
-myst_url_schemes = {"http": None, "https": None, "mailto": None, "source": {"url": "source/{{path}}.html"}}
+myst_url_schemes = {"http": None, "https": None, "mailto": None, "source": {"url": "source/{{path}}.html"},
+                    "term": {"url": "glossary.html#term-{{path}}"}}
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"

@@ -18,8 +18,15 @@ import sys
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
+GLOSSARY = FOLDER / "glossary.md"
 REPOSITORY = "minisnn/minisnn"
 SOURCE = re.compile(r"(?<!\[)`((?:minisnn|tutorials)/[\w/.]+\.py)`")
+ELSEWHERE = {  # words of the glossary that mean something else on most pages -> the pages on which they mean this
+    "gain": ("10", "11"), "position": ("09",), "event": ("06", "13"), "tape": ("01", "04", "08"), "smooth twin": ("03", "04"),
+}
+PLAIN = re.compile(  # where no link goes: formulas, code, links and pictures, headings, rows of tables, lists of references
+    r"(?s:\$\$.*?\$\$)|\$[^$\n]+\$|(?s:```.*?```)|`[^`]*`|!?\[[^\]]*\]\([^)]*\)|^(?s:## Further reading.*)|^#.*$|^\|.*$",
+    re.MULTILINE)
 SLIDERS = "On the web site sliders move this neuron."
 COLORS = 64  # of a figure in a notebook: a third of the bytes, and nobody sees it
 SETUP = f"""# This notebook needs minisnn, and helpers.py from the folder above.
@@ -96,6 +103,49 @@ def cells(path, link):
             yield "markdown", f"<details><summary>An answer</summary>\n\n```python\n{answer}\n```\n\n</details>", {}
 
 
+def glossary():
+    """Each term of the glossary, longest first -> (the first term of its entry, what it means)."""
+    inside = re.search(r"```{glossary}\n(.*?)\n```", GLOSSARY.read_text(encoding="utf-8"), re.DOTALL)[1]
+    found = {}
+    for entry in inside.split("\n\n"):
+        lines = entry.splitlines()
+        names = [line for line in lines if not line.startswith(" ")]
+        meaning = " ".join(line.strip() for line in lines[len(names) :])
+        found |= dict.fromkeys(names, (names[0], meaning))
+    return dict(sorted(found.items(), key=lambda item: -len(item[0])))
+
+
+def in_words(meaning):
+    """A meaning as the title of a link: no marks, no place where to read on."""
+    return re.sub(r"[*`\"]|\s*\((Tab\S* \S+|page \d+)[^)]*\)", "", meaning)
+
+
+def explained(page, number, link):
+    """The cells of a page; the first use of each term of the glossary, outside of code and formulas, leads to the glossary."""
+    terms = {name: entry for name, entry in glossary().items() if number in ELSEWHERE.get(name, (number,))}
+    forms = [rf"{re.escape(name)}(?!\w|-ResNet)" if name[-1].isupper() else rf"{re.escape(name)}s?(?![\w-])" for name in terms]
+    one = re.compile(rf"(?<![\w-])({'|'.join(forms)})")
+    met = set()
+
+    def mark(match):
+        word = match[1]
+        name = word if word in terms else word.removesuffix("s")
+        first, meaning = terms[name]
+        if first in met:
+            return word
+        met.add(first)
+        return f'[{word}]({link(first)} "{in_words(meaning)}")'
+
+    for kind, source, metadata in page:
+        if kind == "markdown" and not source.startswith("<details>"):
+            pieces, end = [], 0
+            for plain in PLAIN.finditer(source):
+                pieces += [one.sub(mark, source[end : plain.start()]), plain[0]]
+                end = plain.end()
+            source = "".join([*pieces, one.sub(mark, source[end:])])
+        yield kind, source, metadata
+
+
 def badge(path):
     """A link that opens the page's notebook in Colab."""
     notebook = f"https://colab.research.google.com/github/{REPOSITORY}/blob/main/tutorials/notebooks/{path.stem}.ipynb"
@@ -104,7 +154,8 @@ def badge(path):
 
 def notebook_cells(path):
     """The cells of a page's notebook: a badge under the title, a cell that finds minisnn, then the page."""
-    (kind, first, metadata), *rest = cells(path, lambda name: f"../../{name}")
+    page = explained(cells(path, lambda name: f"../../{name}"), path.stem[:2], lambda term: "../glossary.md")
+    (kind, first, metadata), *rest = page
     title, _, below = first.partition("\n")
     yield kind, f"{title}\n\n{badge(path)}\n{below}", metadata
     yield "code", SETUP, {"tags": ["hide-input"]}
@@ -137,7 +188,8 @@ def with_sliders(page):
 def read(text):
     """Sphinx: notebook of a script's text, with links to the pages of sources."""
     path = next(path for path in scripts() if path.read_text(encoding="utf-8") == text)
-    return notebook(with_sliders(cells(path, lambda name: f"source:{name.removesuffix('.py')}")))
+    page = cells(path, lambda name: f"source:{name.removesuffix('.py')}")
+    return notebook(with_sliders(explained(page, path.stem[:2], lambda term: "term:" + term.replace(" ", "-"))))
 
 
 def smaller(png):
