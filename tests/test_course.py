@@ -223,3 +223,21 @@ def test_a_browser_opens_every_page_without_an_error(site, tmp_path):
         done = subprocess.run([*command, "--dump-dom", page.as_uri()], capture_output=True, text=True, timeout=120)
         assert "</html>" in done.stdout
         assert "CONSOLE" not in done.stderr, f"{page.name}: {done.stderr}"
+
+
+def test_the_headline_is_drawn_from_the_table(tmp_path, monkeypatch):
+    """Ratios of the table are those of its times, the README says the largest of them, and the figure is of this table."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    headline = importlib.import_module("headline")
+    rows = list(headline.speeds((FOLDER / "measured.md").read_text(encoding="utf-8")))
+    assert len(rows) == 5
+    for _, ours, theirs, ratio, inference in rows:
+        assert abs(theirs / ours - ratio) < 0.2 and inference > 1  # medians of pairs, not the ratio of medians
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    least, most = (end(row[3] for row in rows) for end in (min, max))
+    assert f"{least} to {most} and" in readme and f"{rows[-1][1]:.0f} ms against {rows[-1][2]:,.0f} ms" in readme
+    matplotlib = pytest.importorskip("matplotlib")
+    with matplotlib.rc_context():
+        headline.draw(tmp_path / "headline.png")
+    assert (tmp_path / "headline.png").stat().st_size > 5000
+    sys.modules.pop("helpers", None)

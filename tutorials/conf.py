@@ -127,7 +127,14 @@ def sources(app):
         yield f"source/{name.removesuffix('.py')}", {"title": name, "body": f"<h1>{name}</h1>{code}"}, "page.html"
 
 
+def to_sources(app, page, text):
+    """In a page of Markdown a link to a file of code leads to the page of its source (on a git host, to the file)."""
+    if "](" in text[0] and Path(app.env.doc2path(page)).suffix == ".md":
+        text[0] = re.sub(r"\]\(\.\./(minisnn/[\w/.]+)\.py\)", r"](source:\1)", text[0])
+
+
 def setup(app):
+    app.connect("source-read", to_sources)
     app.add_html_math_renderer("mathml", inline_renderers=(inline, None), block_renderers=(block, None))
     app.connect("autodoc-process-docstring", readable)
     app.connect("html-collect-pages", sources)
