@@ -50,8 +50,8 @@ assert errors[0] > 9 * errors[1] > 81 * errors[2]  # ten times smaller pieces, a
 # H[t] &= U[t] (1 - S[t]) + U_\text{reset} S[t] && \text{reset (Eq. 2)}
 # \end{aligned}$$
 #
-# The paper prints I[t-1]; its published code uses I[t], and so does everybody else. What spikes has U at *or*
-# above the threshold. The reset forgets by how much: a potential of 1.0 and one of 5.0 give the same spike.
+# The paper prints I[t-1]; its published code uses I[t], and so does everybody else. A neuron spikes where U is
+# at *or* above the threshold. The reset forgets by how much: a potential of 1.0 and one of 5.0 give the same spike.
 #
 # The first line is tutorial 1's bucket: with U_reset = 0 it is U[t] = (1 - 1/tau) H[t-1] + (1/tau) I[t], so `keep` is
 # 1 - 1/tau and `gain` is 1/tau. There it was tau = 4; here it is tau = 2, the paper's.

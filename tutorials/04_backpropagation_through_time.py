@@ -142,7 +142,7 @@ def lif_on_tape(x, tau, detach_reset):
 
 # %% [markdown]
 # The engine's own loop, `ops.lif`, gives the same gradient: on the tape, by hand, and compiled. It keeps only x
-# for the backward pass and charges the potentials again from it: memory is dear, arithmetic is cheap.
+# for the backward pass and recomputes the potentials from it: memory is dear, arithmetic is cheap.
 
 # %%
 for detach_reset in (True, False):

@@ -8,7 +8,7 @@
 # `minisnn/ops/conv.py`, `minisnn/ledger.py`. Paper: Sections I, III-A and IV.
 #
 # A spike is 0 or 1. A weight times 1 is the weight, a weight times 0 is nothing: where the input is spikes, a
-# convolution needs no products, and no work at all for what kept silent. Tutorial 5's loop asked each output
+# convolution needs no products, and no work at all for what stayed silent. Tutorial 5's loop asked each output
 # pixel what it sees. Turn it around and ask each *spike* who sees it: input row iy meets kernel row ky at output row
 # oy where iy = oy * stride + ky - padding, that is oy = (iy + padding - ky) / stride, if that is a whole number.
 # So a list of the spikes is all that the layer needs: for each, the kernel is added around its place.
@@ -54,7 +54,7 @@ def event_conv(x, w, stride=1, padding=0):
     return y, additions
 
 # %% [markdown]
-# The engine's `conv2d` has both ways: `method="dense"` multiplies everything, `method="event"` adds. With whole
+# The engine's `conv2d` can do both: `method="dense"` multiplies everything, `method="event"` adds. With whole
 # numbers for weights no sum is rounded, not even in float32, so all three must agree to the last bit; and the
 # additions that the engine writes into its ledger (`ac`, for accumulations) must be those of our loop.
 

@@ -132,7 +132,7 @@ save_figure("07_batch_norm_through_time_steps",
             "looks as strong.")
 
 # %% [markdown]
-# **A firing rate that can be foretold.** With weight 1 and bias 0 a channel's current has mean 0 and spread 1,
+# **A firing rate that can be predicted.** With weight 1 and bias 0 a channel's current has mean 0 and spread 1,
 # whatever the size of the filters. Without the norm the same layer goes from silence to saturation, where every
 # positive current fires at nearly every step:
 #

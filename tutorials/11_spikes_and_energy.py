@@ -2,7 +2,7 @@
 # # 11. Spikes and energy
 #
 # After this page you can count what a spiking network really computes, estimate it from firing rates as the paper does,
-# say where the two part, and tell at which firing rate spikes stop paying.
+# say where the two differ, and tell at which firing rate spikes stop paying.
 #
 # You need: tutorials 6, 7 and 8. Explains: `minisnn/energy.py`, `minisnn/ledger.py`. Paper: Section IV.
 #

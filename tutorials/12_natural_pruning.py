@@ -7,7 +7,7 @@
 # You need: tutorials 8 to 11. Explains: `minisnn/pruning.py`. Paper: Sections III-E and V-B3, Figure 5, Table VIII.
 #
 # The paper reports that in training some shortcuts stop firing and never start again, without harm: "natural
-# pruning". Why never again? IA puts out relu(w x) with a score w of 0 or 1 (tutorial 9). Where w = 0 the ReLU's input
+# pruning". Why never again? IA's output is relu(w x) with a score w of 0 or 1 (tutorial 9). Where w = 0 the ReLU's input
 # is 0, its gradient is taken to be 0 there, and no layer before it learns through it: a valve.
 
 # %%

@@ -10,7 +10,7 @@
 # Tutorial 14 found slips in what the published networks compute. This one is about how they are scored. In each of the
 # five published scripts, after each epoch (the words in brackets are theirs):
 #
-# * the test samples are shuffled anew (`sampler.set_epoch(epoch)`), dealt out to four processes (`DistributedSampler`,
+# * the test samples are reshuffled (`sampler.set_epoch(epoch)`), dealt out to four processes (`DistributedSampler`,
 #   `--nproc_per_node 4`), and each process omits its last incomplete batch (`drop_last=True`);
 # * what is kept is the highest score so far (`max_test_accuracy`);
 # * firing rates, from which the energy follows, are those of the first test batch of the first process (`[0]`), in the

@@ -189,7 +189,7 @@ def read(text):
     """Sphinx: notebook of a script's text, with links to the pages of sources."""
     path = next(path for path in scripts() if path.read_text(encoding="utf-8") == text)
     page = cells(path, lambda name: f"source:{name.removesuffix('.py')}")
-    return notebook(with_sliders(explained(page, path.stem[:2], lambda term: "term:" + term.replace(" ", "-"))))
+    return notebook(with_sliders(explained(page, path.stem[:2], lambda term: "term:" + re.sub(r"\W+", "-", term))))
 
 
 def smaller(png):
