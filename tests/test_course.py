@@ -185,7 +185,7 @@ def test_every_link_of_the_site_is_good(site):
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
-@pytest.mark.parametrize("values", [{}, {"tau": 8, "threshold": 0.5, "current": 2.5}])
+@pytest.mark.parametrize("values", [{}, {"tau": 8, "threshold": 0.5, "current": 2.5}, {"tau": 3, "reset": -0.5, "current": 3}])
 def test_the_sliders_draw_what_the_loop_computes(values, tmp_path, monkeypatch):
     """In a browser, as the script draws it, and as it is drawn without a script; and both are tutorial 2's loop."""
     monkeypatch.syspath_prepend(str(FOLDER))
@@ -202,7 +202,7 @@ def test_the_sliders_draw_what_the_loop_computes(values, tmp_path, monkeypatch):
     assert np.allclose(*numbers, atol=0.11)
     current = np.zeros(sliders.STEPS)
     current[sliders.PULSES] = settings["current"]
-    fired = ops.lif(snn.Tensor(current), tau=settings["tau"], v_threshold=settings["threshold"]).data
+    fired = ops.lif(snn.Tensor(current), tau=settings["tau"], v_threshold=settings["threshold"], v_reset=settings["reset"]).data
     assert np.flatnonzero(fired).tolist() == sliders.simulate(**settings)[1]
     bars = re.search(r"<g .*?</g>", drawn, re.DOTALL)[0]
     assert bars.count("<rect") == fired.sum() and f">{int(fired.sum())} spikes<" in drawn and 'class="controls">' in drawn

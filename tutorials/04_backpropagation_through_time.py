@@ -157,6 +157,9 @@ for detach_reset in (True, False):
 # Detached, every step back multiplies by (1 - 1/tau) (1 - s): the gradient fades, and a spike ends it. Not
 # detached, it gets past a spike with its sign turned: more current makes that spike likelier, and the reset
 # after it takes away from the next one.
+#
+# **Before you run it:** two spikes lie between a current and a later spike. Does more of that current now make the later spike
+# likelier or less likely, if the reset is not detached?
 
 # %%
 T = 24

@@ -205,6 +205,8 @@ save_figure("09_synergistic_attention",
 # natural pruning: tutorial 12.
 #
 # **In space**, without training: a kernel that averages the mean map over 3 x 3 pixels, on a ring in noise.
+#
+# **Before you run it:** what will the scores of MA and of IA look like where there is nothing but noise?
 
 # %%
 rows, columns = np.mgrid[:24, :24] - 11.5

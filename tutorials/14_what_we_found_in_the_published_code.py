@@ -17,6 +17,8 @@
 # lies there. The published IA puts the *batch* there, so the potential leaks from one sample into the next: equal samples get
 # unequal results. So the published network's answer for a sample depends on its neighbours, on their order and on the batch
 # size. (It is not noise that averages out: the first sample of each batch has no sample before it.)
+#
+# **Before you run it:** six equal samples, of which one alone gets a shut gate. Which gates are shut if they come in one batch?
 
 # %%
 import matplotlib.pyplot as plt
@@ -71,7 +73,9 @@ assert all(np.array_equal(net(images).data[n], net(images[:, n : n + 1]).data[0]
 #
 # OR is x + y - x y. The published join is written just so, with the branches called in place: `main(x) + short(x) -
 # main(x) * short(x)`. But a neuron there keeps its potential until somebody resets it, so the second call starts where
-# the first one ended and gives other spikes. Here is such a neuron:
+# the first one ended and gives other spikes. Here is such a neuron.
+#
+# **Before you run it:** if two calls of the same branch disagree, which values can this "OR" take?
 
 # %%
 class Remembering:

@@ -66,6 +66,8 @@ save_figure("16_does_the_paper_hold_pairs",
 # difference that counts; "lower" is its mirror image; "the same" holds if the whole interval is within that difference
 # of 0. Otherwise we cannot tell, and with fewer than three pairs we do not try. Energy is what the loops counted;
 # without attention's own operations it is one column less another.
+#
+# **Before you run it:** there are five pairs of runs. Which questions do you expect to get another answer than *cannot tell*?
 
 # %%
 def column(system, measure):

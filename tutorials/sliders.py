@@ -3,31 +3,31 @@
 import json
 
 WIDTH, HEIGHT, STEPS = 640, 220, 40
-START = {"tau": 2.0, "threshold": 1.0, "current": 1.5}
-RANGES = {"tau": (1, 16, 0.5), "threshold": (0.2, 2, 0.1), "current": (0, 5, 0.1)}
-WORDS = {"tau": "tau (steps)", "threshold": "threshold", "current": "current of a pulse"}
+START = {"tau": 2.0, "threshold": 1.0, "reset": 0.0, "current": 1.5}
+RANGES = {"tau": (1, 16, 0.5), "threshold": (0.2, 2, 0.1), "reset": (-0.5, 0.5, 0.1), "current": (0, 5, 0.1)}
+WORDS = {"tau": "tau (steps)", "threshold": "threshold", "reset": "reset", "current": "current of a pulse"}
 PULSES = [2, 7, 8, 14, *range(22, 34)]  # as on the page: alone, a pair, alone, twelve in a row
 
 
-def simulate(tau, threshold, current):
-    """Potentials and steps of the spikes of tutorial 2's loop, reset to 0."""
-    u, spikes, h = [], [], 0.0
+def simulate(tau, threshold, reset, current):
+    """Potentials and steps of the spikes of tutorial 2's loop; ``reset`` is the potential at rest too."""
+    u, spikes, h = [], [], reset
     for t in range(STEPS):
-        u.append(h + ((current if t in PULSES else 0.0) - h) / tau)
+        u.append(h + ((current if t in PULSES else 0.0) - (h - reset)) / tau)
         fired = u[t] >= threshold
         spikes += [t] if fired else []
-        h = 0.0 if fired else u[t]
+        h = reset if fired else u[t]
     return u, spikes
 
 
 def place(t, value):
     """Of a step and a potential, in the picture."""
-    return round(20 + t * (WIDTH - 40) / (STEPS - 1), 1), round(HEIGHT - 20 - value * (HEIGHT - 60) / 2.5, 1)
+    return round(20 + t * (WIDTH - 40) / (STEPS - 1), 1), round(HEIGHT - 40 - value * (HEIGHT - 80) / 2.5, 1)
 
 
-def drawing(tau, threshold, current):
+def drawing(tau, threshold, reset, current):
     """The inside of the picture: threshold, potential, spikes."""
-    u, spikes = simulate(tau, threshold, current)
+    u, spikes = simulate(tau, threshold, reset, current)
     points = " ".join(f"{x},{y}" for x, y in (place(t, min(v, 2.5)) for t, v in enumerate(u)))
     y = place(0, threshold)[1]
     bars = "".join(f'<rect x="{place(t, 0)[0] - 1.5:.1f}" y="8" width="3" height="20"/>' for t in spikes)
@@ -41,16 +41,16 @@ SCRIPT = """
   const inputs = Array.from(box.querySelectorAll("input"));
   inputs.forEach(function (i) { if (asked.has(i.name)) { i.value = asked.get(i.name); } });
   function one(x) { return Math.round(x * 10) / 10; }
-  function place(t, v) { return [one(20 + t * 600 / 39), one(200 - v * 160 / 2.5)]; }
+  function place(t, v) { return [one(20 + t * 600 / 39), one(180 - v * 140 / 2.5)]; }
   function draw() {
     const s = {};
     inputs.forEach(function (i) { s[i.name] = Number(i.value); i.nextElementSibling.textContent = i.value; });
-    let h = 0, points = [], bars = "", fired = 0;
+    let h = s.reset, points = [], bars = "", fired = 0;
     for (let t = 0; t < 40; t++) {
-      const u = h + ((pulses.includes(t) ? s.current : 0) - h) / s.tau, spike = u >= s.threshold;
+      const u = h + ((pulses.includes(t) ? s.current : 0) - (h - s.reset)) / s.tau, spike = u >= s.threshold;
       points.push(place(t, Math.min(u, 2.5)).join(","));
       if (spike) { fired += 1; bars += '<rect x="' + (place(t, 0)[0] - 1.5) + '" y="8" width="3" height="20"/>'; }
-      h = spike ? 0 : u;
+      h = spike ? s.reset : u;
     }
     const line = box.querySelector("line"), y = place(0, s.threshold)[1];
     line.setAttribute("y1", y); line.setAttribute("y2", y);
