@@ -157,7 +157,8 @@ class Neurons(Layer):
 
     def after(self, norm: Module, attention: Module | None, x: Tensor) -> Tensor:
         """The spikes of these neurons for ``attention(norm(x))``; ``attention`` may be None. A subclass with a faster
-        method overrides it.
+        method overrides it, as LIF, IF and PLIF do; ALIF and Synaptic have a second state variable, which the fused loops do
+        not carry, and take this plain composition.
         """
         x = norm(x)
         return self(x if attention is None else attention(x))
