@@ -111,6 +111,27 @@ answers = ear(Tensor(beats)).data.mean(0)
 print("spikes a step, a row for each beat of 4 to 7 steps, a column for each neuron:", answers.round(2), sep="\n")
 assert (np.diag(answers) > 0.1).all() and answers.sum() == np.trace(answers)  # each to its own beat, and to no other
 
+fig, (left, right) = plt.subplots(1, 2, figsize=(11, 3.8), width_ratios=(1, 1.6))
+shown = left.imshow(answers, origin="lower", extent=(3.5, 7.5, 3.5, 7.5))
+left.set(title="Each neuron answers to its own beat", xlabel="period of the neuron", ylabel="period of the pulses (steps)")
+left.set_xticks(BEATS)
+left.set_yticks(BEATS)
+fig.colorbar(shown, ax=left, label="spikes a step")
+for period, color, dash in ((6, BLUE, "-"), (5, ORANGE, "--")):
+    pulses, z, u = np.zeros(36), 0, []
+    pulses[::period] = 0.6
+    for pulse in pulses:
+        z = 0.9 * np.exp(2j * np.pi / 6) * z + pulse
+        u.append(z.real)
+    right.plot(u, color=color, linestyle=dash, label=f"pulses every {period} steps")
+right.axhline(1, color="black", linewidth=0.8, linestyle=":")
+right.set(title="Re z of a neuron of period 6", xlabel="time step", ylabel="Re z (it fires at 1)", ylim=(-1, 1.7))
+right.legend(loc="upper left", fontsize=8)
+save_figure("17_a_network_of_your_own_beats",
+            "Left: spikes of four resonators, of periods 4 to 7, under beats of periods 4 to 7; they fire on the diagonal "
+            "only, each at its own period. Right: the potential of a resonator of period 6 grows past the threshold under "
+            "pulses every 6 steps and stays below it under pulses every 5.")
+
 # %% [markdown]
 # ## 3. A network around it
 #
@@ -150,9 +171,9 @@ assert accuracy["resonators"] > 0.95 and max(accuracy["LIF"], accuracy["recurren
 print(nets["recurrent LIF"])
 
 # %% [markdown]
-# The same sizes, samples and epochs: what differs is what a neuron remembers. LIF is above chance, 25 %, since channels
+# The same sizes, samples and epochs: what differs is what a neuron remembers. LIF is above chance, 25%, since channels
 # that beat together more often tell something too. And the recurrent network is no proof that recurrence cannot do it:
-# it learns slowly, and the best that we found, `neuron="plif"` with a gain of 8 and 24 epochs, was at 61 %.
+# it learns slowly, and the best that we found, `neuron="plif"` with a gain of 8 and 24 epochs, was at 61%.
 #
 # ## 4. What it costs
 #
@@ -231,31 +252,14 @@ try:
 except ValueError as refusal:
     print(refusal)
 
-fig, (left, middle, last_) = plt.subplots(1, 3, figsize=(14, 4))
-shown = left.imshow(answers, origin="lower", extent=(3.5, 7.5, 3.5, 7.5))
-left.set(title="Each neuron answers to its own beat", xlabel="period of the neuron", ylabel="period of the pulses (steps)")
-left.set_xticks(BEATS)
-left.set_yticks(BEATS)
-fig.colorbar(shown, ax=left, label="spikes a step")
-for period, color, dash in ((6, BLUE, "-"), (5, ORANGE, "--")):
-    pulses, z, u = np.zeros(36), 0, []
-    pulses[::period] = 0.6
-    for pulse in pulses:
-        z = 0.9 * np.exp(2j * np.pi / 6) * z + pulse
-        u.append(z.real)
-    middle.plot(u, color=color, linestyle=dash, label=f"pulses every {period} steps")
-middle.axhline(1, color="black", linewidth=0.8, linestyle=":")
-middle.set(title="Re z of a neuron of period 6", xlabel="time step", ylabel="Re z (it fires at 1)")
-middle.legend(loc="upper left", fontsize=8)
+fig, ax = plt.subplots(figsize=(6.5, 3.5))
 for (name, row), color, dash in zip(right.items(), (BLUE, ORANGE, GREEN), ("-", "--", "-.")):
-    last_.plot(range(1, T + 1), [100 * share for share in row], color=color, linestyle=dash, label=name)
-last_.set(title="Right after so many steps", xlabel="time step", ylabel="test accuracy (%)", ylim=(0, 103))
-last_.legend(fontsize=8)
+    ax.plot(range(1, T + 1), [100 * share for share in row], color=color, linestyle=dash, label=name)
+ax.set(title="Right after so many steps", xlabel="time step", ylabel="test accuracy (%)", ylim=(0, 103))
+ax.legend(fontsize=8)
 save_figure("17_a_network_of_your_own",
-            "Left: spikes of four resonators, of periods 4 to 7, under beats of periods 4 to 7; they fire on the diagonal "
-            "only, each at its own period. Middle: the potential of a resonator of period 6 grows past the threshold under "
-            "pulses every 6 steps and stays below it under pulses every 5. Right: test accuracy against time steps; the "
-            "resonators rise to nearly 100 %, LIF and recurrent LIF neurons stay far below.")
+            "Test accuracy against time steps: the resonators rise to nearly 100%, most of it within 20 steps; LIF neurons "
+            "end below 60%, recurrent LIF neurons below 45%.")
 
 # %% [markdown]
 # ## Where to go from here
