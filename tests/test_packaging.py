@@ -24,6 +24,7 @@ OPTIONAL = {
     "distributed",
     "torch",
     "spikingjelly",
+    "snntorch",
 }  # asked for in one line where they are needed
 
 
