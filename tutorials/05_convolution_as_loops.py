@@ -106,12 +106,12 @@ assert seen_by(1)[0, 0] == 4 and seen_by(1)[0, 3] == 6 and (seen_by(1)[1:-1, 1:-
 assert seen_by(2)[0, 0] == 1 and seen_by(2)[0, 1] == 2 and seen_by(2)[1, 1] == 4
 
 fig, axes = plt.subplots(1, 2, figsize=(7.5, 3.7))
-for ax, stride in zip(axes, (1, 2)):
-    counts = seen_by(stride)
+for ax, step in zip(axes, (1, 2)):
+    counts = seen_by(step)
     ax.imshow(counts, vmin=0, vmax=9)
-    ax.set(title=f"Windows that see a pixel, stride {stride}", xticks=[], yticks=[])
-    for (iy, ix), n in np.ndenumerate(counts):
-        ax.text(ix, iy, f"{n:g}", ha="center", va="center", fontsize=9, color="white" if n < 5 else "black")
+    ax.set(title=f"Windows that see a pixel, stride {step}", xticks=[], yticks=[])
+    for (row, column), count in np.ndenumerate(counts):
+        ax.text(column, row, f"{count:g}", ha="center", va="center", fontsize=9, color="white" if count < 5 else "black")
 save_figure("05_convolution_as_loops_seen",
             "The number of windows that see each of 8 by 8 pixels: with stride 1 it is 9 inside, 6 at the edges and 4 in the "
             "corners; with stride 2 a checkered pattern of 1, 2 and 4.")
