@@ -123,6 +123,8 @@ def test_what_does_not_fit_is_one_line_and_writes_nothing(source, capsys, tmp_pa
         "odd-record": {"record": '{"metrics": [[1, "x"]], "layers": [], "firing_rates": []}'},
         "deep": {"record": "[" * 100_000},
         "odd-option": {"config": json.dumps(config | {"options": config["options"] | {"lr": "fast"}})},
+        "no-position": {"config": json.dumps(config | {"options": config["options"] | {"position": None}})},
+        "too-wide": {"config": json.dumps(config | {"options": config["options"] | {"width": 10**30}})},
         "odd-removed": {"config": json.dumps(config | {"network": config["network"] | {"removed": 7}})},
     }.items():
         safetensors.save_file(content, f"{name}.safetensors", metadata | change)
@@ -147,6 +149,8 @@ def test_what_does_not_fit_is_one_line_and_writes_nothing(source, capsys, tmp_pa
         ("deep.safetensors", [], "damaged metadata"),
         ("odd-option.safetensors", [], "--lr: 'fast' is out of range"),
         ("odd-removed.safetensors", [], "damaged metadata"),
+        ("no-position.safetensors", [], "describes no network that can be built (position is None"),
+        ("too-wide.safetensors", [], "describes no network that can be built"),
         ("ours.safetensors", ["--model", "plain"], "these parameters are of another model"),
     ):
         status, _, lines = call(capsys, "import", file, *words, "--out", "copy")

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import models, runs
+from .. import files, models, runs
 from ..catalogue import NAMES
 from ..errors import UsageError
 from ..nn import Module
@@ -121,7 +121,10 @@ def write(
         UsageError: the arrays are of another network, or the folder cannot be written.
     """
     network = {"preset": options.dataset, **options.network()}
-    net = models.from_config(network)
+    try:
+        net = models.from_config(network)
+    except ValueError as error:  # of options that metadata may hold, and no command line
+        raise UsageError(f"{file} describes no network that can be built ({files.first_line(error)}); write it again") from None
     fill(net, file, arrays, metadata)
     same = found.config.get("dataset") if found.config and found.config["options"]["dataset"] == options.dataset else None
     config = {

@@ -33,6 +33,8 @@ class Entry:
 ZOO: dict[str, Entry] = {
     "digits-syna-t": Entry("e56a05a21cdf6119b39d8488f7ad87a6bdedf91602ac9ef0a1069145fb116069", 0.9833, 20921, 0.005281),
     "digits-or": Entry("a2fba1bf59fb5e935257b990ffcc6017178b3ec3d4e9ae8ea831e9cb35c59773", 0.9889, 23609, 0.005482),
+    "nmnist-syna-t": Entry("749972a4df80a741b0f938ad07ee4fd019e63d26b7dfe94201b6e55b6ad30e0a", 0.9400, 70415, 0.04594),
+    "gestures-syna-t": Entry("75e638cd121c0141cc2dabe3e5c87aeecfbab2bbac8b0e16d4c8af628a0ef025", 1.0000, 41836, 0.02892),
 }
 
 
