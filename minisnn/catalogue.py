@@ -107,6 +107,7 @@ class DataSet:
     source: Any = None  # IdxFiles or Recordings, whichever the module reads
     events: bool = False  # from an event camera, and so loaded with the options of one
     paper_moves: Moves | None = None  # the paper's, where it is another
+    paper_samples: int = 0  # that the paper trains on
     maps: bool = True  # whether samples are maps, which the networks of models.build convolve
 
     def quick(self, without_maps: bool) -> Recipe:
@@ -168,6 +169,7 @@ CATALOGUE = {
                 "t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c",
             },
         ),
+        paper_samples=60_000,
     ),
     "fashion-mnist": DataSet(
         Stem(1, 28, 10),
@@ -188,6 +190,7 @@ CATALOGUE = {
             ("/usr/share/datasets/fashion-mnist",),
         ),
         paper_moves=Moves(flip=True),
+        paper_samples=60_000,
     ),
     "gestures": DataSet(
         Stem(2, 32, 11),
@@ -233,6 +236,7 @@ CATALOGUE = {
             2.9,
         ),
         events=True,
+        paper_samples=1_176,
     ),
     "shd": DataSet(
         Stem(700, 1, 20),
@@ -259,6 +263,7 @@ CATALOGUE = {
         Moves((5 / 128, 2.5 / 48), flip=True),
         Recordings("CIFAR10DVS", "read_aedat4", "name_of_folder", ".aedat4", {}, "CIFAR10DVS/<class>/*.aedat4", 7.1),
         events=True,
+        paper_samples=9_000,
     ),
     "cifar10": DataSet(Stem(3, 32, 10)),  # in the authors' code only
 }

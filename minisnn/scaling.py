@@ -38,6 +38,7 @@ import numpy as np
 
 from . import ops, optim, parallel, threads
 from .bench import SIZES, input_of, own_network
+from .catalogue import CATALOGUE, PAPER
 from .errors import UsageError
 from .peer import Peer
 
@@ -46,7 +47,8 @@ __all__ = ["MACHINES", "Compute", "Exchange", "Link", "bench_scale", "fitted", "
 MACHINES = (1, 4, 16, 64)
 SIZED = ("digits", "full")  # of bench.SIZES
 MESSAGES = (64, 1 << 10, 1 << 13, 1 << 16, 1 << 20, 1 << 23)  # bytes that each rank contributes
-SAMPLES, EPOCHS, BATCH = 60_000, 100, 128  # the paper's schedule for MNIST and Fashion-MNIST (Table X), at the size "full"
+SAMPLES = CATALOGUE["mnist"].paper_samples  # the paper's schedule for MNIST (Table X), at the size "full"
+EPOCHS, BATCH = PAPER.epochs, PAPER.batch_size
 LARGER = 8  # times the paper's batch, to see what a larger one would gain
 
 

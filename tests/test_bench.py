@@ -2,12 +2,14 @@
 
 import dataclasses
 import json
+import os
 import sys
 
 import numpy as np
 import pytest
 
-from minisnn import Tensor, bench, cli, contests, data, growth, nn, no_grad, optim, threads
+from minisnn import Tensor, bench, cli, contests, data, growth, nn, no_grad, optim, schedule, threads
+from minisnn.catalogue import CATALOGUE
 from minisnn.data.base import limited
 from minisnn.figures import timings
 from minisnn.peer import Peer
@@ -103,6 +105,27 @@ def test_a_race_ends_at_its_goal_or_is_given_up(monkeypatch):
     assert row["epochs"] == 1 and row["seconds"] > 0 and row["ratio"] is None
     (row,) = bench.bench_race(None, [0], goal=1.1, epochs=2)
     assert row["epochs"] == 2 and row["seconds"] is None and 0 <= row["accuracy"] <= 1
+
+
+def test_the_papers_schedule_is_measured_by_its_steps(capsys):
+    rows = []
+    (row,) = schedule.bench_paper(["mnist"], say=rows.append, width=8, timesteps=2, batch_size=4, epochs=3)
+    assert rows == [row] and row["steps"] == 3 * 15_000 and row["width"] == 8
+    assert row["hours"] == pytest.approx(row["steps"] * row["seconds"] / 3600) and row["seconds"] > 0
+    assert row["peak_mb"] is None or row["peak_mb"] > 50
+    assert set(schedule.PUBLISHED) == {"mnist", "fashion-mnist", "dvsgesture", "cifar10dvs"}
+    assert all(CATALOGUE[name].paper_samples > 0 for name in schedule.PUBLISHED)
+
+
+def killed(*arguments):
+    os._exit(1)
+
+
+def test_a_schedule_that_is_killed_says_so(capsys, monkeypatch):
+    monkeypatch.setattr(schedule, "second_of_two", killed)
+    monkeypatch.setattr(schedule, "PUBLISHED", ("mnist",))
+    row = found(capsys, "paper")["paper"][0]
+    assert row["seconds"] is row["hours"] is row["peak_mb"] is None and row["steps"] == 46_900
 
 
 def test_growth_is_measured_beside_its_bound():

@@ -18,8 +18,9 @@ DESCRIPTION = (
     "sizes against SpikingJelly; 'race', the time to 97 % on digits against SpikingJelly; 'growth', time and memory of a step "
     "against width, T, batch, map and firing rate, beside their bound; 'scale', two processes of one thread against one of "
     "two, and from it what many machines would do (needs minisnn[mpi]); 'small', training of networks without maps on digits "
-    "against SpikingJelly and snnTorch; 'stream', the latency of a frame of the gestures against SpikingJelly. Medians. Close "
-    "other programs first."
+    "against SpikingJelly and snnTorch; 'stream', the latency of a frame of the gestures against SpikingJelly; 'paper', steps "
+    "of the paper's own training of each of its data sets, with memory, and the hours that all of it would take. Medians. "
+    "Close other programs first."
 )
 SECTIONS = (
     "step",
@@ -32,15 +33,16 @@ SECTIONS = (
     "scale",
     "small",
     "stream",
+    "paper",
 )  # the step first, so that the peak memory is its own
 SIZES = ("digits", "mnist", "nmnist", "mnist-32", "full")
-LONG = ("sizes", "race", "growth", "scale", "small", "stream")  # only where they are named
+LONG = ("sizes", "race", "growth", "scale", "small", "stream", "paper")  # only where they are named
 NETWORKS = ("plain", "recurrent", "learned")  # the rows of contests.SMALL
 
 
 def add_arguments(parser):
     parser.add_argument(
-        "sections", nargs="*", metavar="NAME", help=f"what to time: {', '.join(SECTIONS)} (default: all but the last six)"
+        "sections", nargs="*", metavar="NAME", help=f"what to time: {', '.join(SECTIONS)} (default: all but the last seven)"
     )
     parser.add_argument(
         "--width", type=whole(8), default=64, metavar="W", help="width of the network for step and rate, a multiple of 8"
@@ -147,6 +149,10 @@ def run(options):
             with other_side(options.peer, "torch", "spikingjelly") as peer:
                 result["stream"] = contests.bench_stream(peer, seed=options.seed)
             print_stream(result["stream"])
+        elif name == "paper":
+            from ..schedule import bench_paper
+
+            result["paper"] = bench_paper(seed=options.seed, say=print_paper)
         elif name == "growth":
             from ..growth import bench_growth
 
@@ -247,6 +253,18 @@ def print_stream(row):
     if row["ratio"] is not None:
         line += f", SpikingJelly {1e3 * row['peer_seconds']:.2f} ms, {row['ratio']:.1f} times as long"
     print(line)
+
+
+def print_paper(row):
+    line = (
+        f"{row['dataset']:<13} width {row['width']}, T {row['timesteps']}, batch {row['batch_size']}, {row['epochs']} epochs: "
+    )
+    if row["seconds"] is None:
+        line += "killed, probably since memory ran out"
+    else:
+        peak = "unknown" if row["peak_mb"] is None else f"{row['peak_mb']:,.0f} MB"
+        line += f"{row['seconds']:.1f} s a step, peak memory {peak}; {row['steps']:,} steps, {row['hours']:,.0f} h"
+    print(line, flush=True)
 
 
 def print_rate(rows):

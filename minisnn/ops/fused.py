@@ -191,7 +191,7 @@ def norm_fire_forward(s, finite, state, y, a, b, w, gated, n, by_time, by_pixel)
     # finite: [N * PARTS] Booleans, whether the last potentials of a part are finite
     T, N, C = y.shape[0], y.shape[1], a.size
     P = y.shape[2] // C
-    step = max(1, BLOCK // C)
+    step = max(1, min(BLOCK // C, (P + PARTS - 1) // PARTS))  # pixels of a block; no more than a part has
     for task in prange(N * PARTS):
         k, part = task // PARTS, task % PARTS
         last = P * (part + 1) // PARTS
@@ -222,7 +222,7 @@ def norm_fire_backward(dz, dw, dleak, sums, ds, y, a, b, mean, w, gated, n, kind
     # sums: float64 [N * PARTS, 2, C], of dz and of dz * (y - mean), which batch norm's gradient needs
     T, N, C = y.shape[0], y.shape[1], a.size
     P = y.shape[2] // C
-    step = max(1, BLOCK // C)
+    step = max(1, min(BLOCK // C, (P + PARTS - 1) // PARTS))  # pixels of a block; no more than a part has
     for task in prange(N * PARTS):
         k, part = task // PARTS, task % PARTS
         last = P * (part + 1) // PARTS
