@@ -48,6 +48,7 @@ FLOORS = [
         "growth",
         "scaling",
         "contests",
+        "schedule",
     },
     {"figures"},
     {"ablation"},
