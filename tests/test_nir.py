@@ -333,6 +333,11 @@ def test_files_that_are_damaged_or_foreign_are_one_line(tmp_path):
             interop.load_nir(path)
         except UsageError as error:
             assert "net.nir" in str(error) and "\n" not in str(error)
+    heap = good.index(b"GCOL")  # an object of no size, from which HDF5 would never get to the next
+    rest = next(k for k in range(heap + 16, len(good), 8) if good[k : k + 8] == bytes(8) and any(good[k + 8 : k + 16]))
+    path.write_bytes(good[: rest + 8] + bytes(8) + good[rest + 16 :])
+    with pytest.raises(UsageError, match=f"heap at byte {heap} has an object of 0 bytes"):
+        interop.load_nir(path)
     path.write_bytes(b"x")
     with pytest.raises(UsageError, match="which is HDF5"):
         interop.load_nir(path)

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import graphlib
 import io
+import struct
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["to_nir", "from_nir", "save_nir", "load_nir", "Network", "THRESHOLDS"]
 
 THRESHOLDS = ("node", "if")  # how a join of spikes is written
+HEAP, HEAP_HEAD, HEAP_OBJECT = b"GCOL", struct.Struct("<4sB3xQ"), struct.Struct("<HHIQ")  # where HDF5 keeps texts
 HDF5 = b"\x89HDF\r\n\x1a\n"  # how a file of NIR begins
 DENSEST = 1100  # bytes that one byte of a compressed file can hold, at most: deflate's limit is 1032
 
@@ -696,6 +698,24 @@ def save_nir(net: nn.Module, path: Path, size: Sequence[int], dt: float = 1e-3, 
         file.write(content.getbuffer())
 
 
+def check_heaps(content):
+    """Raise ValueError if an object of a heap of texts takes no room, or more than its heap has: HDF5 walks from object to
+    object, and would never end.
+    """
+    at = content.find(HEAP)
+    while 0 <= at <= len(content) - HEAP_HEAD.size:
+        _, version, size = HEAP_HEAD.unpack_from(content, at)
+        place, end = at + HEAP_HEAD.size, at + size
+        if at % 8 == 0 and version == 1 and end <= len(content):
+            while place + HEAP_OBJECT.size <= end:
+                number, _, _, size = HEAP_OBJECT.unpack_from(content, place)
+                taken = HEAP_OBJECT.size + -(-size // 8) * 8 if number else size  # of the free rest, number 0, all of it
+                if not 0 < taken <= end - place:
+                    raise ValueError(f"the heap at byte {at} has an object of {taken:,} bytes")
+                place += taken
+        at = content.find(HEAP, at + 1)
+
+
 def check_claims(content):
     """Raise ValueError if the arrays of an HDF5 file claim more than can be in it: a damaged one may ask for terabytes."""
     claimed = 0
@@ -725,6 +745,7 @@ def load_nir(path: Path, dt: float | None = None, dtype: str | None = None) -> N
     if not content.startswith(HDF5):
         raise UsageError(f"{path} is not a file of NIR, which is HDF5; write one with nir.write(path, graph)")
     try:
+        check_heaps(content)
         check_claims(content)
         graph = nir.read(io.BytesIO(content))
         if not isinstance_of(graph, "NIRGraph"):
