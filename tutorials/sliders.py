@@ -32,7 +32,8 @@ def drawing(tau, threshold, reset, current):
     y = place(0, threshold)[1]
     bars = "".join(f'<rect x="{place(t, 0)[0] - 1.5:.1f}" y="8" width="3" height="20"/>' for t in spikes)
     return (f'<line x1="20" x2="{WIDTH - 20}" y1="{y}" y2="{y}" stroke="currentColor" stroke-dasharray="3"/>'
-            f'<polyline points="{points}" fill="none" stroke="#0072B2" stroke-width="2"/><g fill="#D55E00">{bars}</g>')
+            f'<polyline points="{points}" fill="none" style="stroke:var(--color-brand-content,#0072B2)" stroke-width="2"/>'
+            f'<g fill="#D55E00">{bars}</g>')
 
 
 SCRIPT = """
