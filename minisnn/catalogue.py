@@ -242,7 +242,7 @@ CATALOGUE = {
         Stem(700, 1, 20),
         "sounds",
         # 60 of the 700 channels fire in a step: with a gain of 6 a neuron's current deviates by about a threshold
-        Recipe("recurrent", 100, 256, batch_size=128, lr=1e-3, loss="ce", gain=6.0, augment=False, recalibrate=0),
+        Recipe("recurrent", 100, 256, batch_size=128, loss="ce", gain=6.0, augment=False, recalibrate=0),
         None,
         SPOKEN,
         Moves((20 / 700, 0.0)),
