@@ -6,6 +6,7 @@
     rate   the training step against the firing rate of the network
     sizes  training step and inference at the sizes that people train at, against SpikingJelly, on one and on all threads
     race   time to 97 % test accuracy on digits, against SpikingJelly, with the same batches from the same weights
+    busy   the training step at those sizes, alone and beside a program that keeps a core busy
     small  training of networks without maps, and stream, the latency of a frame: see contests.py
 
 If PyTorch (for sizes and race, SpikingJelly) can be imported by this Python, or by the one that --peer names, it is timed in
@@ -17,6 +18,8 @@ from __future__ import annotations
 import collections
 import pathlib
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -37,6 +40,7 @@ from .surrogate import ATan
 __all__ = [
     "GOAL",
     "SIZES",
+    "bench_busy",
     "bench_conv",
     "bench_lif",
     "bench_race",
@@ -73,6 +77,8 @@ MODES = ("training", "inference")
 CLASSES = CATALOGUE["digits"].stem.classes
 GOAL = 0.97  # test accuracy at which a race ends
 PAUSE = 0.02  # seconds between the two sides, in which idle threads go to sleep
+ROUNDS = 3  # of alone and beside a busy process
+BEGINNING = 0.3  # seconds until that process is busy
 
 
 def median_seconds(call, repeat):
@@ -245,22 +251,24 @@ def bench_step(
     seed: int = 0,
     x: Tensor | None = None,
     y: np.ndarray | None = None,
+    size: Size | None = None,
 ) -> dict[str, Any]:
-    """A training step (forward, backward, Adam) and an inference of a network with initial weights on 28x28 images.
+    """A training step (forward, backward, Adam) and an inference of a network with initial weights on 28x28 images; with
+    ``size``, at that one instead.
 
     Returns:
         dict: seconds of forward, backward, optimizer, step, inference, counting (an inference that
         counts spikes and operations); operations (seconds by loop within a step); peak_mb of
         this process so far; firing_rate; losses of the steps.
     """
-    net = models.build("mnist", width=width, timesteps=timesteps, seed=seed, **models.SYSTEMS[model])
+    size = size or Size("mnist", width, timesteps, batch_size)
+    net = own_network(size, seed, model)
     if x is None:
-        x, y = digits_like(timesteps, batch_size, 28, seed)
-    optimizer, parts, losses = optim.Adam(net.parameters(), 1e-3), [], []
+        x, y = input_of(size, seed)
+    optimizer, parts, losses, loops = optim.Adam(net.parameters(), 1e-3), [], [], []
     with Stopwatch() as watch:
-        for k in range(repeat + 2):
-            if k == 2:
-                watch.seconds.clear()
+        for _ in range(repeat + 2):
+            watch.seconds.clear()
             times = [time.perf_counter()]
             loss = ops.mse_loss(net(x), y)
             times.append(time.perf_counter())
@@ -271,7 +279,9 @@ def bench_step(
             times.append(time.perf_counter())
             losses.append(loss.item())
             parts.append(np.diff(times))
+            loops.append(dict(watch.seconds))
     forward, backward, update = np.median(parts[2:], 0)
+    operations = {name: statistics.median(seconds.get(name, 0.0) for seconds in loops[2:]) for name in loops[-1]}
     peak = memory.peak_megabytes()
     rate = firing_rate(net, x)
     net.eval()
@@ -279,9 +289,10 @@ def bench_step(
         inference, counting = paired_seconds((lambda: net(x), lambda: counted(net, x)), repeat)
     return dict(
         model=model,
-        width=width,
-        timesteps=timesteps,
-        batch_size=batch_size,
+        preset=size.preset,
+        width=size.width,
+        timesteps=size.timesteps,
+        batch_size=size.batch_size,
         forward=forward,
         backward=backward,
         optimizer=update,
@@ -291,7 +302,7 @@ def bench_step(
         peak_mb=peak,
         firing_rate=rate,
         losses=losses,
-        operations={name: s / repeat for name, s in sorted(watch.seconds.items(), key=lambda item: -item[1])},
+        operations=dict(sorted(operations.items(), key=lambda item: -item[1])),
     )
 
 
@@ -354,9 +365,9 @@ def bench_rate(
 # ---- against the peer ------------------------------------------------------------------------------------------------
 
 
-def own_network(size, seed):
-    """SynA-T of a size, with its initial weights."""
-    net = models.build(size.preset, width=size.width, timesteps=size.timesteps, seed=seed, **models.SYSTEMS["syna-t"])
+def own_network(size, seed, model="syna-t"):
+    """A network of a size, with its initial weights."""
+    net = models.build(size.preset, width=size.width, timesteps=size.timesteps, seed=seed, **models.SYSTEMS[model])
     train.set_gain(net, size.gain)
     return net
 
@@ -429,6 +440,48 @@ def bench_sizes(
                     row["ratio"] = float(np.median(times[:, 1] / times[:, 0])) if both else None
                     rows.append(row)
                     say(row)
+    return rows
+
+
+def bench_busy(
+    repeat: int = 7,
+    sizes: Sequence[str] = tuple(SIZES),
+    seed: int = 0,
+    say: Callable[[dict[str, Any]], None] = lambda row: None,
+) -> list[dict[str, Any]]:
+    """Seconds of a training step of SynA-T on all threads, alone and beside a process that keeps one core busy, in turn.
+
+    Args:
+        repeat: counted steps of each; medians are taken.
+        sizes: names of ``SIZES``.
+        seed: of weights and input.
+        say: called with each row.
+
+    Returns:
+        A list of dicts: size, idle and busy (seconds), ratio (busy / idle). Where as many threads as cores share them with the
+        process fairly, the ratio is (cores + 1) / cores.
+    """
+    rows = []
+    for name in sizes:
+        size = SIZES[name]
+        (x, y), net = input_of(size, seed), own_network(size, seed)
+        optimizer = optim.Adam(net.parameters(), 1e-3)
+
+        def step(net=net, optimizer=optimizer, x=x, y=y):
+            learn(net, optimizer, x, y)
+
+        idle, busy = [], []
+        for _ in range(ROUNDS):
+            idle.append(median_seconds(step, repeat))
+            with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as other:
+                try:
+                    time.sleep(BEGINNING)
+                    busy.append(median_seconds(step, repeat))
+                finally:
+                    other.kill()
+        row = dict(size=name, idle=statistics.median(idle), busy=statistics.median(busy))
+        rows.append(row | dict(ratio=row["busy"] / row["idle"]))
+        say(rows[-1])
     return rows
 
 

@@ -107,6 +107,24 @@ def test_a_race_ends_at_its_goal_or_is_given_up(monkeypatch):
     assert row["epochs"] == 2 and row["seconds"] is None and 0 <= row["accuracy"] <= 1
 
 
+def test_the_step_at_one_of_the_sizes(capsys, side):
+    step = found(capsys, "step", "--size", "digits")["step"]
+    assert (step["preset"], step["width"], step["timesteps"], step["batch_size"]) == SIZE[:4]
+
+
+def test_a_busy_process_is_ended(capsys, side, monkeypatch):
+    begun, popen = [], bench.subprocess.Popen
+
+    def begin(*words):
+        begun.append(popen(*words))
+        return begun[-1]
+
+    monkeypatch.setattr(bench.subprocess, "Popen", begin)
+    (row,) = found(capsys, "busy", "--size", "digits")["busy"]
+    assert row["size"] == "digits" and row["ratio"] == row["busy"] / row["idle"] > 0
+    assert len(begun) == bench.ROUNDS and all(p.returncode not in (0, None) for p in begun)
+
+
 def test_the_papers_schedule_is_measured_by_its_steps(capsys):
     rows = []
     (row,) = schedule.bench_paper(["mnist"], say=rows.append, width=8, timesteps=2, batch_size=4, epochs=3)

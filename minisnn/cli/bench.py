@@ -11,38 +11,34 @@ from ..files import replace
 from ..kinds import above_zero, path, whole
 from ..terminal import say
 
+# What each times, in the order in which they run: the step first, so that the peak memory is its own.
+SECTIONS = {
+    "step": "a training step and an inference, operation by operation, with the peak memory",
+    "conv": "3x3 convolution of spikes by events and by products, over densities",
+    "lif": "the neurons",
+    "rate": "the training step against the firing rate",
+    "sizes": "training step and inference at five sizes against SpikingJelly",
+    "busy": "the training step at those sizes beside a busy program",
+    "race": "the time to 97 % on digits against SpikingJelly",
+    "growth": "time and memory of a step against width, T, batch, map and firing rate, beside their bound",
+    "scale": "two processes of one thread against one of two, and from it what many machines would do (needs minisnn[mpi])",
+    "small": "training of networks without maps on digits against SpikingJelly and snnTorch",
+    "stream": "the latency of a frame of the gestures against SpikingJelly",
+    "paper": "steps of the paper's own training of each of its data sets, with memory, and the hours that all of it would take",
+}
+SHORT = ("step", "conv", "lif", "rate")  # the others run only where they are named
 DESCRIPTION = (
-    "Times, as ratios measured side by side: 'step', a training step and an inference, operation by operation, "
-    "with the peak memory; 'conv', 3x3 convolution of spikes by events and by products, over densities; "
-    "'lif', the neurons; 'rate', the training step against the firing rate; 'sizes', training step and inference at five "
-    "sizes against SpikingJelly; 'race', the time to 97 % on digits against SpikingJelly; 'growth', time and memory of a step "
-    "against width, T, batch, map and firing rate, beside their bound; 'scale', two processes of one thread against one of "
-    "two, and from it what many machines would do (needs minisnn[mpi]); 'small', training of networks without maps on digits "
-    "against SpikingJelly and snnTorch; 'stream', the latency of a frame of the gestures against SpikingJelly; 'paper', steps "
-    "of the paper's own training of each of its data sets, with memory, and the hours that all of it would take. Medians. "
-    "Close other programs first."
+    "Times, as ratios measured side by side: "
+    + "; ".join(f"'{name}', {what}" for name, what in SECTIONS.items())
+    + ". Medians. Close other programs first."
 )
-SECTIONS = (
-    "step",
-    "conv",
-    "lif",
-    "rate",
-    "sizes",
-    "race",
-    "growth",
-    "scale",
-    "small",
-    "stream",
-    "paper",
-)  # the step first, so that the peak memory is its own
 SIZES = ("digits", "mnist", "nmnist", "mnist-32", "full")
-LONG = ("sizes", "race", "growth", "scale", "small", "stream", "paper")  # only where they are named
 NETWORKS = ("plain", "recurrent", "learned")  # the rows of contests.SMALL
 
 
 def add_arguments(parser):
     parser.add_argument(
-        "sections", nargs="*", metavar="NAME", help=f"what to time: {', '.join(SECTIONS)} (default: all but the last seven)"
+        "sections", nargs="*", metavar="NAME", help=f"what to time: {', '.join(SECTIONS)} (default: {', '.join(SHORT)})"
     )
     parser.add_argument(
         "--width", type=whole(8), default=64, metavar="W", help="width of the network for step and rate, a multiple of 8"
@@ -57,7 +53,12 @@ def add_arguments(parser):
         help="a Python that can import torch and, for sizes, race, small and stream, spikingjelly, for small also snntorch, to "
         "be timed alongside (default: this one)",
     )
-    parser.add_argument("--size", action="append", choices=SIZES, help="for sizes and scale: only this one; may be repeated")
+    parser.add_argument(
+        "--size",
+        action="append",
+        choices=SIZES,
+        help="for sizes, busy and scale: only this one; may be repeated; step takes the first",
+    )
     parser.add_argument("--network", action="append", choices=NETWORKS, help="for small: only this one; may be repeated")
     parser.add_argument("--seeds", type=whole(), default=3, metavar="N", help="for race: how many, one race each")
     parser.add_argument(
@@ -101,10 +102,13 @@ def run(options):
     result: dict[str, Any] = dict(threads=threads.get_num_threads(), threading_layer=threads.threading_layer())
     say(f"{result['threads']} threads, handed their work by {result['threading_layer']}")
     for name in SECTIONS:
-        if name not in (options.sections or set(SECTIONS).difference(LONG)):
+        if name not in (options.sections or SHORT):
             continue
         if name == "step":
-            result["step"] = bench.bench_step(**network, model=options.model, repeat=options.repeat, seed=options.seed)
+            size = bench.SIZES[options.size[0]] if options.size else None
+            result["step"] = bench.bench_step(
+                **network, model=options.model, repeat=options.repeat, seed=options.seed, size=size
+            )
             print_step(result["step"])
         elif name == "conv":
             with other_side(options.peer, "torch") as peer:
@@ -149,6 +153,8 @@ def run(options):
             with other_side(options.peer, "torch", "spikingjelly") as peer:
                 result["stream"] = contests.bench_stream(peer, seed=options.seed)
             print_stream(result["stream"])
+        elif name == "busy":
+            result["busy"] = bench.bench_busy(options.repeat, options.size or SIZES, options.seed, say=print_busy)
         elif name == "paper":
             from ..schedule import bench_paper
 
@@ -217,8 +223,9 @@ def print_conv(rows):
 
 def print_step(row):
     print(
-        f"{row['model']}, width {row['width']}, T {row['timesteps']}, batch {row['batch_size']}: training step "
-        f"{row['step']:.3f} s (forward {row['forward']:.3f}, backward {row['backward']:.3f}, Adam {row['optimizer']:.3f}), "
+        f"{row['model']} for {row['preset']}, width {row['width']}, T {row['timesteps']}, batch {row['batch_size']}: "
+        f"training step {row['step']:.3f} s (forward {row['forward']:.3f}, backward {row['backward']:.3f}, "
+        f"Adam {row['optimizer']:.3f}), "
         f"inference {row['inference']:.3f} s ({row['counting'] / row['inference'] - 1:+.1%} with everything counted), "
         f"peak memory {'unknown' if row['peak_mb'] is None else format(row['peak_mb'], '.0f') + ' MB'}, "
         f"firing rate {row['firing_rate']:.2%}"
@@ -253,6 +260,14 @@ def print_stream(row):
     if row["ratio"] is not None:
         line += f", SpikingJelly {1e3 * row['peer_seconds']:.2f} ms, {row['ratio']:.1f} times as long"
     print(line)
+
+
+def print_busy(row):
+    print(
+        f"{row['size']:<9} {1e3 * row['idle']:>8.1f} ms alone, {1e3 * row['busy']:>8.1f} ms beside a busy process, "
+        f"{row['ratio']:.2f} times as long",
+        flush=True,
+    )
 
 
 def print_paper(row):
