@@ -16,6 +16,7 @@ turn with ours, in a process of its own (peer.py).
 from __future__ import annotations
 
 import collections
+import functools
 import pathlib
 import statistics
 import subprocess
@@ -465,11 +466,7 @@ def bench_busy(
     for name in sizes:
         size = SIZES[name]
         (x, y), net = input_of(size, seed), own_network(size, seed)
-        optimizer = optim.Adam(net.parameters(), 1e-3)
-
-        def step(net=net, optimizer=optimizer, x=x, y=y):
-            learn(net, optimizer, x, y)
-
+        step = functools.partial(learn, net, optim.Adam(net.parameters(), 1e-3), x, y)
         idle, busy = [], []
         for _ in range(ROUNDS):
             idle.append(median_seconds(step, repeat))

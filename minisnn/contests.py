@@ -13,6 +13,7 @@ Axes: T time steps, N batch, M samples, F features, K classes.
 
 from __future__ import annotations
 
+import functools
 import pathlib
 import tempfile
 import time
@@ -21,7 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import data, ledger, models, ops, optim, threads, train
+from . import bench, data, ledger, models, ops, optim, threads, train
 from .bench import SIZES, digits_like, paired_seconds, peer_network
 from .engine import no_grad
 from .nn import NEURONS, BatchNorm2d, Stream
@@ -224,18 +225,6 @@ def bench_neurons(repeat: int = 7, seed: int = 0) -> dict[str, float]:
         net = models.build(
             "digits", width=size.width, timesteps=size.timesteps, seed=seed, neuron=name, **models.SYSTEMS["syna-t"]
         )
-        steps[name] = step_of(net, optim.Adam(net.parameters(), 1e-3), x, y)
+        steps[name] = functools.partial(bench.learn, net, optim.Adam(net.parameters(), 1e-3), x, y)
     seconds = dict(zip(steps, paired_seconds(list(steps.values()), repeat)))
     return {name: each / seconds["lif"] for name, each in seconds.items()}
-
-
-def step_of(net, optimizer, x, y):
-    """A training step, as a function."""
-
-    def step():
-        loss = ops.mse_loss(net(x), y)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-
-    return step
