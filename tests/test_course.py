@@ -52,6 +52,8 @@ def test_a_notebook_has_run(path):
     pictures = [output["data"] for output in outputs if "image/png" in output.get("data", {})]
     assert pictures and all(len("".join(data["text/plain"])) > 80 for data in pictures), "a picture without words for it"
     printed = "".join("".join(output["text"]) for output in outputs if output.get("name") == "stdout")
+    cells = [cell for cell in found["cells"] if "\nexercise(" in "".join(cell["source"])]
+    assert all(output["output_type"] == "stream" for cell in cells for output in cell["outputs"]), "a value under an exercise"
     assert printed.count("not done yet") == path.read_text(encoding="utf-8").count("\nexercise(")
     assert size < 200_000, "keep the notebooks small"
     assert "/tmp" not in printed and "/home" not in printed

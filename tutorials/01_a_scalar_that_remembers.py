@@ -85,7 +85,8 @@ save_figure("01_a_scalar_that_remembers_graph",
 # effects of small nudges add; hence `+=` and not `=` in `backward`. By hand, h[2] = keep^2 gain x[0] + keep
 # gain x[1] + gain x[2], so the derivative with respect to `keep` is 2 keep gain x[0] + gain x[1].
 #
-# With `=` each path would overwrite the one before. Here is that bug, and then the sum as it should be:
+# With `=` each path would overwrite the one before. The walk goes backwards, so the first step writes last; there `keep` met an
+# empty bucket, h = 0, and 0 is all that would be left. Here is that bug, and then the sum as it should be:
 
 # %%
 def backward_with_a_bug(result):
@@ -101,8 +102,8 @@ assert wrong != keep.grad == 2 * 0.75 * 0.25 * 2.0 + 0.25 * 3.0
 
 # %% [markdown]
 # And since `+=` also adds to what an *earlier* call of `backward()` has left, every training loop clears the gradients first
-# (`zero_grad()`). Here is such a loop, the whole of learning in six lines: which share should the bucket keep so that its level
-# ends at 1? We walk down the slope of (h[2] - 1)^2 along `keep`.
+# (`zero_grad()`). Here is such a loop, the whole of learning in eleven lines: which share should the bucket keep so that its
+# level ends at 1? We walk down the slope of (h[2] - 1)^2 along `keep`.
 
 # %%
 share, walk = 0.1, []
@@ -218,8 +219,8 @@ assert snn.gradcheck(lambda x: Bucket.apply(x, keep=0.75, gain=0.25), inflow)
 
 # %% [markdown]
 # `gradcheck` has checked all three levels at once: it gives the levels random weights, moves all inflows along a random
-# direction, and compares the slope of that one number with what `backward` says. A wrong entry cannot hide from three such
-# draws.
+# direction, and compares the slope of that one number with what `backward` says. It does so three times, with new weights and
+# a new direction each time: a wrong entry cannot hide from all three.
 #
 # The engine's elementary operations (+, *, sum, exp, indexing, ...) make the same graph out of small pieces.
 # They broadcast like NumPy; an array that was repeated gets the sum over its repetitions: gradients add.
@@ -233,8 +234,8 @@ assert np.array_equal(b.grad, a.data.sum(0))
 # %% [markdown]
 # **How small should eps be?** Too large, and the curve bends within the step; too small, and rounding eats
 # the difference of two nearly equal numbers. float64 leaves a comfortable valley near 1e-6, ten digits
-# deep. float32's valley is narrow and its floor 1e-6, thousands of times higher: an error in a gradient could hide below it. So
-# gradients are checked in float64, and `gradcheck` refuses anything else.
+# deep. float32's valley is narrow and its floor lies near 3e-6, a hundred thousand times higher: an error in a gradient could
+# hide below it. So gradients are checked in float64, and `gradcheck` refuses anything else.
 
 # %%
 steps = 10.0 ** np.arange(-11, 0)
@@ -278,7 +279,9 @@ save_figure("01_a_scalar_that_remembers",
 
 # %% [markdown]
 # ## Exercises
-# Fill in the function and run the cell. Solutions, and wrong answers that are easily given, are in `solutions/`.
+# On every page: write your answer where it says `raise NotImplementedError`. In a notebook, then run the cell; of the script,
+# run `python 01_a_scalar_that_remembers.py --exercise 1` in the folder `tutorials`, which checks this answer alone. Solutions,
+# and wrong answers that are easily given, are in `solutions/`.
 #
 # **1.** Teach `Scalar` the hyperbolic tangent: return a Scalar with the right value, parents and slopes. (The
 # derivative of tanh(a) is 1 - tanh(a)^2.)

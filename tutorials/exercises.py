@@ -176,7 +176,7 @@ def run(path, number):
 
 def alone(path, arguments):
     """``python PAGE --exercise NUMBER``: exit status 0 where the answer is right, 1 where it is not, 2 for no such exercise."""
-    from helpers import exercise
+    from helpers import passed
 
     text = arguments[arguments.index("--exercise") + 1 :][:1]
     try:
@@ -188,7 +188,7 @@ def alone(path, arguments):
     except LookupError as error:
         print(error.args[0], file=sys.stderr)
         return 2
-    return 0 if exercise(number, check, answer) else 1
+    return 0 if passed(number, check, answer) else 1
 
 
 def progress():
