@@ -1,7 +1,10 @@
 """The course as a web site and as notebooks: made of the scripts, no warning, every link good, every figure described."""
 
+import builtins
+import dis
 import importlib
 import importlib.util
+import inspect
 import json
 import os
 import re
@@ -57,6 +60,29 @@ def test_a_notebook_has_run(path):
     assert printed.count("not done yet") == path.read_text(encoding="utf-8").count("\nexercise(")
     assert size < 200_000, "keep the notebooks small"
     assert "/tmp" not in printed and "/home" not in printed
+
+
+def read_globally(code):
+    """The global names that a code object, and what is defined within it, reads."""
+    yield from (each.argval for each in dis.get_instructions(code) if each.opname == "LOAD_GLOBAL")
+    for inner in filter(inspect.iscode, code.co_consts):
+        yield from read_globally(inner)
+
+
+@each
+def test_a_printed_answer_needs_nothing_that_the_page_has_not(path, pages, monkeypatch):
+    """Whoever pastes an answer into the page finds every name that it reads."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    exercises = importlib.import_module("exercises")
+    text = path.read_text(encoding="utf-8")
+    bound = set(dir(builtins)).union(*(part.binds for part in exercises.statements(text)))
+    answers = exercises.exercises(text).values()
+    assert answers
+    for _, _, name in answers:
+        source = pages.solution(path.name, name)
+        own = set().union(*(part.binds for part in exercises.statements(source)))
+        assert set(read_globally(compile(source, name, "exec"))) <= bound | own, name
+    sys.modules.pop("helpers", None)
 
 
 @each

@@ -72,12 +72,21 @@ def words(source):
     return ""
 
 
+def imported(source):
+    """Each name that a script imports at its top level -> the line that does it."""
+    return {each.asname or each.name: ast.get_source_segment(source, node) for node in ast.parse(source).body
+            if isinstance(node, (ast.Import, ast.ImportFrom)) for each in node.names}
+
+
 def solution(path, name):
-    """The source of the function ``name`` in the page's solutions."""
-    source = (FOLDER / "solutions" / path).read_text(encoding="utf-8")
+    """The source of the function ``name`` in the page's solutions, after the imports that it needs and the page has not."""
+    page, source = ((folder / path).read_text(encoding="utf-8") for folder in (FOLDER, FOLDER / "solutions"))
+    known, imports = imported(page), imported(source)
     for node in ast.parse(source).body:
         if isinstance(node, ast.FunctionDef) and node.name == name:
-            return re.sub(r"  # noqa: \w+", "", ast.get_source_segment(source, node))
+            needed = {each.id for each in ast.walk(node) if isinstance(each, ast.Name)} & imports.keys() - known.keys()
+            answer = re.sub(r"  # noqa: \w+", "", ast.get_source_segment(source, node))
+            return "\n\n".join([*sorted({imports[each] for each in needed}), answer])
     raise LookupError(f"solutions/{path} has no function {name}")
 
 
