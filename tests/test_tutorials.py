@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import minisnn as snn
 from minisnn import ablation, cli
 from minisnn.cli.declared import given
 from minisnn.options import Options
@@ -277,3 +278,31 @@ def test_a_wrong_part_of_it_is_found(name, page, wrong, engines, monkeypatch, ca
     monkeypatch.setitem(growing.ADDED, 4, growing.ADDED[4][:1])  # training takes longer
     assert not growing.grown(solved, (page,))[0]
     assert name in capsys.readouterr().out
+
+
+def strict(x, tau=2.0):
+    """A neuron that is silent at exactly the threshold."""
+    u, s, h = np.zeros_like(x), np.zeros_like(x), np.zeros_like(x[0])
+    for t in range(len(x)):
+        u[t] = h + (x[t] - h) / tau
+        s[t] = u[t] > 1
+        h = u[t] * (1 - s[t])
+    return u, s
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (lambda x, tau=2.0: strict(x, tau)[1], "neuron: return two arrays, u and s, in this order"),
+        (lambda x, tau=2.0: snn.ops.lif(snn.Tensor(x), tau=tau).data, "neuron: return two arrays, u and s, in this order"),
+        (lambda x, tau=2.0: (snn.ops.lif(snn.Tensor(x), tau=tau).data, x), "neuron: return two arrays, u and s, in this order"),
+        (strict, "neuron: wrong spikes where u is exactly 1"),
+        (lambda x, tau=2.0: x[10**6], "neuron: it stops with IndexError"),
+    ],
+)
+def test_growing_says_what_is_wrong_with_a_neuron_and_goes_on(wrong, words, engines, monkeypatch, capsys):
+    growing, _, solved = engines
+    monkeypatch.setattr(solved, "neuron", wrong)
+    assert growing.grown(solved, (2, 3)) == (False, 1)
+    first, second = capsys.readouterr().out.splitlines()
+    assert words in first and second == "page  3: surrogate: as the package"

@@ -51,7 +51,11 @@ assert errors[0] > 9 * errors[1] > 81 * errors[2]  # ten times smaller pieces, a
 # \end{aligned}$$
 #
 # The paper prints I[t-1]; its published code uses I[t], and so does everybody else. A neuron spikes where U is
-# at *or* above the threshold. The reset forgets by how much: a potential of 1.0 and one of 5.0 give the same spike.
+# at *or* above the threshold. The reset forgets by how much the threshold was passed: a potential of 1.0 and one of 5.0 give
+# the same spike.
+#
+# **Names.** V is the potential in continuous time; U and H are V at a step, before and after the reset. In code they are u and
+# h; U_threshold is `v_threshold`, or theta in a formula; V_reset and U_reset are both `v_reset`.
 #
 # The first line is tutorial 1's bucket: with U_reset = 0 it is U[t] = (1 - 1/tau) H[t-1] + (1/tau) I[t], so `keep` is
 # 1 - 1/tau and `gain` is 1/tau. There it was tau = 4; here it is tau = 2, the paper's.
@@ -59,8 +63,8 @@ assert errors[0] > 9 * errors[1] > 81 * errors[2]  # ten times smaller pieces, a
 # %%
 diagrams.bucket()
 save_figure("02_the_leaky_integrate_and_fire_neuron_bucket",
-            "The neuron as a bucket, three times: a current flows in from above and raises the level U; a share 1 / tau of the "
-            "level leaks out below; when the level reaches the threshold a spike goes out and the bucket is emptied.")
+            "The neuron as a bucket, three times: a share 1 / tau of the level H leaks out below; then a current flows in from "
+            "above and raises the level to U; when U reaches the threshold a spike goes out and the bucket is emptied.")
 
 # %% [markdown]
 # **Before you run it:** the currents are 1, 1, 2, 0, 3 and tau is 2. At which steps does the neuron fire?
@@ -97,7 +101,7 @@ assert fired.shape == current.shape and fired.is_spikes and fired.storage.itemsi
 # %% [markdown]
 # **What tau does.** Feed one pulse and watch it fade. It enters divided by tau and loses the share 1/tau per step, so after
 # k further steps (1/tau) (1 - 1/tau)^k of it are left: with tau = 2 one half, then a quarter, then an eighth; with tau = 8
-# little at first, but that for long. Summed over all time the pulse counts fully, whatever tau is. So tau = 2 reports
+# only an eighth at first, but it lasts. Summed over all time the pulse counts fully, whatever tau is. So tau = 2 reports
 # coincidences (two pulses in a row), tau = 8 reports what lasts.
 #
 # On the web site sliders move this neuron.
@@ -162,13 +166,21 @@ save_figure("02_the_leaky_integrate_and_fire_neuron_raster",
             "upright lines, and some in between; with tau 8 there are next to no spikes.")
 
 # %% [markdown]
+# With tau = 8 the layer is all but silent, though such a neuron reports what lasts. What lasts here is the mean current, 0.5,
+# and alone it lifts the potential to 0.5, half of the threshold; a pulse of 2 enters by an eighth and adds 0.25, which is not
+# enough either.
+
+# %%
+assert lif_loop(np.full(200, 0.5), 8.0)[0].max() < 0.5 and 0.5 + 2.0 / 8.0 < 1.0
+
+# %% [markdown]
 # **How often it fires.** Under a constant current I the distance to I shrinks by 1 - 1/tau per step, so the potential after
-# n steps is I (1 - (1 - 1/tau)^n) (v_reset 0). Set it equal to theta and solve for n. It reaches the threshold theta first at
+# n steps is I (1 - (1 - 1/tau)^n) (v_reset 0). Set it equal to the threshold theta and solve for n: theta is first reached at
 #
 # $$n = \left\lceil \frac{\log(1 - \theta / I)}{\log(1 - 1 / \tau)} \right\rceil$$
 #
-# then starts again from the reset; so the firing rate is 1 / n spikes per step. For I below theta it never
-# fires.
+# then starts again from the reset; so the firing rate is 1 / n spikes per step. For I up to theta it never fires: the potential
+# stays below I (at I = theta rounding may lift it there in the end: with tau = 2 after 54 steps).
 
 # %%
 def steps_between_spikes(current, tau, threshold=1.0):
@@ -207,7 +219,7 @@ assert steps_between_spikes(2.0, 2.0) == 1
 #
 # * A neuron is a leaky bucket that fires at a threshold and empties: charge, fire, reset.
 # * tau says how long it remembers. Short: it reports coincidences. Long: it reports what lasts.
-# * The firing rate against a constant current is a staircase, zero below the threshold, one at tau thresholds.
+# * The firing rate against a constant current is a staircase, zero up to the threshold, one at tau thresholds.
 # * Why spikes at all: what follows has to compute only where one arrives, and then it only adds (tutorial 6).
 #
 # ## Your engine

@@ -78,13 +78,18 @@ def scalar_graph(inflows, levels):
 def bucket():
     """Page 2: a neuron as a leaky bucket, in three moments."""
     fig, axes = plt.subplots(1, 3, figsize=(9.5, 3.5))
-    moments = (("charge: the inflow adds I / tau", 0.45, False), ("leak: a share 1 / tau of the level goes", 0.3, False),
-               ("fire and reset: at the mark it tips", 0.0, True))
-    for ax, (title, level, fires) in zip(axes, moments):
+    moments = (("leak: a share 1 / tau of H goes", 0.8, 0.4), ("charge: the inflow adds I / tau", 0.4, 0.85),
+               ("fire and reset: at the mark it tips", None, 0.0))
+    for ax, (title, before, level) in zip(axes, moments):
+        fires = before is None
         left, right, bottom, top = 0.0, 1.2, 0.0, 1.3
         if not fires:
             ax.fill_between([left, right], bottom, level, color=BLUE, alpha=0.35, lw=0)
-            ax.text(0.6, level - 0.08, "U", color="black", ha="center", va="top", fontsize=11)
+            ax.plot([left, right], [before, before], color=BLUE, ls=":", lw=1)
+            word = "H, before" if before > level else "after the leak"
+            ax.text(right + 0.06, before, word, fontsize=8, color=BLUE, va="center")
+            if before < level:
+                ax.text(0.6, level - 0.08, "U", color="black", ha="center", va="top", fontsize=11)
         ax.plot([left, left, right, right], [top, bottom, bottom, top], color="0.2", lw=2.5, ls="-", solid_capstyle="round")
         ax.plot([left - 0.08, right + 0.08], [1, 1], color=ORANGE, ls="--", lw=1.3)
         ax.text(left - 0.12, 1, "threshold", color=ORANGE, ha="right", va="center", fontsize=9)
@@ -99,9 +104,7 @@ def bucket():
             ax.text(0.68, 1.5, "current I", fontsize=9, va="center")
         else:
             arrow(ax, (0.6, 0.0), (0.6, -0.38), BLUE)
-            ax.text(0.68, -0.25, "U / tau", fontsize=9, va="center")
-            ax.plot([left, right], [0.6, 0.6], color=BLUE, ls=":", lw=1)
-            ax.text(right + 0.06, 0.6, "before", fontsize=8, color=BLUE, va="center")
+            ax.text(0.68, -0.25, "H / tau", fontsize=9, va="center")
         blank(ax, (-0.75, 2.5), (-0.45, 1.8), title)
     return fig
 

@@ -27,7 +27,7 @@ ELSEWHERE = {  # words of the glossary that mean something else on most pages ->
 PLAIN = re.compile(  # where no link goes: formulas, code, links and pictures, headings, rows of tables, lists of references
     r"(?s:\$\$.*?\$\$)|\$[^$\n]+\$|(?s:```.*?```)|`[^`]*`|!?\[[^\]]*\]\([^)]*\)|^(?s:## Further reading.*)|^#.*$|^\|.*$",
     re.MULTILINE)
-SLIDERS = "On the web site sliders move this neuron."
+SLIDERS, HERE = "On the web site sliders move this neuron.", "Sliders move this neuron:"  # elsewhere, and on the web site
 COLORS = 64  # of a figure in a notebook: a third of the bytes, and nobody sees it
 SETUP = f"""# This notebook needs minisnn, and helpers.py from the folder above.
 import sys
@@ -191,7 +191,7 @@ def with_sliders(page):
     import sliders
 
     for kind, source, metadata in page:
-        yield kind, source.replace(SLIDERS, f"{SLIDERS}\n\n{sliders.neuron()}") if kind == "markdown" else source, metadata
+        yield kind, source.replace(SLIDERS, f"{HERE}\n\n{sliders.neuron()}") if kind == "markdown" else source, metadata
 
 
 def read(text):
