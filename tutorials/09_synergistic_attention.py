@@ -2,20 +2,21 @@
 # # 9. Synergistic attention: MA and IA
 #
 # After this page you can write attention over time, channels and space in a few lines of NumPy, say what the paper's two
-# kinds do differently, multi-dimensional attention (MA) on the backbone and inhibitory attention (IA) on the shortcuts, and
+# kinds do differently, multi-dimensional attention (MA) on the main branch and inhibitory attention (IA) on the shortcuts, and
 # predict when IA shuts.
 #
-# You need: tutorials 2, 3 and 7. Explains: `minisnn/ops/attention.py`. Paper: Section III-D, Figure 1.
+# You need: tutorials 2, 3, 7 and 8. Explains: `minisnn/ops/attention.py`. Paper: Section III-D, Figure 1.
 #
 # Why attention? A convolution treats every time step, channel and pixel alike. But in a recording of a gesture some slices hold
 # the movement and others noise, and of a hundred channels a few matter for a given image. Attention lets a network turn the
 # rest down, for each sample anew, at the price of a few small products. The paper uses two kinds: MA (*multi-dimensional
-# attention*) turns things down smoothly on the main branch; IA (*inhibitory attention*) is a gate on the shortcut, open or
-# shut. Together it calls them *synergistic* attention, SynA.
+# attention*) turns things down smoothly on the main branch (the paper also says backbone); IA (*inhibitory attention*) is a
+# gate on the shortcut, open or shut. Both at once are *synergistic* attention, SynA.
 #
 # A batch norm hands its neurons a current x, [T, N, C, H, W]. Attention looks at the whole of it, gives every time step
 # (or channel, or pixel) a score, and scales x by the score before the neurons see it. To see "the whole of it" cheaply,
-# it pools: for each place, the mean and the maximum over everything else.
+# it pools: for each place, the mean and the maximum over everything else. (SN, in the picture and the code, is a layer of
+# spiking neurons, the LIF of tutorial 2.)
 
 # %%
 import matplotlib.pyplot as plt
@@ -47,7 +48,7 @@ louder = attention_over_time(frames, np.array([[-1.0, 1.0, -1.0, 1.0]]), np.arra
 print("each step is multiplied by", (louder / frames)[:, 0, 0, 0, 0].round(3))
 
 # %% [markdown]
-# Six lines: pool, look, score, scale. (With weights made by hand it turns every other step down; weights are learned.) The
+# Four lines: pool, look, score, scale. (With weights made by hand it turns every other step down; weights are learned.) The
 # same over channels and over space needs only other axes:
 
 # %%
@@ -60,7 +61,7 @@ def pooled(x, dim):
 # %% [markdown]
 # Both pooled features go through one small network of two layers without bias, W0 squeezes, W1 excites, and the results
 # are added. There are T / 4 hidden units for time, and at most 8 for channels. In space there is nothing to squeeze: a k x k
-# convolution f looks at both maps. SN is a spiking neuron, so these are the scores of IA:
+# convolution f looks at both maps. With SN, spiking neurons, these are the scores of IA:
 #
 # $$\begin{aligned}
 # W_T &= \text{SN}(W_{t1} \text{ReLU}(W_{t0} \text{AvgPool}(X)) +
@@ -187,22 +188,27 @@ for (name, (losses, w)), color, dash, marker in zip(learned.items(), (BLUE, ORAN
     left.semilogy(np.maximum(losses, 1e-6), color=color, ls=dash, label=name)
     right.plot(w, color=color, ls=dash, marker=marker, ms=8 if marker == "o" else 4, label=name)
 left.set(title="Learning to pass steps 3 to 5", xlabel="round", ylabel="mean squared error", ylim=(4e-7, 10))
-left.text(45, 1.5e-6, "exactly 0 from here on", fontsize=8)
+left.text(51, 1.7e-6, "exactly 0 from here on (drawn at 1e-6)", fontsize=8)
 left.legend(fontsize=8, loc="upper right", bbox_to_anchor=(1.05, 0.86))
 right.axvspan(2.5, 5.5, color="0.9", zorder=0)
 right.set(title="Scores learned (grey: signal)", xlabel="time step", ylabel="score", xlim=(-0.3, 7.3))
 save_figure("09_synergistic_attention",
-            "Left: error of MA, IA and IA without ReLU over 120 rounds; MA's falls, that without ReLU becomes 0, that of "
-            "IA rises and stays. Right: the scores learned per time step; MA high and IA without ReLU exactly 1 where the "
-            "signal is, IA all 0.")
+            "Left: error of MA, IA and IA without ReLU over 120 rounds; MA's falls; the others leap up near "
+            "round 25, from where that without ReLU comes back and becomes 0, drawn at 1e-6, and that of IA stays up. Right: "
+            "the scores learned per time step; MA high and IA without ReLU exactly 1 where the signal is, IA all 0.")
 
 # %% [markdown]
 # MA fades the noise out, smoothly. IA without the ReLU is exact: its scores *are* the answer. But IA with the ReLU shuts
 # everything, and stays shut, for a reason worth knowing: relu(w x) at w = 0 sits where the ReLU's gradient is 0, so a
 # closed gate passes no gradient, neither to x nor to its own score (the assert in the loop has seen it). It can close,
-# but it cannot learn to open again: a valve (though its weights may coast on for a while, tutorial 12). On a backbone that is
-# the disaster of this picture: nothing passes any more. On a *shortcut*, beside a main branch that does the work, it is
-# natural pruning: tutorial 12.
+# but it cannot learn to open again: a one-way valve (though its weights may coast on for a while, tutorial 12). On the main
+# branch that is the disaster of this picture: nothing passes any more. On a *shortcut*, beside a main branch that does the
+# work, it is natural pruning: tutorial 12.
+#
+# Why the leap near round 25? All steps share the hidden units, so what shuts the gates of the noise lowers the signal's
+# logits too. An open gate of the signal makes no error, hence gets no gradient that would hold it. At round 25 the first of
+# them shut, and whole frames are missing. Without the ReLU their scores now have a large gradient, and two rounds later they
+# are open again; with the ReLU they have none, and the others follow.
 #
 # **In space**, without training: a kernel that averages the mean map over 3 x 3 pixels, on a ring in noise.
 #
@@ -227,6 +233,9 @@ save_figure("09_synergistic_attention_space",
             "ring and 0 on nearly all of the rest.")
 
 # %% [markdown]
+# Where there is only noise, the mean is near 0, and so is z. MA's score is then about 1/2: half of the noise passes. IA's
+# is 0 nearly everywhere, and the noise is gone, since z would have to reach 2.
+#
 # **In the network** attention is placed between batch norm and neurons: MA in the main branch, at one of four positions
 # (Table V), IA on the shortcuts. The engine computes all three in one go (`minisnn/ops/fused.py`), with the same spikes.
 

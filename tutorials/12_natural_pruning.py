@@ -8,7 +8,7 @@
 #
 # The paper reports that in training some shortcuts stop firing and never start again, without harm: "natural
 # pruning". Why never again? IA's output is relu(w x) with a score w of 0 or 1 (tutorial 9). Where w = 0 the ReLU's input
-# is 0, its gradient is taken to be 0 there, and no layer before it learns through it: a valve.
+# is 0, its gradient is taken to be 0 there, and no layer before it learns through it: a one-way valve.
 
 # %%
 import contextlib
@@ -41,9 +41,10 @@ for size, is_open in ((0.01, False), (1.0, True)):  # the excite weights scale t
 # %% [markdown]
 # **In a network.** We train SynA-C (both kinds of attention, over channels) on the digits 0 to 3 as in tutorial 10, twice: as
 # it is, and with the gates of shortcut 2 shut by hand before training (tiny excite weights). Whether a shortcut falls silent
-# by itself is up to chance: about one seed in four does it early in three epochs, and which ones, the rounding of your CPU
-# decides too. So we try one seed after another until it happens. While a network trains we listen to the three shortcuts,
-# note in which batches each one's convolution gets a gradient, and how far the optimizer moves its weights.
+# by itself is up to chance: with about one seed in four one falls silent early, within three epochs, and which seeds these
+# are, the rounding of your CPU decides too. So we try one seed after another until it happens. While a network trains we
+# listen to the three shortcuts, note in which batches each one's convolution gets a gradient, and how far the optimizer moves
+# its weights. (Shortcut k belongs to `net.stages[k - 1]`: Python counts from 0, the paper from 1.)
 #
 # **Before you run it:** a shut gate passes no gradient. Do the weights that feed it stand still from that batch on?
 
@@ -64,7 +65,7 @@ def fit(net, epochs=3, batch_size=16):
     adam, batches = optim.Adam(net.parameters(), lr=0.01), -(-len(part) // batch_size)
     schedule = optim.CosineAnnealing(adam, epochs * batches, warmup=batches)
     weights = {k: stage.shortcut.conv.weight for k, stage in enumerate(net.stages, 1) if stage.shortcut}
-    seen = {"training": [], "report": [], "gradient": {k: [] for k in weights}, "moved": {k: [] for k in weights}}
+    seen = {"training": [], "report": [], "rate": [], "gradient": {k: [] for k in weights}, "moved": {k: [] for k in weights}}
     for epoch in range(epochs):
         net.train()
         fired = {k: [] for k in (1, 2, 3)}
@@ -77,6 +78,7 @@ def fit(net, epochs=3, batch_size=16):
                 net.zero_grad()
                 loss.backward()
                 before = {k: weight.data.copy() for k, weight in weights.items()}
+                seen["rate"].append(adam.lr)
                 adam.step()
                 schedule.step()
                 for k, weight in weights.items():
@@ -120,10 +122,11 @@ gone = fell_silent(runs["free"])[-1]
 print("fell silent:", gone)
 
 # %% [markdown]
-# **A trap in that table.** After the first epoch shortcuts seem silent in evaluation that fired all the time in
-# training. They were never shut. Evaluation uses the running statistics of the batch norms (tutorial 7), after 25 batches
-# they lag behind weights that move fast, and through 20 layers the lag adds up. So look at training mode before you call a
-# shortcut dead (firing_rates.csv of a run has both), and prune after training, not before.
+# **A trap in that table.** After the first epoch shortcuts seem silent in evaluation that fired all the time in training. In
+# epoch 1 they still fired; those that fire on in training come back in evaluation too. Evaluation uses the running statistics
+# of the batch norms (tutorial 7), after 25 batches they lag behind weights that move fast, and through 20 layers the lag adds
+# up. So look at training mode before you call a shortcut dead (firing_rates.csv of a run has both), and prune after training,
+# not before.
 
 # %%
 first = [(run["training"][0], run["report"][0].rates) for run in runs.values()]
@@ -142,11 +145,13 @@ save_figure("12_natural_pruning_shortcuts",
             "to 0 in both and stays there; in evaluation some seem silent after the first epoch that fire in training.")
 
 # %% [markdown]
-# **It coasts.** From some batch on the silent shortcut gets no gradient at all. Its weights move on nevertheless: Adam
-# steps along running *means* of gradients (tutorial 10), which fade by a tenth with each batch. So the valve is one of the
-# gradient; for some tens of batches the weights that feed it drift as the last gradients told them, and a gate just shut could
-# drift open again. (With plain gradient descent they would stand still at once.) Once the means have faded to nothing, it
-# is final.
+# **It coasts.** From some batch on the silent shortcut gets no gradient at all. Its weights move on nevertheless: Adam steps
+# along running *means* of gradients (tutorial 10), which fade by a tenth with each batch, to 35% after ten. The steps fade
+# more slowly at first: the learning rate still rises, over the first 25 batches, and Adam makes up for means that are still
+# young. Later they fade faster, since the rate falls to 0. The last assert below has all of that in one factor. So the valve
+# is one of the gradient; for some tens of batches the weights that feed it drift as the last gradients told them, and a gate
+# just shut could drift open again. (With plain gradient descent they would stand still at once.) Once the means have faded to
+# nothing, it is final.
 
 # %%
 gradient, moved = np.array(runs["free"]["gradient"][gone]), np.array(runs["free"]["moved"][gone])
@@ -154,6 +159,11 @@ last = np.flatnonzero(gradient)[-1]
 print(f"the last gradient in batch {last + 1} of {len(gradient)}; largest step of a weight {moved[last]:.1e} in that batch, "
       f"{moved[last + 10]:.1e} ten batches later, {moved[-1]:.1e} in the last one")
 assert last < len(gradient) - 20 and moved[last + 5] > 0 and moved[-1] < 1e-3 * moved[last]
+n = last + 1 + np.array([0, 10])  # batches so far; the mean of gradients fades by 0.9, that of their squares by 0.999
+steps = runs["free"]["rate"][last : last + 11 : 10] * 0.9**n / (1 - 0.9**n) / np.sqrt(0.999**n / (1 - 0.999**n))
+print(f"learning rate, means and their corrections say {steps[1] / steps[0]:.2f} times as large, it was "
+      f"{moved[last + 10] / moved[last]:.2f} times")
+assert np.isclose(steps[1] / steps[0], moved[last + 10] / moved[last], rtol=0.02)
 
 fig, ax = plt.subplots(figsize=(6.5, 3.4))
 batch = np.arange(1, len(moved) + 1)
@@ -162,9 +172,9 @@ ax.semilogy(batch[~gradient], np.maximum(moved[~gradient], 1e-12), "x", ms=5, co
 ax.set(title=f"Shortcut {gone}: largest step of a weight", xlabel="batch", ylabel="size of the step")
 ax.legend(fontsize=8)
 save_figure("12_natural_pruning",
-            "Largest step of a weight of the silent shortcut in each batch: with a gradient about as large as the learning "
-            "rate; after the last gradient the steps fade smoothly by many orders of magnitude over the batches that "
-            "follow.")
+            "Largest step of a weight of the silent shortcut in each batch: with a gradient they rise with the learning "
+            "rate, from 4e-4 to a few thousandths; after the last gradient they fade smoothly, slowly at first and then by "
+            "many orders of magnitude.")
 
 # %% [markdown]
 # The shortcut that was shut by hand before the first batch has no such past: Adam's means are zero. It has not emitted one
@@ -189,7 +199,7 @@ assert np.array_equal(smaller.eval()(images).data, shut.eval()(images).data)  # 
 
 # %% [markdown]
 # `pruning.prune` (`minisnn prune RUN --out DIR`) does the same, with one more precaution: a shortcut that is silent
-# on the *training* set may still fire on the test set. It must not go then.
+# on the *training* set may still fire on the test set. Then it must stay.
 
 # %%
 for name, net, k in (("free", free, gone), ("shut by hand", shut, 2)):
@@ -286,7 +296,8 @@ def check_can_go(can_go):
     train_rates = {1: 0.0, 2: 0.0, 3: 0.02, 4: 5e-5, 5: 0.0}  # two more than the network has, for rare spikes
     test_rates = {1: 0.0, 2: 0.001, 3: 0.0, 4: 0.0, 5: 5e-5}
     for join, expected in (("or", [1]), ("add", [1]), ("and", []), ("iand", [])):
-        assert list(can_go(join, train_rates, test_rates)) == expected, f"join {join}: expected {expected}"
+        answer = list(can_go(join, train_rates, test_rates))
+        assert answer == expected, f"join {join}: you say {answer}, expected {expected}"
 
 exercise(1, check_can_go, can_go)
 

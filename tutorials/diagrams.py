@@ -217,15 +217,15 @@ def attention_path():
         "x\n[T, N, C, H, W]": (0, 0.6, BLUE), "mean": (2.1, 1.3), "maximum": (2.1, -0.1),
         "squeeze": (3.9, 1.3), "squeeze ": (3.9, -0.1), "ReLU": (5.3, 1.3), "ReLU ": (5.3, -0.1),
         "excite": (6.7, 1.3), "excite ": (6.7, -0.1), "+": (8.0, 0.6), "MA: sigmoid\nIA: SN": (9.6, 0.6, ORANGE),
-        "×": (11.3, 0.6), "ReLU  ": (12.5, 0.6), "neurons": (14.0, 0.6, ORANGE),
+        "x × score": (11.5, 0.6), "ReLU  ": (13.0, 0.6), "neurons": (14.5, 0.6, ORANGE),
     }, [("x\n[T, N, C, H, W]", "mean"), ("x\n[T, N, C, H, W]", "maximum"), ("mean", "squeeze"), ("maximum", "squeeze "),
         ("squeeze", "ReLU"), ("squeeze ", "ReLU "), ("ReLU", "excite"), ("ReLU ", "excite "), ("excite", "+"), ("excite ", "+"),
-        ("+", "MA: sigmoid\nIA: SN"), ("MA: sigmoid\nIA: SN", "×"), ("×", "ReLU  "), ("ReLU  ", "neurons"),
-        ("x\n[T, N, C, H, W]", "×", 0.47)])
+        ("+", "MA: sigmoid\nIA: SN"), ("MA: sigmoid\nIA: SN", "x × score"), ("x × score", "ReLU  "), ("ReLU  ", "neurons"),
+        ("x\n[T, N, C, H, W]", "x × score", 0.47)])
     for x, y, words in ((2.1, 1.85, "pool: [N, T]"), (4.6, 1.85, "T numbers to T / 4"), (6.7, 1.85, "and back to T"),
-                        (8.05, 1.15, "logits z"), (9.6, 1.35, "scores [N, T]"), (5.6, -1.75, "the current itself")):
+                        (8.05, 1.15, "logits z"), (9.6, 1.35, "scores [N, T]"), (5.7, -1.5, "the current itself")):
         ax.text(x, y, words, ha="center", fontsize=8, color=GREY)
-    ax.set(xlim=(-1.2, 14.8), ylim=(-2, 2.2))
+    ax.set(xlim=(-1.2, 15.3), ylim=(-2, 2.2))
     return fig
 
 
