@@ -21,8 +21,9 @@ FOLDER = Path(__file__).resolve().parent
 GLOSSARY = FOLDER / "glossary.md"
 REPOSITORY = "minisnn/minisnn"
 SOURCE = re.compile(r"(?<!\[)`((?:minisnn|tutorials)/[\w/.]+\.py)`")
-ELSEWHERE = {  # words of the glossary that mean something else on most pages -> the pages on which they mean this
-    "gain": ("10", "11"), "position": ("09",), "event": ("06", "13"), "tape": ("01", "04", "08"), "smooth twin": ("03", "04"),
+ELSEWHERE = {  # words of the glossary that mean something else on other pages -> the pages on which they mean this
+    "gain": ("10", "11", "17"), "position": ("09",), "threshold": ("02", "03", "04", "06", "07", "09", "10", "17"),
+    "event": ("06", "13"), "tape": ("01", "04", "08"), "smooth twin": ("03", "04"),
 }
 PLAIN = re.compile(  # where no link goes: formulas, code, links and pictures, headings, rows of tables, lists of references
     r"(?s:\$\$.*?\$\$)|\$[^$\n]+\$|(?s:```.*?```)|`[^`]*`|!?\[[^\]]*\]\([^)]*\)|^(?s:## Further reading.*)|^#.*$|^\|.*$",
