@@ -176,7 +176,8 @@ print(nets["recurrent LIF"])
 # The same sizes, samples and epochs: what differs is what a neuron remembers. LIF is above chance, 25%, since with a
 # short period more channels pulse at the same step, which LIF can notice. And the recurrent network is no proof that
 # recurrence cannot do it: it learns slowly, and the best that we found, `neuron="plif"` with a gain of 8 and 24 epochs, was
-# right on 61% of the unseen samples. They chose it among others too, which flatters it (tutorial 15).
+# right on 61% of the unseen samples. We also chose it by them, which flatters it
+# (tutorial 15).
 #
 # ## 4. What it costs
 #
