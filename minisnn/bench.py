@@ -373,12 +373,11 @@ def own_network(size, seed, model="syna-t"):
     return net
 
 
-def peer_network(peer, folder, net, lr, attention=True):
-    """The same network, with the same weights, on the other side; without attention it is the one of the model or."""
+def peer_network(peer, folder, net, lr):
+    """The same network, SynA-T or OR, with the same weights, on the other side."""
     stem, config = CATALOGUE[net.config.preset].stem, net.config
     plan = dict(channels=stem.channels, classes=stem.classes, width=config.width, timesteps=config.timesteps)
-    if not attention:
-        plan["attention"] = False
+    plan["attention"] = config.attention is not None
     path = folder / "weights.npz"
     np.savez(path, allow_pickle=False, **{f"p{k:04d}": p.data for k, p in enumerate(net.parameters())})
     peer.ask("build", plan=plan, weights=str(path), lr=lr)
@@ -512,9 +511,9 @@ def times_in_turn(net, optimizer, x, y, mode, count, repeat, peer):
     return np.array(times[1:])
 
 
-def learn(net, optimizer, x, y):
+def learn(net, optimizer, x, y, loss_of=ops.mse_loss):
     """A training step; returns the loss."""
-    loss = ops.mse_loss(net(x), y)
+    loss = loss_of(net(x), y)
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()

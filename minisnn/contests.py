@@ -22,8 +22,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import bench, data, ledger, models, ops, optim, threads, train
-from .bench import SIZES, digits_like, paired_seconds, peer_network
+from . import data, ledger, models, ops, optim, threads, train
+from .bench import SIZES, input_of, learn, paired_seconds, peer_network
 from .engine import no_grad
 from .nn import NEURONS, BatchNorm2d, Stream
 from .peer import Peer
@@ -69,24 +69,17 @@ def network(row, seed):
     return build(row.sizes, row.neuron, seed=seed, gain=1.0, decay_input=False)
 
 
-def learn(net, optimizer, x, labels):
-    loss = ops.cross_entropy(net(x), labels)
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
-    return loss.item()
-
-
 def own_training(row, train, test, orders, seed):
     """Ours: {seconds, accuracy, loss of the first batch}. What has to be compiled is compiled before."""
     net = network(row, seed)
-    learn(net, optim.Adam(net.parameters(), RATE), train.batch(orders[0, :BATCH]), train.labels[orders[0, :BATCH]])
+    once = orders[0, :BATCH]
+    learn(net, optim.Adam(net.parameters(), RATE), train.batch(once), train.labels[once], ops.cross_entropy)
     net, first = network(row, seed), None
     optimizer, start = optim.Adam(net.parameters(), RATE), time.perf_counter()
     for order in orders:
         for k in range(0, len(order), BATCH):
             chosen = order[k : k + BATCH]
-            loss = learn(net, optimizer, train.batch(chosen), train.labels[chosen])
+            loss = learn(net, optimizer, train.batch(chosen), train.labels[chosen], ops.cross_entropy)
             first = loss if first is None else first
     seconds = time.perf_counter() - start
     with no_grad():
@@ -174,7 +167,7 @@ def bench_stream(peer: Peer | None = None, frames: int = FRAMES, seed: int = 0) 
         folder = pathlib.Path(scratch)
         if peer:
             peer.ask("threads", count=threads.get_num_threads())
-            peer_network(peer, folder, net, 0.0, attention=False)
+            peer_network(peer, folder, net, 0.0)
         for k in rng.permutation(len(samples))[: frames // samples.timesteps + 2]:  # the first one warms up
             x = np.asarray(samples.batch([k]), np.float32)
             stream.reset()
@@ -220,11 +213,11 @@ def bench_neurons(repeat: int = 7, seed: int = 0) -> dict[str, float]:
         {name of NEURONS: ratio of the medians}; the kinds take turns.
     """
     size, steps = SIZES["digits"], {}
-    x, y = digits_like(size.timesteps, size.batch_size, 16, seed)
+    x, y = input_of(size, seed)
     for name in NEURONS:
         net = models.build(
             "digits", width=size.width, timesteps=size.timesteps, seed=seed, neuron=name, **models.SYSTEMS["syna-t"]
         )
-        steps[name] = functools.partial(bench.learn, net, optim.Adam(net.parameters(), 1e-3), x, y)
+        steps[name] = functools.partial(learn, net, optim.Adam(net.parameters(), 1e-3), x, y)
     seconds = dict(zip(steps, paired_seconds(list(steps.values()), repeat)))
     return {name: each / seconds["lif"] for name, each in seconds.items()}

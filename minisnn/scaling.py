@@ -307,7 +307,8 @@ def learn(x, y, weight):
     start = time.perf_counter()
     (loss if weight == 1 else ops.mul(loss, weight)).backward()
     backward = time.perf_counter() - start
-    parallel.add_gradients(optimizer.parameters) if weight != 1 else None
+    if weight != 1:
+        parallel.add_gradients(optimizer.parameters)
     optimizer.step()
     return backward
 

@@ -8,8 +8,9 @@ import sys
 import numpy as np
 import pytest
 
-from minisnn import Tensor, bench, cli, contests, data, growth, nn, no_grad, optim, schedule, threads
+from minisnn import Tensor, bench, cli, contests, data, growth, nn, no_grad, ops, optim, schedule, threads
 from minisnn.catalogue import CATALOGUE
+from minisnn.cli.bench import NETWORKS
 from minisnn.data.base import limited
 from minisnn.figures import timings
 from minisnn.peer import Peer
@@ -180,7 +181,7 @@ class Rival:
                 p.data[...] = a
             train, first = data.Arrays(given["x"], given["y"], row.timesteps), given["orders"][0, : arguments["batch_size"]]
             optimizer = optim.Adam(net.parameters(), arguments["lr"])
-            loss = contests.learn(net, optimizer, train.batch(first), train.labels[first])
+            loss = bench.learn(net, optimizer, train.batch(first), train.labels[first], ops.cross_entropy)
             return {"seconds": 7.0, "accuracy": 0.5, "loss": loss + self.off}
         if name == "build":
             self.net = bench.models.build("gestures", width=16, timesteps=8, seed=1).eval()
@@ -196,7 +197,7 @@ class Rival:
 
 
 def test_small_networks_are_trained_side_by_side(capsys):
-    assert tuple(contests.SMALL) == cli.bench.NETWORKS
+    assert tuple(contests.SMALL) == NETWORKS
     said = []
     rows = contests.bench_small({"spikingjelly": Rival()}, ["plain", "recurrent"], epochs=2, say=said.append)
     assert [(r["network"], r["side"]) for r in rows] == [
