@@ -29,7 +29,7 @@ from .plif import sigmoid
 
 __all__ = ["norm_fire", "NormFire"]
 
-BLOCK = 1024  # neurons carried together through all time steps
+BLOCK = 512  # neurons carried together through all time steps
 PARTS = 4  # shares of a sample's pixels: more units of work than samples; a fixed number, whatever the number of threads
 
 
@@ -53,9 +53,15 @@ def norm_pool_forward(sums, tops, y_tops, ties, y, a, b, by_time, by_pixel):
                     tg[c] = max(z, top)
 
 
-# The loops of a block. Its pixels and channels are contiguous, M numbers in all, so what belongs to a channel is
-# repeated for each pixel ("tiled") and every loop is a plain one over M. Few arrays per loop, and none passed twice: only
-# if the compiler sees that no two overlap does it process several numbers at a time.
+# The loops of a block: M neurons, some pixels of all channels or some channels of one pixel. They are contiguous, and what
+# belongs to a channel is repeated for each pixel ("tiled"), so every loop is a plain one over M. Only if the compiler sees
+# that no two arrays overlap does it process several numbers at a time: so a block has one array, whose rows are a fixed
+# distance apart.
+
+ROW = BLOCK + 80  # not a power of two: the same place of all rows would share one set of the cache
+A, B, MEAN, W, H, SG, SUM, PRODUCT, SCORE, LEAK, SIZE = (ROW * k for k in range(11))
+# a, b, the mean and w, tiled; the potentials h, and in the backward pass their gradient; sg; totals of dz, of
+# dz * (y - mean), of w's gradient in one step, and of the leak's gradient
 
 
 @kernel
@@ -75,83 +81,91 @@ def copy(out, x):
 
 
 @kernel
-def scale_and_shift(z, y, a, b):
-    for i in range(z.size):
-        z[i] = a[i] * y[i] + b[i]
+def current(rows, i, yi):
+    return rows[A + i] * yi + rows[B + i]
 
 
 @kernel
-def scale_shift_and_gate(x, y, a, b, w, zero):
-    for i in range(x.size):
-        v = w[i] * (a[i] * y[i] + b[i])
-        x[i] = zero if v <= zero else v  # so written NaN stays NaN
+def gated_current(rows, i, yi, n):
+    x = rows[W + i] * current(rows, i, yi)
+    return n.zero if x <= n.zero else x  # so written NaN stays NaN
 
 
 @kernel
-def current_of(x, y, a, b, w, gated, zero):
-    # the neurons' input: relu(w * z) or z
+def advance(rows, i, x, n):
+    u = charge(rows[H + i], x, n)
+    fired = fires(u, n)
+    rows[H + i] = reset(u, fired, n)
+    return u, fired
+
+
+@kernel
+def spikes_of(s, rows, y, gated, n):
     if gated:
-        scale_shift_and_gate(x, y, a, b, w, zero)
+        for i in range(y.size):
+            _, s[i] = advance(rows, i, gated_current(rows, i, y[i], n), n)
     else:
-        scale_and_shift(x, y, a, b)
+        for i in range(y.size):
+            _, s[i] = advance(rows, i, current(rows, i, y[i]), n)
 
 
 @kernel
-def spikes_of(s, h, x, n):
-    for i in range(h.size):
-        u = charge(h[i], x[i], n)
-        fired = fires(u, n)
-        s[i] = fired
-        h[i] = reset(u, fired, n)
+def potentials_of(u, rows, y, gated, n):
+    if gated:
+        for i in range(y.size):
+            u[i], _ = advance(rows, i, gated_current(rows, i, y[i], n), n)
+    else:
+        for i in range(y.size):
+            u[i], _ = advance(rows, i, current(rows, i, y[i]), n)
 
 
 @kernel
-def potentials_of(u, h, x, n):
-    for i in range(h.size):
-        u[i] = charge(h[i], x[i], n)
-        h[i] = reset(u[i], fires(u[i], n), n)
+def through_spike(rows, i, dsi, u, n):
+    # the gradient of u
+    return unfire(dsi, rows[H + i], u, n.one if fires(u, n) else n.zero, rows[SG + i], n)
 
 
 @kernel
-def unfire_all(du, dh, ds, sg, u, n):
-    for i in range(du.size):
-        du[i] = unfire(ds[i], dh[i], u[i], n.one if fires(u[i], n) else n.zero, sg[i], n)
-
-
-@kernel
-def unleak_all(dleak, du, before, x, begins, n):
+def add_leaks(rows, ds, u, before, y, begins, gated, n):
     # before: the potentials of the step before, unless this is the first
-    for i in range(du.size):
+    for i in range(y.size):
+        x = gated_current(rows, i, y[i], n) if gated else current(rows, i, y[i])
         h = n.v_rest if begins else reset(before[i], fires(before[i], n), n)
-        dleak[i] += unleak(du[i], h, x[i], n)
+        rows[LEAK + i] += unleak(through_spike(rows, i, ds[i], u[i], n), h, x, n)
 
 
 @kernel
-def uncharge_all(dh, du, n):
-    # du becomes dx
-    for i in range(dh.size):
-        dh[i], du[i] = uncharge(du[i], n)
+def add_totals(rows, i, dz, yi):
+    rows[SUM + i] += dz
+    rows[PRODUCT + i] += dz * (yi - rows[MEAN + i])
 
 
 @kernel
-def ungate(dz, dw, z, w, zero):
-    # x = max(w * z, 0); dz holds dx
-    for i in range(dz.size):
-        d = dz[i] if w[i] * z[i] > zero else zero
-        dw[i] += d * z[i]
-        dz[i] = d * w[i]
+def retreat(dz, rows, ds, u, y, n):
+    # one step back, without attention: x = z
+    for i in range(y.size):
+        rows[H + i], dx = uncharge(through_spike(rows, i, ds[i], u[i], n), n)
+        add_totals(rows, i, dx, y[i])
+        dz[i] = dx
+
+
+@kernel
+def retreat_gated(dz, rows, ds, u, y, n):
+    # one step back through x = max(w * z, 0); two loops, each with few arrays
+    for i in range(u.size):
+        rows[H + i], rows[SG + i] = uncharge(through_spike(rows, i, ds[i], u[i], n), n)
+    for i in range(y.size):
+        z, w, dx = current(rows, i, y[i]), rows[W + i], rows[SG + i]
+        d = dx if w * z > n.zero else n.zero
+        rows[SCORE + i] = d * z
+        add_totals(rows, i, d * w, y[i])
+        dz[i] = d * w
 
 
 @kernel
 def add_all(total, x):
     for i in range(total.size):
         total[i] += x[i]
-
-
-@kernel
-def add_products(total, dz, y, mean):
-    for i in range(total.size):
-        total[i] += dz[i] * (y[i] - mean[i])
 
 
 @kernel
@@ -165,14 +179,16 @@ def add_pixels(row, x):
 
 
 @kernel
-def scores_of(out, w, t, first, by_time, by_pixel):
-    # out: [M], the scores of a block at time t; w: [G, C]
-    if by_pixel:
-        copy(out, w[first : first + out.size // w.shape[1]].reshape(-1))
-    elif by_time:
+def scores_of(out, w, t, first, channels, by_time, by_pixel):
+    # out: [M], the scores at time t of a block that begins with the pixel first; w: [G, C]; channels: a slice of C
+    if by_time:
         out[:] = w[t, 0]
+    elif by_pixel:
+        C = w[first, channels].size
+        for i in range(0, out.size, C):
+            copy(out[i : i + C], w[first + i // C, channels])
     else:
-        tile(out, w[0])
+        tile(out, w[0, channels])
 
 
 @kernel
@@ -195,84 +211,85 @@ def norm_fire_forward(s, finite, state, y, a, b, w, gated, n, by_time, by_pixel)
     for task in prange(N * PARTS):
         k, part = task // PARTS, task % PARTS
         last = P * (part + 1) // PARTS
-        block = np.empty((5, step * C), y.dtype)
+        rows = np.empty(SIZE, y.dtype)
         finite[task] = True
-        for first in range(P * part // PARTS, last, step):
-            i, M = first * C, min(step, last - first) * C
-            at, bt, wt, h, x = block[0, :M], block[1, :M], block[2, :M], block[3, :M], block[4, :M]
-            tile(at, a)
-            tile(bt, b)
-            h[:] = n.v_rest
-            if state.size > 0:
-                copy(h, state[k, i : i + M])
-            for t in range(T):
-                if gated and (t == 0 or by_time):
-                    scores_of(wt, w[k], t, first, by_time, by_pixel)
-                current_of(x, y[t, k, i : i + M], at, bt, wt, gated, n.zero)
-                spikes_of(s[t, k, i : i + M], h, x, n)
-            finite[task] &= all_finite(h)
-            if state.size > 0:
-                copy(state[k, i : i + M], h)
+        for c in range(0, C, BLOCK):
+            channels = slice(c, min(C, c + BLOCK))
+            width = min(C, c + BLOCK) - c
+            tile(rows[A : A + step * width], a[channels])
+            tile(rows[B : B + step * width], b[channels])
+            for first in range(P * part // PARTS, last, step):
+                i, M = first * C + c, min(step, last - first) * width
+                h, scores = rows[H : H + M], rows[W : W + M]
+                h[:] = n.v_rest
+                if state.size > 0:
+                    copy(h, state[k, i : i + M])
+                for t in range(T):
+                    if gated and (t == 0 or by_time):
+                        scores_of(scores, w[k], t, first, channels, by_time, by_pixel)
+                    spikes_of(s[t, k, i : i + M], rows, y[t, k, i : i + M], gated, n)
+                finite[task] &= all_finite(h)
+                if state.size > 0:
+                    copy(state[k, i : i + M], h)
 
 
 @parallel_kernel
 def norm_fire_backward(dz, dw, dleak, sums, ds, y, a, b, mean, w, gated, n, kind, alpha, by_time, by_pixel):
     # dz, ds, y: [T, N, P * C]; dw: float64 [N, PARTS, G, C], zero, w: [N, G, C], both where gated; a, b, mean: [C]
     # dleak: float64 [N * PARTS], zero, becomes the gradient of the leak; [0] if nobody asks
-    # sums: float64 [N * PARTS, 2, C], of dz and of dz * (y - mean), which batch norm's gradient needs
+    # sums: float64 [N * PARTS, 2, C], zero, of dz and of dz * (y - mean), which batch norm's gradient needs
     T, N, C = y.shape[0], y.shape[1], a.size
     P = y.shape[2] // C
     step = max(1, min(BLOCK // C, (P + PARTS - 1) // PARTS))  # pixels of a block; no more than a part has
     for task in prange(N * PARTS):
         k, part = task // PARTS, task % PARTS
         last = P * (part + 1) // PARTS
-        potentials, block = np.empty((T, step * C), y.dtype), np.empty((8, step * C), y.dtype)
-        totals = np.zeros((2, step * C), y.dtype)  # of dz and of dz * (y - mean)
-        leaks = np.zeros(step * C, y.dtype)
-        score_totals = np.zeros((T if by_time else 1, step * C), y.dtype)
-        for first in range(P * part // PARTS, last, step):
-            i, M = first * C, min(step, last - first) * C
-            at, bt, meant, wt, h, x = block[0, :M], block[1, :M], block[2, :M], block[3, :M], block[4, :M], block[5, :M]
-            du, sg = block[6, :M], block[7, :M]
-            tile(at, a)
-            tile(bt, b)
-            tile(meant, mean)
-            h[:] = n.v_rest
-            for t in range(T):  # the potentials, recomputed
-                if gated and (t == 0 or by_time):
-                    scores_of(wt, w[k], t, first, by_time, by_pixel)
-                current_of(x, y[t, k, i : i + M], at, bt, wt, gated, n.zero)
-                potentials_of(potentials[t, :M], h, x, n)
-            dh = h
-            dh[:] = 0
-            for t in range(T - 1, -1, -1):
-                u, yt = potentials[t, :M], y[t, k, i : i + M]
-                derivative_kernel(kind, alpha, u, n.v_threshold, sg)
-                unfire_all(du, dh, ds[t, k, i : i + M], sg, u, n)
-                if gated and by_time:
-                    scores_of(wt, w[k], t, first, by_time, by_pixel)
-                if dleak.size > 0:
-                    current_of(x, yt, at, bt, wt, gated, n.zero)
-                    unleak_all(leaks[:M], du, potentials[max(0, t - 1), :M], x, t == 0, n)
-                uncharge_all(dh, du, n)
-                if gated:
-                    scale_and_shift(x, yt, at, bt)
-                    ungate(du, score_totals[t * by_time, :M], x, wt, n.zero)
-                add_all(totals[0, :M], du)
-                add_products(totals[1, :M], du, yt, meant)
-                copy(dz[t, k, i : i + M], du)
-            if gated and by_pixel:
-                copy(dw[k, part, first : first + M // C].reshape(-1), score_totals[0, :M])
-                score_totals[0] = 0
-        if dleak.size > 0:
-            for i in range(leaks.size):
-                dleak[task] += leaks[i]
-        for which in range(2):
-            sums[task, which] = 0
-            add_pixels(sums[task, which], totals[which])
-        if gated and not by_pixel:
-            for g in range(score_totals.shape[0]):
-                add_pixels(dw[k, part, g], score_totals[g])
+        rows, potentials = np.empty(SIZE, y.dtype), np.empty((T, ROW), y.dtype)
+        score_totals = np.empty((T if by_time else 1, ROW), y.dtype)
+        for c in range(0, C, BLOCK):
+            channels = slice(c, min(C, c + BLOCK))
+            width = min(C, c + BLOCK) - c
+            size = step * width
+            tile(rows[A : A + size], a[channels])
+            tile(rows[B : B + size], b[channels])
+            tile(rows[MEAN : MEAN + size], mean[channels])
+            rows[SUM : SUM + size] = 0
+            rows[PRODUCT : PRODUCT + size] = 0
+            rows[LEAK : LEAK + size] = 0
+            score_totals[:, :size] = 0
+            for first in range(P * part // PARTS, last, step):
+                i, M = first * C + c, min(step, last - first) * width
+                h, scores = rows[H : H + M], rows[W : W + M]
+                h[:] = n.v_rest
+                for t in range(T):  # the potentials, recomputed
+                    if gated and (t == 0 or by_time):
+                        scores_of(scores, w[k], t, first, channels, by_time, by_pixel)
+                    potentials_of(potentials[t, :M], rows, y[t, k, i : i + M], gated, n)
+                h[:] = 0
+                for t in range(T - 1, -1, -1):
+                    u, dst, yt = potentials[t, :M], ds[t, k, i : i + M], y[t, k, i : i + M]
+                    derivative_kernel(kind, alpha, u, n.v_threshold, rows[SG : SG + M])
+                    if gated and by_time:
+                        scores_of(scores, w[k], t, first, channels, by_time, by_pixel)
+                    if dleak.size > 0:
+                        add_leaks(rows, dst, u, potentials[max(0, t - 1), :M], yt, t == 0, gated, n)
+                    if gated:
+                        retreat_gated(dz[t, k, i : i + M], rows, dst, u, yt, n)
+                        add_all(score_totals[t * by_time, :M], rows[SCORE : SCORE + M])
+                    else:
+                        retreat(dz[t, k, i : i + M], rows, dst, u, yt, n)
+                if gated and by_pixel:
+                    for j in range(0, M, width):
+                        copy(dw[k, part, first + j // width, channels], score_totals[0, j : j + width])
+                    score_totals[0, :M] = 0
+            add_pixels(sums[task, 0, channels], rows[SUM : SUM + size])
+            add_pixels(sums[task, 1, channels], rows[PRODUCT : PRODUCT + size])
+            if dleak.size > 0:
+                for j in range(size):
+                    dleak[task] += rows[LEAK + j]
+            if gated and not by_pixel:
+                for g in range(score_totals.shape[0]):
+                    add_pixels(dw[k, part, g, channels], score_totals[g, :size])
 
 
 @parallel_kernel
@@ -354,7 +371,7 @@ class NormFire(Function):
         y, (a, b, mean), dimension = self.y, self.constants, self.dimension
         T, N, P, C = y.shape
         ds, dz = channels_last(grad).reshape(y.shape), np.empty_like(y)
-        sums = np.empty((N * PARTS, 2, C))
+        sums = np.zeros((N * PARTS, 2, C))
         dw = np.zeros((N, PARTS) + self.w.shape[1:])
         dleak = np.zeros(N * PARTS if self.learned else 0)
         flat = (T, N, P * C)
