@@ -1531,6 +1531,8 @@ def norm_fire_row():
             inputs, options = case((4, 2, 8, 6, 5), *of, True)
             through = dict(learned=True, detach_reset=False, v_reset=None, decay_input=not of[1])
             yield Sample(f"{kind}, learned", (*inputs, np.array(0.3)), options | through)
+        inputs, options = case((2, 1, 520, 3, 2), "t", False, True)
+        yield Sample("a pixel of more than a block, learned", (*inputs, np.array(0.3)), options | dict(learned=True))
         inputs, options = case((4, 2, 8, 6, 5), None, False, True)
         yield Sample("learned, from rest below 0", (*inputs, np.array(-0.7)), options | dict(learned=True, v_reset=-0.2))
         yield Sample("no leak", inputs, options | dict(leak=0.0, tau=1.0, decay_input=False))
@@ -1543,8 +1545,9 @@ def norm_fire_row():
         samples("training", (4, 2, 8, 6, 5), True)
         + samples("evaluation", (4, 2, 8, 6, 5), False)
         + samples("ties", (4, 2, 3, 3, 2), True, whole=True)
-        # 64 channels: a block holds 16 pixels, a share of this map 22 or 23, so that blocks are full and cut short
+        # 64 channels: a block holds 8 pixels, a share of this map 22 or 23, so that blocks are full and cut short
         + samples("more than a block", (3, 2, 64, 10, 9), True)
+        + samples("a pixel of more than a block", (2, 1, 520, 3, 2), True)
         + samples("large", (3, 5, 8, 9, 7), True, large=True)
         + samples("large in evaluation", (3, 5, 8, 9, 7), False, large=True)
         + tuple(others())
