@@ -9,6 +9,7 @@ request needs it.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -37,8 +38,12 @@ class Peer:
         if found:
             # not as a script: this folder would be the first that the other Python looks into for its own modules
             start = "import runpy, sys; runpy.run_path(sys.argv[1], run_name='__main__')"
+            from .threads import SPINS  # not above: the other Python reads this file too, and need not have minisnn
+
+            # what this process told its own libgomp would slow the other's down; what the user told it holds for both
+            environment = {k: v for k, v in os.environ.items() if (k, v) != ("GOMP_SPINCOUNT", SPINS)}
             self.process = subprocess.Popen(
-                [python, "-c", start, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+                [python, "-c", start, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
             )
 
     def __bool__(self) -> bool:
