@@ -21,11 +21,13 @@ import numpy as np
 
 import helpers
 from helpers import BLUE, ORANGE, exercise, save_figure
-from minisnn.paired import CANNOT_TELL, DOES_NOT_HOLD, HOLDS, Cells, difference, quantile, verdict
+from minisnn.paired import CANNOT_TELL, DOES_NOT_HOLD, HOLDS, LEAST, Cells, difference, quantile, verdict
 
 RESULTS = Path(helpers.__file__).parent / "results"
-digits, nmnist = (Cells(RESULTS / f"{name}_cells.csv") for name in ("digits", "nmnist"))
-for name, cells in (("digits", digits), ("N-MNIST", nmnist)):
+FILES = {"digits": "digits", "N-MNIST": "nmnist"}
+tables = {name: Cells(RESULTS / f"{file}_cells.csv") for name, file in FILES.items()}
+digits = tables["digits"]
+for name, cells in tables.items():
     print(name, {system: sorted(runs) for system, runs in cells.systems.items()})
 
 # %% [markdown]
@@ -91,7 +93,7 @@ def ask(ours, theirs, questions):
     found = {}
     for question, system, measure, other, base, claim, margin, relative in questions:
         each = difference(column(ours, system, measure), column(theirs, other, base), relative=relative)
-        answer = verdict(claim, each.low, each.high, margin) if each.pairs >= 3 else "too few pairs"
+        answer = verdict(claim, each.low, each.high, margin) if each.pairs >= LEAST else "too few pairs"
         found[question, system, measure] = each, answer
         unit = "%" if relative else "points"
         print(f"  {question}: {measure} of {system} {claim} against {base} of {other}: {100 * each.mean:+.2f} {unit} "
@@ -99,14 +101,14 @@ def ask(ours, theirs, questions):
     return found
 
 answers = {}
-for name, cells in (("digits", digits), ("N-MNIST", nmnist)):
+for name, cells in tables.items():
     print(name)
     answers[name] = ask(cells, cells, QUESTIONS)
 
 fig, axes = plt.subplots(1, 3, figsize=(11, 4.2), width_ratios=(1, 1, 0.8))
 for ax, relative in zip(axes, (False, True)):
     shown = [key[:3] for key in QUESTIONS if key[-1] is relative]
-    for offset, (name, color) in zip((-0.12, 0.12), (("digits", BLUE), ("N-MNIST", ORANGE))):
+    for offset, name, color in zip((-0.12, 0.12), tables, (BLUE, ORANGE)):
         for row, key in enumerate(shown):
             each, _ = answers[name][key]
             ax.plot([100 * each.low, 100 * each.high], [row + offset] * 2, color=color, linestyle="-", linewidth=2)
@@ -116,8 +118,8 @@ for ax, relative in zip(axes, (False, True)):
                                       for q, system, words in shown], fontsize=8)
     ax.invert_yaxis()
     ax.set(title="Cost, with its ratio" if relative else "Accuracy", xlabel="% more" if relative else "points more")
-systems = "or", SYNA, "sew-add"
-for offset, name, cells, color in ((-0.2, "digits", digits, BLUE), (0.2, "N-MNIST", nmnist, ORANGE)):
+systems = OR, SYNA, "sew-add"
+for offset, (name, cells), color in zip((-0.2, 0.2), tables.items(), (BLUE, ORANGE)):
     energies = [1000 * np.mean(list(cells.values(system, "energy_mj").values())) for system in systems]
     axes[2].bar(np.arange(3) + offset, energies, 0.4, color=color, label=name)
 axes[2].set_xticks(range(3), [system.removesuffix("-a") for system in systems])
@@ -152,7 +154,7 @@ save_figure("16_does_the_paper_hold_answers",
 
 # %%
 energy = {}
-for name, cells in (("digits", digits), ("N-MNIST", nmnist)):
+for name, cells in tables.items():
     products = {system: set(cells.values(system, "mac").values()) for system in ("or", "sew-add")}
     ratio = difference(*(cells.values(system, "energy_mj") for system in ("or", "sew-add")), relative=True)
     assert len(products["or"]) == 1 and min(products["sew-add"]) > 16 * max(products["or"]) and ratio.high < 1 / 3 - 1
@@ -174,7 +176,7 @@ assert bounds["N-MNIST", SYNA, "spikes"] == (-20.2, -2.3)
 assert bounds["digits", SYNA, without] == (-8.8, -0.3) and bounds["N-MNIST", SYNA, without] == (-10.0, -3.1)
 assert min(bounds[name, SYNA, "energy_mj"][0] for name in answers) > -43 == -round(100 * (1 - 0.265 / 0.469))
 means = {(name, system, measure): round(100 * np.mean(list(cells.values(system, measure).values())), 1)
-         for name, cells in (("digits", digits), ("N-MNIST", nmnist)) for system in systems for measure in ("accuracy", best)}
+         for name, cells in tables.items() for system in systems for measure in ("accuracy", best)}
 compared = [means["N-MNIST", system, measure] for measure in (best, "accuracy") for system in (OR, SYNA)]
 assert compared == [97.8, 97.4, 96.4, 96.8]
 assert [means["digits", system, "accuracy"] for system in systems] == [98.8, 98.6, 99.0]
@@ -204,17 +206,16 @@ def read(name):
     with open(RESULTS / name, newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
-epochs = {"digits": read("digits_epochs.csv"), "N-MNIST": read("nmnist_epochs.csv"), "start": read("start_epochs.csv")}
+epochs = {name: read(f"{file}_epochs.csv") for name, file in (FILES | {"start": "start"}).items()}
 
 def gates(data, cell, mode=""):
     """[epochs, 3] firing rates of the shortcuts; mode "" on the test samples, " in training" while they learn"""
     rows = [row for row in epochs[data] if row["cell"] == cell]
     return np.array([[float(row[f"stages.{k}.shortcut{mode}"]) for k in range(3)] for row in rows])
 
-runs = [f"syna-t-a-seed{seed}" for seed in range(5)]
-folds = [f"syna-t-a-seed{seed}" for seed in range(1, 6)]
+runs, folds = ([f"syna-t-a-seed{seed}" for seed in cells.systems[SYNA]] for cells in tables.values())
 silent = {(data, cell): (np.flatnonzero(gates(data, cell)[-1] == 0) + 1).tolist()
-          for data, cells in (("digits", runs), ("N-MNIST", folds)) for cell in cells}
+          for data, cells in zip(tables, (runs, folds)) for cell in cells}
 print("silent on the test samples after the last epoch:", {key: found for key, found in silent.items() if found})
 assert {key: found for key, found in silent.items() if found} == {("digits", "syna-t-a-seed4"): [3]}
 
@@ -239,7 +240,7 @@ close = gates("N-MNIST", folds[0])[:, 2]
 assert (np.flatnonzero(close == 0) + 1).tolist() == [20, 23, 25, 26, 27, 28] and 2.5e-5 < close[-1] < 3.5e-5
 
 fig, axes = plt.subplots(1, 2, figsize=(10, 4), sharey=True)
-for ax, (data, cells) in zip(axes, (("digits", runs), ("N-MNIST", folds))):
+for ax, (data, cells) in zip(axes, zip(tables, (runs, folds))):
     for number, cell in enumerate(cells):
         for k, dash in enumerate(("-", "--", ":")):
             label = f"seed {cell[-1]}, shortcut {k + 1}" if k == 0 or number == 0 else None
@@ -263,8 +264,8 @@ save_figure("16_does_the_paper_hold",
 
 # %%
 steps = {}
-for data, cells, T in (("digits", runs, 4), ("N-MNIST", folds, 10)):
-    by_step = read(f"{'digits' if data == 'digits' else 'nmnist'}_gates.csv")
+for data, cells, T in zip(tables, (runs, folds), (4, 10)):
+    by_step = read(f"{FILES[data]}_gates.csv")
     steps[data] = np.array([[float(row[f"step {t}"]) for t in range(1, T + 1)] for row in by_step]).reshape(5, 3, T)
     assert [row["cell"] for row in by_step[::3]] == cells and (steps[data] == 0).any((1, 2)).all()
     final = np.array([gates(data, cell)[-1] for cell in cells])

@@ -214,8 +214,8 @@ def norm_fire_forward(s, finite, state, y, a, b, w, gated, n, by_time, by_pixel)
         rows = np.empty(SIZE, y.dtype)
         finite[task] = True
         for c in range(0, C, BLOCK):
-            channels = slice(c, min(C, c + BLOCK))
-            width = min(C, c + BLOCK) - c
+            width = min(BLOCK, C - c)
+            channels = slice(c, c + width)
             tile(rows[A : A + step * width], a[channels])
             tile(rows[B : B + step * width], b[channels])
             for first in range(P * part // PARTS, last, step):
@@ -247,8 +247,8 @@ def norm_fire_backward(dz, dw, dleak, sums, ds, y, a, b, mean, w, gated, n, kind
         rows, potentials = np.empty(SIZE, y.dtype), np.empty((T, ROW), y.dtype)
         score_totals = np.empty((T if by_time else 1, ROW), y.dtype)
         for c in range(0, C, BLOCK):
-            channels = slice(c, min(C, c + BLOCK))
-            width = min(C, c + BLOCK) - c
+            width = min(BLOCK, C - c)
+            channels = slice(c, c + width)
             size = step * width
             tile(rows[A : A + size], a[channels])
             tile(rows[B : B + size], b[channels])
