@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ import numpy as np
 from llvmlite import binding
 from numba import prange
 from numba.core import event
+from numba.core.codegen import JITCodeLibrary, JITCPUCodegen
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import CPUDispatcher
 
@@ -48,12 +50,48 @@ def compile_with_registers(compile_plainly, signature):
     without it they stay scalar, seven times slower. The switch is Numba's and applies to the whole process, so it is set only
     while this thread holds the compiler's lock.
     """
-    with global_compiler_lock:
+    with global_compiler_lock, optimizing_once():
         before, numba.config.SLP_VECTORIZE = numba.config.SLP_VECTORIZE, 1  # type: ignore[attr-defined]
         try:
             return compile_plainly(signature)
         finally:
             numba.config.SLP_VECTORIZE = before  # type: ignore[attr-defined]
+
+
+STAGES = re.compile("__numba_parfor_gufunc|parallelgufuncwrapper|<numba.*_GufuncWrapper")  # names of libraries
+
+
+@contextlib.contextmanager
+def optimizing_once():
+    """Within the ``with`` statement LLVM optimizes a parallel loop once. Numba builds it in four stages, each linked into
+    the next: its body, two wrappers and the function that is called. It optimizes every one, makes machine code of it, and runs
+    only the last. Without that a first start takes two thirds of the time.
+    """
+    library, codegen = JITCodeLibrary, JITCPUCodegen
+    optimize, emit, set_env = library._optimize_final_module, library._finalize_final_module, codegen.set_env
+
+    def optimize_last(self):
+        if not STAGES.match(self.name):
+            optimize(self)
+
+    def emit_last(self):
+        if STAGES.match(self.name):
+            self._finalize_dynamic_globals()
+            self._finalized = True
+        else:
+            emit(self)
+
+    def set_env_of_last(self, name, env):
+        if self._engine.is_symbol_defined(name):  # not that of a body which has no machine code of its own
+            set_env(self, name, env)
+
+    library._optimize_final_module, library._finalize_final_module = optimize_last, emit_last
+    codegen.set_env = set_env_of_last
+    try:
+        yield
+    finally:
+        library._optimize_final_module, library._finalize_final_module = optimize, emit
+        codegen.set_env = set_env
 
 
 def kernel(loop: Callable) -> Callable:
