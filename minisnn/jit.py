@@ -40,22 +40,30 @@ def compiled(loop, **options):
     dispatcher = numba.njit(nogil=True, error_model="numpy", **options)(loop)
     if dispatcher is not loop:  # else NUMBA_DISABLE_JIT is set
         LOOPS.append(dispatcher)
-        dispatcher.compile = functools.partial(compile_with_registers, dispatcher.compile)
+        dispatcher.compile = functools.partial(compile_loop, dispatcher, dispatcher.compile)
         KernelCache.attach(dispatcher)
     return dispatcher
 
 
-def compile_with_registers(compile_plainly, signature):
+def compile_loop(loop, compile_plainly, signature):
     """Compile with LLVM's SLP vectorizer, which puts sums that are written as many names or as a tuple into vector registers;
     without it they stay scalar, seven times slower. The switch is Numba's and applies to the whole process, so it is set only
     while this thread holds the compiler's lock.
     """
-    with global_compiler_lock, optimizing_once():
+    with turns(loop, signature), global_compiler_lock, optimizing_once():
         before, numba.config.SLP_VECTORIZE = numba.config.SLP_VECTORIZE, 1  # type: ignore[attr-defined]
         try:
             return compile_plainly(signature)
         finally:
             numba.config.SLP_VECTORIZE = before  # type: ignore[attr-defined]
+
+
+def at_once(loop: Any, signature: Any) -> contextlib.AbstractContextManager:
+    """Waits for nobody."""
+    return contextlib.nullcontext()
+
+
+turns: Callable[[Any, Any], contextlib.AbstractContextManager] = at_once  # what a loop is compiled in, see rehearsal.Turns
 
 
 STAGES = re.compile("__numba_parfor_gufunc|parallelgufuncwrapper|<numba.*_GufuncWrapper")  # names of libraries
@@ -65,9 +73,13 @@ STAGES = re.compile("__numba_parfor_gufunc|parallelgufuncwrapper|<numba.*_Gufunc
 def optimizing_once():
     """Within the ``with`` statement LLVM optimizes a parallel loop once. Numba builds it in four stages, each linked into
     the next: its body, two wrappers and the function that is called. It optimizes every one, makes machine code of it, and runs
-    only the last. Without that a first start takes two thirds of the time.
+    only the last. A first start takes two thirds of the time for it.
     """
-    library, codegen = JITCodeLibrary, JITCPUCodegen
+    library: Any = JITCodeLibrary
+    codegen: Any = JITCPUCodegen
+    if not (hasattr(library, "_optimize_final_module") and hasattr(library, "_finalize_final_module")):  # another Numba
+        yield
+        return
     optimize, emit, set_env = library._optimize_final_module, library._finalize_final_module, codegen.set_env
 
     def optimize_last(self):

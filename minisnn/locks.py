@@ -12,6 +12,7 @@ from .types import Path
 
 __all__ = ["holding"]
 
+HELD = (errno.EAGAIN, errno.EACCES, errno.EDEADLK)  # what the system says of a folder that another process holds
 FILE = ".minisnn.lock"  # only if the folder itself cannot be locked
 
 
@@ -26,7 +27,7 @@ def holding(folder: Path) -> Iterator[None]:
     try:
         handle = take(os.fspath(folder))
     except OSError as error:
-        if error.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
+        if error.errno in HELD:
             raise UsageError(
                 f"{folder} is in use by another minisnn; wait until that has finished, or give another folder"
             ) from None
@@ -45,7 +46,7 @@ def holding(folder: Path) -> Iterator[None]:
 
 
 def take(folder):
-    """A handle that holds a folder until it is closed. Raises OSError."""
+    """A handle that holds a folder until it is closed. Raises OSError, if another process holds it one of ``HELD``."""
     try:
         import fcntl
     except ImportError:

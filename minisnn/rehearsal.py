@@ -15,24 +15,28 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import functools
+import hashlib
 import multiprocessing
 import os
+import pathlib
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
-from . import energy, models, nn, ops, optim
+from . import energy, jit, locks, models, nn, ops, optim
 from .engine import Tensor, no_grad
 from .jit import recording
 from .ops import winograd
 from .ops.linear import multiply_in_parts
+from .types import Path
 
-__all__ = ["rehearse", "compile_all", "Helpers"]
+__all__ = ["rehearse", "compile_all", "Turns", "Helpers"]
 
 T, N, SIZE, WIDTH = 2, 1, 4, 16  # as small as they come: of 16 channels, from which on convolutions are by Winograd
 
@@ -157,25 +161,86 @@ def compile_all(processes: int, tell: Callable[[int, int, str], None] = lambda d
     return seconds
 
 
+class Turns:
+    """No loop of a training run is compiled by two processes at once: each marks with a folder what it has begun, and holds
+    the folder while it compiles. Who needs a loop that another holds compiles one that nobody has begun meanwhile, and then
+    finds the other's on disk.
+
+    Args:
+        folder: that the processes share.
+    """
+
+    patience = 60.0  # seconds: if the other takes longer, it may have been stopped
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.busy = pathlib.Path(folder), False
+
+    def place(self, loop: Any, types: Any) -> pathlib.Path:
+        """The folder of a loop for these types of arguments."""
+        name = f"{loop.py_func.__module__}.{loop.py_func.__qualname__}{types}"
+        return self.folder / hashlib.blake2b(name.encode(), digest_size=16).hexdigest()
+
+    def compile_another(self) -> bool:
+        """Compile the last loop of the rehearsal that nobody has begun; False if there is none."""
+        for loop, types in rehearse()[::-1]:
+            if not self.place(loop, types).exists():
+                loop.compile(types)
+                return True
+        return False
+
+    def take(self, place: pathlib.Path) -> int | None:
+        """A handle that holds the folder until it is closed, None where another process holds it."""
+        place.mkdir(exist_ok=True)
+        try:
+            return locks.take(place)
+        except OSError as error:
+            if error.errno in locks.HELD:
+                return None
+            raise
+
+    @contextlib.contextmanager
+    def __call__(self, loop: Any, types: Any) -> Iterator[None]:
+        """Within the ``with`` statement the loop, and all that it calls, is this process's to compile."""
+        if self.busy:  # with a loop that calls this one
+            yield
+            return
+        handle, end = None, time.monotonic() + self.patience
+        with contextlib.suppress(OSError):
+            while (handle := self.take(self.place(loop, types))) is None and time.monotonic() < end:
+                if not self.compile_another():
+                    time.sleep(0.01)
+        self.busy = True
+        try:
+            yield
+        finally:
+            self.busy = False
+            if handle is not None:
+                os.close(handle)
+
+
 class Helpers:
     """Processes that compile the loops of a training run from the last one backwards, once ``begin`` is called and until the
     ``with`` statement ends. What they have finished by then is on disk.
 
     Args:
-        number: of processes; each takes every ``number``-th loop.
+        number: of processes.
     """
 
     def __init__(self, number: int) -> None:
         self.number, self.processes = number, list[subprocess.Popen]()
+        self.everything = contextlib.ExitStack()
 
     def begin(self) -> None:
         """Start them."""
+        folder = self.everything.enter_context(tempfile.TemporaryDirectory(prefix="minisnn-", ignore_cleanup_errors=True))
+        jit.turns = Turns(folder)
+        self.everything.callback(setattr, jit, "turns", jit.at_once)
         # Each is handed the path on which this process found its modules; it ends when its standard input does.
-        say = f"import sys; sys.path[:] = {sys.path!r}; from minisnn import rehearsal; rehearsal.help_out({{}}, {self.number})"
-        for k in range(self.number):
+        say = f"import sys; sys.path[:] = {sys.path!r}; from minisnn import rehearsal; rehearsal.help_out({folder!r})"
+        for _ in range(self.number):
             self.processes.append(
                 subprocess.Popen(
-                    [sys.executable, "-c", say.format(k)],
+                    [sys.executable, "-c", say],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
@@ -190,15 +255,17 @@ class Helpers:
         for process in self.processes:
             process.terminate()
             process.communicate()
+        self.everything.close()
 
 
-def help_out(k, number):
-    """What helper ``k`` of ``number`` does."""
+def help_out(folder):
+    """What each helper does."""
     threading.Thread(target=end_with_parent, daemon=True).start()
     with contextlib.suppress(AttributeError, OSError):
         os.nice(5)
-    for loop, types in rehearse()[::-1][k::number]:
-        loop.compile(types)
+    jit.turns = turns = Turns(folder)
+    while turns.compile_another():
+        pass
 
 
 def end_with_parent():

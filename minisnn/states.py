@@ -57,8 +57,8 @@ def running() -> States | None:
 
 
 @contextlib.contextmanager
-def run_with(states: States) -> Iterator[None]:
-    """Within the ``with`` statement the neurons of this thread continue from these states."""
+def run_with(states: States | None) -> Iterator[None]:
+    """Within the ``with`` statement the neurons of this thread continue from these states, with None from none."""
     before, _running.states = _running.states, states
     try:
         yield

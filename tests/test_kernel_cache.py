@@ -236,3 +236,29 @@ def test_the_files_that_a_loop_is_made_of_are_found():
     inside = kernel_cache.source_stamp(str(PACKAGE / "ops" / "linear.py"))
     assert inside != kernel_cache.source_stamp(__file__) and len(inside) == 32
     assert np.unique([kernel_cache.source_stamp(str(path)) for path in sorted((PACKAGE / "ops").glob("*.py"))]).size > 1
+
+
+@pytest.mark.skipif(not jit.LOOPS, reason="nothing is compiled")
+def test_a_parallel_loop_is_compiled_once_and_not_in_every_stage(monkeypatch):
+    emitted = []
+    emit = jit.JITCodeLibrary._finalize_final_module
+
+    def note(library):
+        emitted.append(library.name)
+        emit(library)
+
+    monkeypatch.setattr(jit.JITCodeLibrary, "_finalize_final_module", note)
+
+    def loop(out, x):
+        for i in jit.prange(x.size):
+            out[i] = 2 * x[i] + 1
+
+    x, out, plain = np.arange(1000.0), np.empty(1000), np.empty(1000)
+    numba.njit(parallel=True)(loop)(plain, x)
+    stages = [name for name in emitted if jit.STAGES.match(name)]
+    assert len(stages) == 3, "Numba builds a parallel loop in other stages than it did"
+    emitted.clear()
+    jit.parallel_kernel(loop)(out, x)
+    assert [name for name in emitted if name.endswith("loop")] and not any(map(jit.STAGES.match, emitted))
+    assert np.array_equal(out, plain) and np.array_equal(out, 2 * x + 1)
+    assert jit.JITCodeLibrary._finalize_final_module is note

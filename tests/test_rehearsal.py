@@ -3,7 +3,9 @@
 import os
 import subprocess
 import sys
+import threading
 import time
+from types import SimpleNamespace
 
 import compile_beside
 import numpy as np
@@ -67,6 +69,49 @@ def test_a_helper_ends_with_the_program():
         first.stdin.close()  # as when the program is killed
         assert first.wait(timeout=60) is not None
     assert all(process.poll() is not None for process in helpers.processes)
+
+
+class Loop:
+    """As much of a dispatcher as turns need; it is compiled in its turn."""
+
+    def __init__(self, name, turns=None):
+        self.py_func, self.turns, self.compiled = SimpleNamespace(__module__="loops", __qualname__=name), turns, 0
+
+    def compile(self, types):
+        with self.turns(self, types):
+            self.compiled += 1
+
+
+def test_who_needs_a_loop_that_another_process_compiles_does_others_first(tmp_path, monkeypatch):
+    here, there = rehearsal.Turns(tmp_path), rehearsal.Turns(tmp_path)
+    loops = [Loop(name, here) for name in ("first", "second", "third")]
+    first, second = loops[:2]
+    monkeypatch.setattr(rehearsal, "rehearse", lambda: [(loop, ()) for loop in loops])
+    other = there(first, ())
+    other.__enter__()
+    ended = threading.Timer(0.3, other.__exit__, (None, None, None))
+    ended.start()
+    first.compile(())
+    assert not ended.is_alive()  # it waited
+    assert [loop.compiled for loop in loops] == [1, 1, 1]  # and did the others meanwhile
+    assert not there.compile_another()  # to whom nothing is left
+    assert here.place(first, ()) != here.place(first, (int,)) != here.place(second, (int,))
+
+
+def test_a_process_that_was_stopped_is_not_waited_for_without_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(rehearsal, "rehearse", list)
+    here, there = rehearsal.Turns(tmp_path), rehearsal.Turns(tmp_path)
+    here.patience = 0.1
+    loop = Loop("loop", here)
+    with there(loop, ()):
+        loop.compile(())
+    assert loop.compiled == 1
+
+
+def test_turns_without_a_folder_are_taken_at_once(tmp_path):
+    loop = Loop("loop", rehearsal.Turns(tmp_path / "gone"))
+    loop.compile(())
+    assert loop.compiled == 1
 
 
 @pytest.mark.slow

@@ -420,7 +420,8 @@ def check_time(name, x):
 def check_constants(op, options):
     """Refuse constants out of range at once, as the operation would at the first call."""
     each = [np.shape(value)[0] for value in options.values() if np.ndim(value)]
-    op(Tensor(np.zeros((1, each[0] if each else 1), np.float32)), **options | {"smooth": True})
+    with ledger.ledger(), states.run_with(None):  # this call is nobody's
+        op(Tensor(np.zeros((1, each[0] if each else 1), np.float32)), **options)
 
 
 # The neurons that a network can be built from. The command line, which starts without the compiler, has their names from
