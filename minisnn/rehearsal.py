@@ -232,6 +232,8 @@ class Helpers:
 
     def begin(self) -> None:
         """Start them."""
+        if self.number < 1:
+            return
         folder = self.everything.enter_context(tempfile.TemporaryDirectory(prefix="minisnn-", ignore_cleanup_errors=True))
         jit.turns = Turns(folder)
         self.everything.callback(setattr, jit, "turns", jit.at_once)

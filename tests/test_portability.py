@@ -107,7 +107,9 @@ def test_a_system_without_posix_trains_evaluates_and_measures(tmp_path):
         capture_output=True,
         text=True,
         cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")])},
+        env=os.environ
+        | {"PYTHONPATH": os.pathsep.join([str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")])}
+        | {"NUMBA_NUM_THREADS": "1"},  # no process compiles beside it, with which it would share more locks
     )
     assert done.returncode == 0 and done.stdout.splitlines()[-1] == "[0, 0, 0, 0] 1", done.stderr
     assert "Traceback" not in done.stderr

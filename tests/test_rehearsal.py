@@ -11,7 +11,7 @@ import compile_beside
 import numpy as np
 import pytest
 
-from minisnn import energy, models, ops, optim, rehearsal
+from minisnn import energy, jit, models, ops, optim, rehearsal
 from minisnn.catalogue import CATALOGUE
 from minisnn.engine import Tensor
 from minisnn.jit import LOOPS, recording
@@ -112,6 +112,12 @@ def test_turns_without_a_folder_are_taken_at_once(tmp_path):
     loop = Loop("loop", rehearsal.Turns(tmp_path / "gone"))
     loop.compile(())
     assert loop.compiled == 1
+
+
+def test_one_core_compiles_without_turns():
+    with rehearsal.Helpers(0) as helpers:
+        helpers.begin()
+        assert jit.turns is jit.at_once and not helpers.processes
 
 
 @pytest.mark.slow
