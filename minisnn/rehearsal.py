@@ -125,11 +125,16 @@ def rehearse(everything: bool = False) -> list[tuple[Any, tuple]]:
     """[(loop, types of its arguments)] of a training run, in the order of the first calls; with ``everything`` also what only
     some options call.
     """
-    with recording() as calls:
-        training_run()
-        if everything:
-            further()
-    return list(calls)
+
+    def go_through():
+        with recording() as calls:
+            training_run()
+            if everything:
+                further()
+        return list(calls)
+
+    with concurrent.futures.ThreadPoolExecutor(1) as own:  # a thread in which no_grad is not in force, and no ledger open
+        return own.submit(go_through).result()
 
 
 def compile_one(k, everything):
@@ -180,13 +185,9 @@ class Turns:
         name = f"{loop.py_func.__module__}.{loop.py_func.__qualname__}{types}"
         return self.folder / hashlib.blake2b(name.encode(), digest_size=16).hexdigest()
 
-    def compile_another(self) -> bool:
-        """Compile the last loop of the rehearsal that nobody has begun; False if there is none."""
-        for loop, types in rehearse()[::-1]:
-            if not self.place(loop, types).exists():
-                loop.compile(types)
-                return True
-        return False
+    def not_begun(self) -> Iterator[tuple[Any, tuple]]:
+        """The loops of the rehearsal that nobody has begun, as long as there are any, the last ones first."""
+        return ((loop, types) for loop, types in rehearse()[::-1] if not self.place(loop, types).exists())
 
     def take(self, place: pathlib.Path) -> int | None:
         """A handle that holds the folder until it is closed, None where another process holds it."""
@@ -207,7 +208,10 @@ class Turns:
         handle, end = None, time.monotonic() + self.patience
         with contextlib.suppress(OSError):
             while (handle := self.take(self.place(loop, types))) is None and time.monotonic() < end:
-                if not self.compile_another():
+                for other, own_types in self.not_begun():
+                    other.compile(own_types)
+                    break
+                else:
                     time.sleep(0.01)
         self.busy = True
         try:
@@ -266,8 +270,8 @@ def help_out(folder):
     with contextlib.suppress(AttributeError, OSError):
         os.nice(5)
     jit.turns = turns = Turns(folder)
-    while turns.compile_another():
-        pass
+    for loop, types in turns.not_begun():
+        loop.compile(types)
 
 
 def end_with_parent():

@@ -11,9 +11,9 @@ import compile_beside
 import numpy as np
 import pytest
 
-from minisnn import energy, jit, models, ops, optim, rehearsal
+from minisnn import energy, jit, ledger, models, ops, optim, rehearsal
 from minisnn.catalogue import CATALOGUE
-from minisnn.engine import Tensor
+from minisnn.engine import Tensor, no_grad
 from minisnn.jit import LOOPS, recording
 
 pytestmark = pytest.mark.skipif(not LOOPS, reason="nothing is compiled")
@@ -94,7 +94,7 @@ def test_who_needs_a_loop_that_another_process_compiles_does_others_first(tmp_pa
     first.compile(())
     assert not ended.is_alive()  # it waited
     assert [loop.compiled for loop in loops] == [1, 1, 1]  # and did the others meanwhile
-    assert not there.compile_another()  # to whom nothing is left
+    assert not list(there.not_begun())  # to whom nothing is left
     assert here.place(first, ()) != here.place(first, (int,)) != here.place(second, (int,))
 
 
@@ -112,6 +112,15 @@ def test_turns_without_a_folder_are_taken_at_once(tmp_path):
     loop = Loop("loop", rehearsal.Turns(tmp_path / "gone"))
     loop.compile(())
     assert loop.compiled == 1
+
+
+def test_it_can_be_rehearsed_in_an_evaluation():
+    rehearsal.rehearse.cache_clear()
+    before = rehearsal.rehearse()
+    rehearsal.rehearse.cache_clear()
+    with no_grad(), ledger.ledger() as entries:
+        assert rehearsal.rehearse() == before
+    assert not entries
 
 
 def test_one_core_compiles_without_turns():
