@@ -46,9 +46,9 @@ def compiled(loop, **options):
 
 
 def compile_loop(loop, compile_plainly, signature):
-    """Compile with LLVM's SLP vectorizer, which puts sums that are written as many names or as a tuple into vector registers;
-    without it they stay scalar, seven times slower. The switch is Numba's and applies to the whole process, so it is set only
-    while this thread holds the compiler's lock.
+    """Compile, in turn with other processes, with LLVM's SLP vectorizer, which puts sums that are written as many names or as
+    a tuple into vector registers; without it they stay scalar, seven times slower. The switch is Numba's and applies to the
+    whole process, as what ``optimizing_once`` changes does, so both are set only while this thread holds the compiler's lock.
     """
     with turns(loop, signature), global_compiler_lock, optimizing_once():
         before, numba.config.SLP_VECTORIZE = numba.config.SLP_VECTORIZE, 1  # type: ignore[attr-defined]

@@ -166,6 +166,13 @@ def compile_all(processes: int, tell: Callable[[int, int, str], None] = lambda d
     return seconds
 
 
+@functools.cache
+def mark_of(loop, types):
+    """A name that every process has for a loop with these types; kept, since who waits asks a hundred times a second."""
+    name = f"{loop.py_func.__module__}.{loop.py_func.__qualname__}{types}"
+    return hashlib.blake2b(name.encode(), digest_size=16).hexdigest()
+
+
 class Turns:
     """No loop of a training run is compiled by two processes at once: each marks with a folder what it has begun, and holds
     the folder while it compiles. Who needs a loop that another holds compiles one that nobody has begun meanwhile, and then
@@ -182,8 +189,7 @@ class Turns:
 
     def place(self, loop: Any, types: Any) -> pathlib.Path:
         """The folder of a loop for these types of arguments."""
-        name = f"{loop.py_func.__module__}.{loop.py_func.__qualname__}{types}"
-        return self.folder / hashlib.blake2b(name.encode(), digest_size=16).hexdigest()
+        return self.folder / mark_of(loop, types)
 
     def not_begun(self) -> Iterator[tuple[Any, tuple]]:
         """The loops of the rehearsal that nobody has begun, as long as there are any, the last ones first."""
